@@ -1,0 +1,140 @@
+"""The axes of an array: which dims are spatial, whether their grid is even, and how one axis is refined."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .errors import GridError, InputTypeError
+
+AXES = ("z", "y", "x")
+_DIM_NAMES = {
+    "z": ("z", "Z", "slice", "depth"),
+    "y": ("y", "Y", "lat", "latitude", "northing"),
+    "x": ("x", "X", "lon", "longitude", "easting"),
+}
+AXIS_OF = {name: axis for axis, names in _DIM_NAMES.items() for name in names}
+EVEN_TOLERANCE = 1e-3  # of a step: the largest deviation of a centre from the even grid
+
+
+def spatial_dims(da: xr.DataArray) -> dict[str, Any]:
+    """Return the spatial dims of an array by axis, in the order z, y, x.
+
+    Parameters
+    ----------
+    da : DataArray
+        Any array; recognised names are ``x/y/z``, ``X/Y/Z``, ``lon/lat``, ``longitude/latitude``,
+        ``easting/northing``, ``slice`` and ``depth``.
+
+    Returns
+    -------
+    dict
+        ``{"z": dim, "y": dim, "x": dim}`` with only the axes that the array has.
+
+    Raises
+    ------
+    GridError
+        If two dims claim the same axis.
+    """
+    found: dict[str, Any] = {}
+    for dim in da.dims:
+        axis = AXIS_OF.get(str(dim))
+        if axis is None:
+            continue
+        if axis in found:
+            raise GridError(f"dims {found[axis]!r} and {dim!r} are both the {axis} axis; rename one of them")
+        found[axis] = dim
+    return {axis: found[axis] for axis in AXES if axis in found}
+
+
+def check_grid(da: xr.DataArray) -> None:
+    """Raise unless every spatial coordinate is numeric, finite and evenly spaced.
+
+    Parameters
+    ----------
+    da : DataArray
+        Array with any spatial dims; a dim without coordinate is allowed.
+
+    Raises
+    ------
+    GridError
+        If a spacing is zero, not finite, or uneven by more than 1e-3 of a step.
+    InputTypeError
+        If a spatial coordinate holds dates, strings or objects.
+    """
+    for dim in spatial_dims(da).values():
+        if dim in da.coords:
+            _check_axis(str(dim), da.coords[dim])
+
+
+def _check_axis(dim: str, coord: xr.DataArray) -> None:
+    """Check one 1-D coordinate."""
+    if coord.dtype.kind not in "iuf":
+        raise InputTypeError(
+            f"spatial coord {dim!r} has dtype {coord.dtype}, not numbers; assign pixel centres as float64"
+        )
+    values = coord.values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise GridError(f"coord {dim!r} has non-finite values; assign evenly spaced pixel centres")
+    if values.size < 2:
+        return
+    step = mean_step(values)
+    if step == 0:
+        raise GridError(f"coord {dim!r} has zero spacing; assign evenly spaced pixel centres")
+    deviation = np.abs(values - (values[0] + step * np.arange(values.size))) / abs(step)
+    if deviation.max() > EVEN_TOLERANCE:
+        worst = int(deviation.argmax())
+        raise GridError(
+            f"coord {dim!r} is uneven: pixel {worst} is {deviation.max():.3g} steps of {abs(step):g} "
+            f"off the even grid (tolerance {EVEN_TOLERANCE:g}); resample onto an even grid first"
+        )
+
+
+def mean_step(values: np.ndarray) -> float:
+    """Signed distance between neighbouring centres of an even axis with at least two pixels."""
+    return float((values[-1] - values[0]) / (values.size - 1))
+
+
+def fine_centres(centres: np.ndarray, scale: float, step: float | None = None) -> np.ndarray:
+    """Return the pixel centres of an axis refined `scale` times; its first outer edge does not move.
+
+    With a whole `scale` the last edge stays too and each coarse centre is the mean of its fine centres. With
+    any other the spacing is exact, the length is rounded, and the last edge moves by at most half a fine
+    pixel. A `scale` below 1 coarsens by the same rule.
+
+    Parameters
+    ----------
+    centres : (n,) ndarray
+        Pixel centres in the axis' unit, evenly spaced, may descend.
+    scale : float
+        Fine pixels per coarse pixel, > 0.
+    step : float, optional
+        Signed step of the axis; needed only where n is 1.
+
+    Returns
+    -------
+    (round(n * scale),) float64 ndarray
+        Pixel centres in the same unit.
+
+    Raises
+    ------
+    GridError
+        If the axis has one pixel and no `step` is given.
+
+    Examples
+    --------
+    >>> fine_centres(np.array([5.0, 15.0]), 2)
+    array([ 2.5,  7.5, 12.5, 17.5])
+    """
+    centres = np.asarray(centres, dtype=np.float64)
+    if step is None:
+        if centres.size < 2:
+            raise GridError("an axis of one pixel has no spacing of its own; give its step")
+        step = mean_step(centres)
+    index = np.arange(fine_size(centres.size, scale), dtype=np.float64)
+    return np.asarray(centres[0] + step * ((index + 0.5) / scale - 0.5))
+
+
+def fine_size(size: int, scale: float) -> int:
+    """Return the length of an axis of `size` pixels refined `scale` times, at least one pixel."""
+    return max(1, round(size * scale))

@@ -1,0 +1,141 @@
+"""Grids refined without moving their edges: the one function behind reading, writing, viewing and training.
+
+The names a caller needs to ask where an array lies are re-exported here. All functions read the geometry
+from a DataArray's coordinates and return new values; nothing is mutated. The contract (dims, 1-D coords,
+``spatial_ref``, ``volume_ref``) is described in ``docs/architecture.md``.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .axes import AXES, AXIS_OF, check_grid, fine_centres, fine_size, spatial_dims
+from .errors import GridError
+from .world import affine, axis_step, edges, geo_transform, is_rotated, spacing, volume, world_reference
+
+__all__ = [
+    "affine",
+    "check_grid",
+    "edges",
+    "fine_centres",
+    "fine_size",
+    "geo_transform",
+    "refine",
+    "spacing",
+    "spatial_dims",
+    "volume",
+]
+
+STALE_ENCODING = ("chunks", "preferred_chunks", "chunksizes", "shards", "original_shape", "source")
+
+
+def refine(da: xr.DataArray, data: Any, scale: Mapping[Any, float]) -> xr.DataArray:
+    """Return `data` as a DataArray on the grid of `da` refined by `scale`, with the outer edges kept.
+
+    Parameters
+    ----------
+    da : DataArray
+        The coarse array; not changed.
+    data : array
+        Values of the fine grid, dims in the order of `da`; length of a scaled dim ``round(n * scale)``.
+    scale : mapping
+        Fine pixels per coarse pixel by dim, > 0; dims not named keep their grid. Below 1 coarsens.
+
+    Returns
+    -------
+    DataArray
+        Same dims, name, attrs and other coords. Spatial coords, ``GeoTransform``, ``xc``, ``yc`` and the
+        spacing of ``volume_ref`` are those of the fine grid; other coords that lie on a refined dim are
+        interpolated linearly at the new centres if numeric, repeated otherwise. Chunk encodings are dropped.
+
+    Raises
+    ------
+    GridError
+        If the grid is uneven, or the shape of `data` is not that of the fine grid.
+    """
+    check_grid(da)
+    scale = {dim: float(s) for dim, s in scale.items() if s != 1}
+    shape = tuple(fine_size(n, scale.get(dim, 1)) for dim, n in da.sizes.items())
+    if tuple(data.shape) != shape:
+        raise GridError(
+            f"data of shape {tuple(data.shape)} is not the refined shape {shape} of dims {da.dims}"
+        )
+    coords = {name: _refine_coord(da, name, scale) for name in da.coords}
+    fine = xr.DataArray(data, dims=da.dims, name=da.name, attrs=dict(da.attrs))
+    fine = fine.assign_coords({name: coord for name, coord in coords.items() if coord is not None})
+    fine.encoding = {key: value for key, value in da.encoding.items() if key not in STALE_ENCODING}
+    return _place_in_world(da, fine, scale)
+
+
+def _refine_coord(da: xr.DataArray, name: Any, scale: Mapping[Any, float]) -> xr.Variable | None:
+    """One coordinate on the fine grid; None where a one-pixel axis has no spacing to refine by."""
+    variable = da.coords[name].variable
+    touched = [dim for dim in variable.dims if dim in scale]
+    if not touched:
+        return variable
+    if name in touched and str(name) in AXIS_OF:
+        step = axis_step(da, name)
+        if step is None:
+            return None
+        values: Any = fine_centres(variable.values, scale[name], step)
+    else:
+        values = variable.data
+        for dim in touched:
+            values = _along(values, variable.dims.index(dim), scale[dim])
+    encoding = {key: value for key, value in variable.encoding.items() if key not in STALE_ENCODING}
+    return xr.Variable(variable.dims, values, dict(variable.attrs), encoding)
+
+
+def _along(values: Any, axis: int, scale: float) -> Any:
+    """Refine an auxiliary coordinate along one axis: linear if it is float, repeated otherwise."""
+    size = values.shape[axis]
+    position = (np.arange(fine_size(size, scale)) + 0.5) / scale - 0.5
+    if values.dtype.kind not in "f" or size == 1:
+        return values.take(np.clip(np.round(position), 0, size - 1).astype(int), axis)
+    low = np.clip(np.floor(position), 0, size - 2).astype(int)
+    weight = (position - low).reshape([-1 if k == axis else 1 for k in range(values.ndim)])
+    return values.take(low, axis) * (1 - weight) + values.take(low + 1, axis) * weight
+
+
+def _place_in_world(da: xr.DataArray, fine: xr.DataArray, scale: Mapping[Any, float]) -> xr.DataArray:
+    """Rewrite GeoTransform (and xc, yc) or the spacing of volume_ref for the fine grid."""
+    reference = world_reference(da)
+    if reference is None or not scale:
+        return fine
+    attrs = dict(da.coords[reference].attrs)
+    factors = [scale.get(spatial_dims(da).get(axis), 1.0) for axis in AXES]
+    if "spacing" in attrs:
+        attrs["spacing"] = tuple(
+            float(d) / s for d, s in zip(np.asarray(attrs["spacing"]), factors, strict=True)
+        )
+    if "slice_thickness" in attrs:
+        attrs["slice_thickness"] = float(attrs["slice_thickness"]) / factors[0]
+    updates: dict[Any, Any] = {}
+    if reference != "volume_ref":
+        numbers = geo_transform(da)
+        if numbers is not None and is_rotated(da):
+            x0, a, b, y0, d, e = numbers
+            numbers = [x0, a / factors[2], b / factors[1], y0, d / factors[2], e / factors[1]]
+            updates = _rotated_centres(fine, numbers)
+        elif numbers is not None:
+            numbers = geo_transform(fine)
+        if numbers is not None:
+            attrs["GeoTransform"] = " ".join(map(repr, numbers))
+    old = da.coords[reference].variable
+    updates[reference] = xr.Variable(old.dims, old.values, attrs, dict(old.encoding))
+    return fine.assign_coords(updates)
+
+
+def _rotated_centres(fine: xr.DataArray, numbers: list[float]) -> dict[str, xr.Variable]:
+    """2-D pixel centres of a rotated raster from its six numbers."""
+    x0, a, b, y0, d, e = numbers
+    dims = spatial_dims(fine)
+    rows = np.arange(fine.sizes[dims["y"]])[:, None] + 0.5
+    cols = np.arange(fine.sizes[dims["x"]])[None, :] + 0.5
+    centres = {"xc": x0 + a * cols + b * rows, "yc": y0 + d * cols + e * rows}
+    return {
+        name: xr.Variable((dims["y"], dims["x"]), grid, dict(fine.coords[name].attrs))
+        for name, grid in centres.items()
+    }
