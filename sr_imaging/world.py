@@ -1,6 +1,6 @@
 """Where the axes lie in the world: steps, GDAL's transform of a raster, the affine of a volume."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -221,6 +221,7 @@ def volume(
     values: Any,
     matrix: np.ndarray,
     *,
+    spacing: Sequence[float] | None = None,
     name: str | None = None,
     attrs: Mapping[str, Any] | None = None,
     reference: Mapping[str, Any] | None = None,
@@ -233,6 +234,8 @@ def volume(
         Voxels; leading axes become dims ``time`` or ``dim_0``, ``dim_1``, … .
     matrix : (4, 4) array
         Index (z, y, x, 1) to LPS (x, y, z, 1) in mm, at voxel centres; columns of any length > 0.
+    spacing : (z, y, x) sequence of float, optional
+        Exact spacing in mm as the file states it, free of the rounding of the matrix' column lengths.
     name : str, optional
         Name of the array.
     attrs : mapping, optional
@@ -249,7 +252,7 @@ def volume(
     Raises
     ------
     GridError
-        If the affine is singular or not finite.
+        If the affine is singular or not finite, or `spacing` is not that of its columns.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)
@@ -261,6 +264,10 @@ def volume(
         raise GridError(
             f"the affine {matrix[:3].tolist()} is singular or not finite; the volume has no place"
         )
+    if spacing is not None:
+        if not np.allclose(lengths, spacing, rtol=1e-6, atol=0):  # DICOM cosines carry six digits
+            raise GridError(f"spacing {tuple(spacing)} mm is not that of the affine, {lengths.tolist()} mm")
+        lengths = np.asarray(spacing, dtype=np.float64)
     world = {
         "origin": tuple(matrix[:3, 3].tolist()),
         "direction": tuple((matrix[:3, :3] / lengths).ravel().tolist()),

@@ -1,0 +1,85 @@
+"""Outputs appear whole or not at all: written under a temporary name beside the target, then renamed."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import ResourceError, WriteError
+
+__all__ = ["whole_output"]
+
+_REMEDY = {
+    errno.EACCES: "choose a folder you may write to",
+    errno.EPERM: "choose a folder you may write to",
+    errno.EROFS: "choose a folder that is not read-only",
+    errno.ENOSPC: "free some disk space",
+    errno.EDQUOT: "free some disk space",
+    errno.ENOTDIR: "a part of the path is a file; choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+@contextmanager
+def whole_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path` and rename it to `path` when the block succeeds.
+
+    Parameters
+    ----------
+    path : path
+        Final name of the file or folder; its parent folders are made.
+    overwrite : bool
+        Replace an existing output; the old one stays until the new one is complete.
+
+    Yields
+    ------
+    Path
+        Temporary name with the same suffixes; the block creates a file or a folder there.
+
+    Raises
+    ------
+    WriteError
+        If `path` exists and `overwrite` is False, or it cannot be written. Nothing is left behind.
+    ResourceError
+        If the disk is full. Nothing is left behind.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise WriteError(f"{path} exists; pass overwrite=True or choose another name")
+    temporary = path.with_name(f".{os.getpid()}-part-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, WriteError) or error.errno not in _REMEDY:
+            raise
+        kind = ResourceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else WriteError
+        raise kind(f"cannot write {path}: {error.strerror}; {_REMEDY[error.errno]}") from error
+    finally:
+        _remove(temporary)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Put the finished output in place; an old folder is moved aside first, since rename keeps full ones."""
+    if path.is_dir() and not path.is_symlink():
+        aside = path.with_name(f".{os.getpid()}-old-{path.name}")
+        path.rename(aside)
+        try:
+            temporary.rename(path)
+        except OSError:
+            aside.rename(path)
+            raise
+        _remove(aside)
+    else:
+        os.replace(temporary, path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
