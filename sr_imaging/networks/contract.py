@@ -1,0 +1,189 @@
+"""What a generator is: a module that states its facts and eats its halo."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelError
+
+__all__ = [
+    "PLANE_AXES",
+    "Generator",
+    "GeneratorModule",
+    "Trimmed",
+    "check_generator",
+    "module_axes",
+    "pad_halo",
+]
+
+PLANE_AXES = ("z", "plane")  # through-plane: runs on the (z, y) and the (z, x) planes, averaged
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A super-resolution network that `sr_imaging.upscale` can run.
+
+    `forward` takes ``(B, C, n + 2 * halo)`` and returns ``(B, C, n * scale)``: its convolutions are unpadded,
+    so that context is consumed layer by layer and a tiled result equals the result of the whole image.
+
+    Attributes
+    ----------
+    scale : tuple of float
+        Fine pixels per coarse pixel, one per axis that the network works on.
+    spatial_dims : int
+        Number of those axes, 2 or 3.
+    in_channels : int
+        Bands it takes together; 1 serves any number of bands, one at a time.
+    axes : tuple of str
+        ``("y", "x")``, ``("z", "y", "x")``, or ``("z", "plane")`` for a through-plane network of scale
+        ``(k, 1)`` that runs on both families of planes and is averaged.
+    halo : tuple of int or None
+        Context in LR pixels that each side of the output needs; None where it is not finite (strides,
+        whole-image statistics): such a network runs in blended windows.
+    fixed_values : tuple of float or None
+        ``(offset, scale)`` of the values the network expects, ``(x - offset) / scale``; None for a network
+        that is equivariant: ``f(a * x + b) = a * f(x) + b`` for any ``a > 0``.
+    """
+
+    scale: tuple[float, ...]
+    spatial_dims: int
+    in_channels: int
+    axes: tuple[str, ...]
+    halo: tuple[int, ...] | None
+    fixed_values: tuple[float, float] | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Super-resolve a batch."""
+        ...
+
+
+_FACTS = ("scale", "spatial_dims", "in_channels", "axes", "halo", "fixed_values")
+
+
+def check_generator(module: Any) -> None:
+    """Raise unless a module states all the facts of a :class:`Generator`.
+
+    Parameters
+    ----------
+    module : object
+        What a user handed over as a model.
+
+    Raises
+    ------
+    ModelError
+        Naming the first missing or inconsistent fact.
+    """
+    for fact in _FACTS:
+        if not hasattr(module, fact):
+            raise ModelError(
+                f"{type(module).__name__} states no {fact!r}, so it is no generator; wrap it: "
+                "sr_imaging.networks.Trimmed(module, scale=..., halo=...)"
+            )
+    lengths = {"scale": len(module.scale), "axes": len(module.axes)}
+    if module.halo is not None:
+        lengths["halo"] = len(module.halo)
+    for fact, length in lengths.items():
+        if length != module.spatial_dims:
+            raise ModelError(
+                f"{type(module).__name__} has {length} numbers in {fact!r} for {module.spatial_dims} "
+                "spatial dims; state one per axis"
+            )
+
+
+def module_axes(spatial_dims: int, axes: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the axes of a network: those given, else the last `spatial_dims` of z, y, x.
+
+    Raises
+    ------
+    ModelError
+        If their number or names are not those of a network of `spatial_dims` axes.
+    """
+    allowed = {2: (("y", "x"), PLANE_AXES), 3: (("z", "y", "x"),)}
+    if spatial_dims not in allowed:
+        raise ModelError(f"a scale of {spatial_dims} numbers has no network; give 2 (y, x) or 3 (z, y, x)")
+    chosen = tuple(axes) if axes is not None else allowed[spatial_dims][0]
+    if chosen not in allowed[spatial_dims]:
+        raise ModelError(f"axes {chosen} do not fit {spatial_dims} dims; use one of {allowed[spatial_dims]}")
+    return chosen
+
+
+def pad_halo(x: Tensor, halo: Sequence[int]) -> Tensor:
+    """Replicate the border pixels of ``(B, C, *n)`` by `halo` LR pixels on each side of every axis."""
+    for k, width in enumerate(halo):
+        if width == 0:
+            continue
+        dim = x.ndim - len(halo) + k
+        first, last = x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1)
+        repeats = [width if d == dim else -1 for d in range(x.ndim)]
+        x = torch.cat([first.expand(repeats), x, last.expand(repeats)], dim)
+    return x
+
+
+class GeneratorModule(nn.Module):
+    """Base of the generators here: states the facts of the contract.
+
+    Parameters
+    ----------
+    scale, in_channels, halo, axes, fixed_values
+        As in :class:`Generator`; `axes` are the last ones of z, y, x where not given.
+    """
+
+    def __init__(
+        self,
+        scale: Sequence[int],
+        *,
+        halo: Sequence[int] | None,
+        in_channels: int = 1,
+        axes: Sequence[str] | None = None,
+        fixed_values: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.scale: tuple[int, ...] = tuple(scale)
+        self.spatial_dims = len(self.scale)
+        self.in_channels = in_channels
+        self.axes = module_axes(self.spatial_dims, axes)
+        self.halo = None if halo is None else tuple(halo)
+        self.fixed_values = fixed_values
+
+
+class Trimmed(GeneratorModule):
+    """Make a zero- or reflect-padded network a generator by trimming what its padding touched.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Takes ``(B, C, n)`` and returns ``(B, C, n * scale)``.
+    scale : tuple of int
+        Fine pixels per coarse pixel of each axis.
+    halo : tuple of int
+        LR pixels on each side that the padding can reach: half its receptive field.
+    in_channels : int
+        Bands that the module takes.
+    axes : tuple of str, optional
+        As in :class:`Generator`; the last axes of z, y, x by default.
+    fixed_values : tuple of float, optional
+        As in :class:`Generator`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        scale: Sequence[int],
+        halo: Sequence[int],
+        in_channels: int = 1,
+        axes: Sequence[str] | None = None,
+        fixed_values: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__(scale, halo=halo, in_channels=in_channels, axes=axes, fixed_values=fixed_values)
+        self.module = module
+        self.trim = tuple(width * s for width, s in zip(halo, scale, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the module on ``(B, C, n + 2 * halo)`` and trim its output to ``(B, C, n * scale)``."""
+        y: Tensor = self.module(x)
+        for k, width in enumerate(self.trim):
+            y = y.narrow(2 + k, width, y.shape[2 + k] - 2 * width)
+        return y

@@ -1,0 +1,129 @@
+"""Interpolation as generators: nearest, linear, cubic (Keys) and Lanczos, at half-pixel centres.
+
+They have no weights, share the contract of the learned generators, and are the reference of every dB figure.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelError
+from .contract import module_axes
+
+__all__ = ["INTERPOLATIONS", "Interpolation", "interpolation_weights"]
+
+
+def _nearest(t: np.ndarray) -> np.ndarray:
+    return np.where((t >= -0.5) & (t < 0.5), 1.0, 0.0)
+
+
+def _linear(t: np.ndarray) -> np.ndarray:
+    return np.clip(1 - np.abs(t), 0, None)
+
+
+def _cubic(t: np.ndarray) -> np.ndarray:
+    """Keys 1981, eq. 15, with a = -0.5, the value whose error is of third order."""
+    a, t = -0.5, np.abs(t)
+    inner = (a + 2) * t**3 - (a + 3) * t**2 + 1
+    outer = a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
+    return np.where(t <= 1, inner, np.where(t < 2, outer, 0.0))
+
+
+def _lanczos(t: np.ndarray) -> np.ndarray:
+    """Duchon 1979, three lobes."""
+    return np.where(np.abs(t) < 3, np.sinc(t) * np.sinc(t / 3), 0.0)
+
+
+# name: kernel of the distance in LR pixels, and its radius
+INTERPOLATIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
+    "nearest": (_nearest, 0),
+    "linear": (_linear, 1),
+    "cubic": (_cubic, 2),
+    "lanczos": (_lanczos, 3),
+}
+
+
+def interpolation_weights(method: str, offset: np.ndarray) -> np.ndarray:
+    """Return the weights of the taps ``-r … r`` around the nearest LR pixel.
+
+    Parameters
+    ----------
+    method : str
+        Key of ``INTERPOLATIONS``.
+    offset : (n,) float ndarray
+        Position relative to the centre of that pixel, in LR pixels, -0.5 to 0.5.
+
+    Returns
+    -------
+    (n, 2 * r + 1) float64 ndarray
+        Weights that sum to 1 in each row.
+
+    References
+    ----------
+    R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29, 1981.
+    C. Duchon, "Lanczos filtering in one and two dimensions", J. Appl. Meteorology 18, 1979.
+    """
+    kernel, radius = INTERPOLATIONS[method]
+    if radius == 0:
+        return np.ones((len(offset), 1))
+    weights = kernel(np.asarray(offset)[:, None] - np.arange(-radius, radius + 1)[None, :])
+    return np.asarray(weights / weights.sum(1, keepdims=True))
+
+
+class Interpolation(nn.Module):
+    """A separable interpolation of whole factors, exact on straight ramps away from the border.
+
+    Parameters
+    ----------
+    method : str
+        ``nearest``, ``linear``, ``cubic`` or ``lanczos``.
+    scale : tuple of int
+        Fine pixels per coarse pixel of each axis, >= 1.
+    axes : tuple of str, optional
+        As in :class:`~sr_imaging.networks.Generator`.
+
+    Raises
+    ------
+    ModelError
+        If the method is unknown or a factor is not whole.
+    """
+
+    def __init__(self, method: str, scale: Sequence[float], axes: Sequence[str] | None = None) -> None:
+        super().__init__()
+        if method not in INTERPOLATIONS:
+            raise ModelError(f"unknown interpolation {method!r}; use one of {', '.join(INTERPOLATIONS)}")
+        if any(s < 1 or s != int(s) for s in scale):
+            raise ModelError(
+                f"interpolation by {tuple(scale)} is not by whole factors; ask for a target spacing"
+            )
+        radius = INTERPOLATIONS[method][1]
+        self.scale = tuple(int(s) for s in scale)
+        self.spatial_dims = len(self.scale)
+        self.in_channels = 1
+        self.axes = module_axes(self.spatial_dims, axes)
+        self.halo = tuple(radius if s > 1 else 0 for s in self.scale)
+        self.fixed_values: tuple[float, float] | None = None
+        phases = [((np.arange(s) + 0.5) / s - 0.5) for s in self.scale]
+        self._weights = [interpolation_weights(method, phase).tolist() for phase in phases]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Interpolate ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``."""
+        for k, (scale, weights) in enumerate(zip(self.scale, self._weights, strict=True)):
+            if scale > 1:
+                x = _along(x, 2 + k, weights)
+        return x
+
+
+def _along(x: Tensor, dim: int, weights: list[list[float]]) -> Tensor:
+    """Interpolate one axis: each phase is a weighted sum of shifted views, then the phases interleave."""
+    size = x.shape[dim] - len(weights[0]) + 1
+    phases = []
+    for row in weights:
+        taps = [(w, x.narrow(dim, t, size)) for t, w in enumerate(row) if w != 0]
+        total = taps[0][1] * taps[0][0]
+        for weight, view in taps[1:]:
+            total = total.add_(view, alpha=weight) if not x.requires_grad else total.add(view, alpha=weight)
+        phases.append(total)
+    return torch.stack(phases, dim + 1).flatten(dim, dim + 1)

@@ -1,0 +1,90 @@
+"""Layers that keep the two laws of a generator: no padding, and ``f(a * x + b) = a * f(x) + b``."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .interpolation import Interpolation
+
+__all__ = ["InterpolationSkip", "ZeroMeanConv", "conv", "crop", "shuffle"]
+
+_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+
+
+def conv(
+    spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3, bias: bool = False
+) -> nn.Module:
+    """Return an unpadded convolution, without bias unless asked for."""
+    return _CONV[spatial_dims](in_channels, out_channels, kernel_size, bias=bias)
+
+
+class ZeroMeanConv(nn.Module):
+    """An unpadded convolution whose kernels have zero mean in every band: blind to any constant added to a band.
+
+    Parameters
+    ----------
+    spatial_dims, in_channels, out_channels, kernel_size : int
+        As in :func:`conv`.
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        super().__init__()
+        template = conv(spatial_dims, in_channels, out_channels, kernel_size)
+        self.weight = nn.Parameter(template.weight.detach().clone())
+        self._apply_conv = nn.functional.conv2d if spatial_dims == 2 else nn.functional.conv3d
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve with the kernels less their mean."""
+        axes = tuple(range(2, self.weight.ndim))
+        return self._apply_conv(x, self.weight - self.weight.mean(axes, keepdim=True))
+
+
+def shuffle(x: Tensor, scale: Sequence[int]) -> Tensor:
+    """Rearrange ``(B, C * prod(scale), *n)`` to ``(B, C, *(n * scale))``, any factor on any axis.
+
+    References
+    ----------
+    W. Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel
+    convolutional neural network", CVPR 2016, eq. 4.
+    """
+    dims = len(scale)
+    size = x.shape[2:]
+    channels = x.shape[1] // int(torch.tensor(scale).prod())
+    x = x.reshape(x.shape[0], channels, *scale, *size)
+    order = [0, 1] + [axis for k in range(dims) for axis in (2 + dims + k, 2 + k)]
+    return x.permute(order).reshape(x.shape[0], channels, *(n * s for n, s in zip(size, scale, strict=True)))
+
+
+def crop(x: Tensor, width: int | Sequence[int], spatial_dims: int) -> Tensor:
+    """Cut `width` pixels from each side of the last `spatial_dims` axes."""
+    widths = [width] * spatial_dims if isinstance(width, int) else width
+    for k, w in enumerate(widths):
+        dim = x.ndim - spatial_dims + k
+        x = x.narrow(dim, w, x.shape[dim] - 2 * w)
+    return x
+
+
+class InterpolationSkip(nn.Module):
+    """The interpolated image that a network adds its detail to, always in float32.
+
+    Parameters
+    ----------
+    scale : tuple of int
+        Factors of the network.
+    halo : tuple of int
+        Halo of the network; what the interpolation does not need of it is cut off.
+    method : str
+        ``nearest``, ``linear``, ``cubic`` or ``lanczos``.
+    """
+
+    def __init__(self, scale: Sequence[int], halo: Sequence[int], method: str = "cubic") -> None:
+        super().__init__()
+        self.interpolate = Interpolation(method, scale)
+        self.surplus = tuple(h - own for h, own in zip(halo, self.interpolate.halo, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Interpolate ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``, whatever precision is in force."""
+        with torch.autocast(x.device.type, enabled=False):
+            y: Tensor = self.interpolate(crop(x.float(), self.surplus, len(self.surplus)))
+            return y

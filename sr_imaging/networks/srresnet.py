@@ -1,0 +1,89 @@
+"""SRResNet: residual blocks at low resolution. The architecture of the bundled models."""
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import Tensor, nn
+
+from .contract import module_axes
+from .layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle
+
+__all__ = ["SRResNet"]
+
+
+class _Block(nn.Module):
+    """Two unpadded convolutions added to what they were made from, cropped to fit."""
+
+    def __init__(self, dims: int, channels: int) -> None:
+        super().__init__()
+        self.dims = dims
+        self.body = nn.Sequential(
+            conv(dims, channels, channels), nn.LeakyReLU(0.1), conv(dims, channels, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shrink ``(B, C, n)`` to ``(B, C, n - 4)``."""
+        y: Tensor = self.body(x)
+        return y + crop(x, 2, self.dims)
+
+
+class SRResNet(nn.Module):
+    """Residual network, 2-D or 3-D, any factor on each axis, equivariant by construction.
+
+    Differs from the paper in having no batch normalisation and no biases, LeakyReLU for PReLU, a first layer of
+    3 × 3 zero-mean kernels, one sub-pixel step, and detail added to the interpolated image.
+
+    Parameters
+    ----------
+    scale : tuple of int
+        Fine pixels per coarse pixel of each axis; its length is the number of axes.
+    in_channels : int
+        Bands that are super-resolved together; 1 serves any number of bands, one at a time.
+    channels : int
+        Width of the blocks.
+    blocks : int
+        Number of residual blocks; the halo is ``2 * blocks + 3``.
+    axes : tuple of str, optional
+        As in :class:`~sr_imaging.networks.Generator`.
+    skip : str
+        Interpolation of the skip: ``nearest``, ``linear``, ``cubic`` or ``lanczos``.
+
+    References
+    ----------
+    C. Ledig et al., "Photo-realistic single image super-resolution using a generative adversarial network",
+    CVPR 2017, section 2.1.1. B. Lim et al., "Enhanced deep residual networks for single image
+    super-resolution", CVPRW 2017 (no batch normalisation).
+    """
+
+    def __init__(
+        self,
+        scale: Sequence[int],
+        *,
+        in_channels: int = 1,
+        channels: int = 32,
+        blocks: int = 4,
+        axes: Sequence[str] | None = None,
+        skip: str = "cubic",
+    ) -> None:
+        super().__init__()
+        dims = len(scale)
+        self.scale = tuple(scale)
+        self.spatial_dims = dims
+        self.in_channels = in_channels
+        self.axes = module_axes(dims, axes)
+        self.halo = (2 * blocks + 3,) * dims  # first, two a block, after the blocks, last
+        self.fixed_values: tuple[float, float] | None = None
+        self.first = nn.Sequential(ZeroMeanConv(dims, in_channels, channels), nn.LeakyReLU(0.1))
+        self.blocks = nn.Sequential(
+            *(_Block(dims, channels) for _ in range(blocks)), conv(dims, channels, channels)
+        )
+        self.tail = conv(dims, channels, in_channels * prod(scale))
+        nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
+        self.skip = InterpolationSkip(self.scale, self.halo, skip)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Super-resolve ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``."""
+        first = self.first(x)
+        deep = self.blocks(first)
+        deep = deep + crop(first, (first.shape[-1] - deep.shape[-1]) // 2, self.spatial_dims)
+        return self.skip(x) + shuffle(self.tail(deep), self.scale).float()
