@@ -1,16 +1,17 @@
 """ESPCN: convolutions at low resolution, then a sub-pixel shuffle. The fastest learned generator here."""
 
 from collections.abc import Sequence
+from math import prod
 
 from torch import Tensor, nn
 
-from .contract import module_axes
+from .contract import GeneratorModule
 from .layers import InterpolationSkip, ZeroMeanConv, conv, shuffle
 
 __all__ = ["ESPCN"]
 
 
-class ESPCN(nn.Module):
+class ESPCN(GeneratorModule):
     """Efficient sub-pixel convolutional network, 2-D or 3-D, any factor on each axis.
 
     Differs from the paper in what makes it equivariant: no biases, LeakyReLU for tanh, a first layer of
@@ -44,27 +45,21 @@ class ESPCN(nn.Module):
         axes: Sequence[str] | None = None,
         skip: str = "cubic",
     ) -> None:
-        super().__init__()
-        dims = len(scale)
-        self.scale = tuple(scale)
-        self.spatial_dims = dims
-        self.in_channels = in_channels
-        self.axes = module_axes(dims, axes)
-        self.halo = (4,) * dims  # 5-3-3 convolutions: 2 + 1 + 1
-        self.fixed_values: tuple[float, float] | None = None
-        factor = 1
-        for s in scale:
-            factor *= s
+        halo = (4,) * len(scale)  # 5-3-3 convolutions: 2 + 1 + 1
+        super().__init__(scale, halo=halo, in_channels=in_channels, axes=axes)
+        dims = self.spatial_dims
         self.features = nn.Sequential(
             ZeroMeanConv(dims, in_channels, channels, 5),
             nn.LeakyReLU(0.1),
             conv(dims, channels, channels // 2),
             nn.LeakyReLU(0.1),
         )
-        self.tail = conv(dims, channels // 2, in_channels * factor)
+        self.tail = conv(dims, channels // 2, in_channels * prod(scale))
         nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
-        self.skip = InterpolationSkip(self.scale, self.halo, skip)
+        self.skip = InterpolationSkip(self.scale, halo, skip)
 
     def forward(self, x: Tensor) -> Tensor:
         """Super-resolve ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``."""
-        return self.skip(x) + shuffle(self.tail(self.features(x)), self.scale).float()
+        detail = shuffle(self.tail(self.features(x)), self.scale)
+        out: Tensor = self.skip(x) + detail.float()
+        return out

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ModelError
-from .contract import module_axes
+from .contract import GeneratorModule
 
 __all__ = ["INTERPOLATIONS", "Interpolation", "interpolation_weights"]
 
@@ -20,7 +20,7 @@ def _nearest(t: np.ndarray) -> np.ndarray:
 
 
 def _linear(t: np.ndarray) -> np.ndarray:
-    return np.clip(1 - np.abs(t), 0, None)
+    return np.maximum(1 - np.abs(t), 0.0)
 
 
 def _cubic(t: np.ndarray) -> np.ndarray:
@@ -72,7 +72,7 @@ def interpolation_weights(method: str, offset: np.ndarray) -> np.ndarray:
     return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
-class Interpolation(nn.Module):
+class Interpolation(GeneratorModule):
     """A separable interpolation of whole factors, exact on straight ramps away from the border.
 
     Parameters
@@ -91,7 +91,6 @@ class Interpolation(nn.Module):
     """
 
     def __init__(self, method: str, scale: Sequence[float], axes: Sequence[str] | None = None) -> None:
-        super().__init__()
         if method not in INTERPOLATIONS:
             raise ModelError(f"unknown interpolation {method!r}; use one of {', '.join(INTERPOLATIONS)}")
         if any(s < 1 or s != int(s) for s in scale):
@@ -99,12 +98,7 @@ class Interpolation(nn.Module):
                 f"interpolation by {tuple(scale)} is not by whole factors; ask for a target spacing"
             )
         radius = INTERPOLATIONS[method][1]
-        self.scale = tuple(int(s) for s in scale)
-        self.spatial_dims = len(self.scale)
-        self.in_channels = 1
-        self.axes = module_axes(self.spatial_dims, axes)
-        self.halo = tuple(radius if s > 1 else 0 for s in self.scale)
-        self.fixed_values: tuple[float, float] | None = None
+        super().__init__([int(s) for s in scale], halo=[radius if s > 1 else 0 for s in scale], axes=axes)
         phases = [((np.arange(s) + 0.5) / s - 0.5) for s in self.scale]
         self._weights = [interpolation_weights(method, phase).tolist() for phase in phases]
 

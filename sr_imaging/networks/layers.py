@@ -1,6 +1,7 @@
 """Layers that keep the two laws of a generator: no padding, and ``f(a * x + b) = a * f(x) + b``."""
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -9,18 +10,17 @@ from .interpolation import Interpolation
 
 __all__ = ["InterpolationSkip", "ZeroMeanConv", "conv", "crop", "shuffle"]
 
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-
 
 def conv(
-    spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3, bias: bool = False
-) -> nn.Module:
-    """Return an unpadded convolution, without bias unless asked for."""
-    return _CONV[spatial_dims](in_channels, out_channels, kernel_size, bias=bias)
+    spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3
+) -> nn.Conv2d | nn.Conv3d:
+    """Return an unpadded convolution without bias."""
+    make: type[nn.Conv2d] | type[nn.Conv3d] = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
+    return make(in_channels, out_channels, kernel_size, bias=False)
 
 
 class ZeroMeanConv(nn.Module):
-    """An unpadded convolution whose kernels have zero mean in every band: blind to any constant added to a band.
+    """An unpadded convolution whose kernels have zero mean in every band: blind to a constant added.
 
     Parameters
     ----------
@@ -32,12 +32,12 @@ class ZeroMeanConv(nn.Module):
         super().__init__()
         template = conv(spatial_dims, in_channels, out_channels, kernel_size)
         self.weight = nn.Parameter(template.weight.detach().clone())
-        self._apply_conv = nn.functional.conv2d if spatial_dims == 2 else nn.functional.conv3d
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve with the kernels less their mean."""
         axes = tuple(range(2, self.weight.ndim))
-        return self._apply_conv(x, self.weight - self.weight.mean(axes, keepdim=True))
+        weight = self.weight - self.weight.mean(axes, keepdim=True)
+        return nn.functional.conv2d(x, weight) if x.ndim == 4 else nn.functional.conv3d(x, weight)
 
 
 def shuffle(x: Tensor, scale: Sequence[int]) -> Tensor:
@@ -50,7 +50,7 @@ def shuffle(x: Tensor, scale: Sequence[int]) -> Tensor:
     """
     dims = len(scale)
     size = x.shape[2:]
-    channels = x.shape[1] // int(torch.tensor(scale).prod())
+    channels = x.shape[1] // prod(scale)
     x = x.reshape(x.shape[0], channels, *scale, *size)
     order = [0, 1] + [axis for k in range(dims) for axis in (2 + dims + k, 2 + k)]
     return x.permute(order).reshape(x.shape[0], channels, *(n * s for n, s in zip(size, scale, strict=True)))

@@ -5,7 +5,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from .contract import module_axes
+from .contract import GeneratorModule
 from .layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle
 
 __all__ = ["SRResNet"]
@@ -27,11 +27,11 @@ class _Block(nn.Module):
         return y + crop(x, 2, self.dims)
 
 
-class SRResNet(nn.Module):
+class SRResNet(GeneratorModule):
     """Residual network, 2-D or 3-D, any factor on each axis, equivariant by construction.
 
-    Differs from the paper in having no batch normalisation and no biases, LeakyReLU for PReLU, a first layer of
-    3 × 3 zero-mean kernels, one sub-pixel step, and detail added to the interpolated image.
+    Differs from the paper in having no batch normalisation and no biases, LeakyReLU for PReLU, a first layer
+    of 3 × 3 zero-mean kernels, one sub-pixel step, and detail added to the interpolated image.
 
     Parameters
     ----------
@@ -65,25 +65,22 @@ class SRResNet(nn.Module):
         axes: Sequence[str] | None = None,
         skip: str = "cubic",
     ) -> None:
-        super().__init__()
-        dims = len(scale)
-        self.scale = tuple(scale)
-        self.spatial_dims = dims
-        self.in_channels = in_channels
-        self.axes = module_axes(dims, axes)
-        self.halo = (2 * blocks + 3,) * dims  # first, two a block, after the blocks, last
-        self.fixed_values: tuple[float, float] | None = None
+        halo = (2 * blocks + 3,) * len(scale)  # first, two a block, after the blocks, last
+        super().__init__(scale, halo=halo, in_channels=in_channels, axes=axes)
+        dims = self.spatial_dims
         self.first = nn.Sequential(ZeroMeanConv(dims, in_channels, channels), nn.LeakyReLU(0.1))
         self.blocks = nn.Sequential(
             *(_Block(dims, channels) for _ in range(blocks)), conv(dims, channels, channels)
         )
         self.tail = conv(dims, channels, in_channels * prod(scale))
         nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
-        self.skip = InterpolationSkip(self.scale, self.halo, skip)
+        self.skip = InterpolationSkip(self.scale, halo, skip)
 
     def forward(self, x: Tensor) -> Tensor:
         """Super-resolve ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``."""
         first = self.first(x)
         deep = self.blocks(first)
         deep = deep + crop(first, (first.shape[-1] - deep.shape[-1]) // 2, self.spatial_dims)
-        return self.skip(x) + shuffle(self.tail(deep), self.scale).float()
+        detail = shuffle(self.tail(deep), self.scale)
+        out: Tensor = self.skip(x) + detail.float()
+        return out
