@@ -20,7 +20,7 @@ def _nearest(t: np.ndarray) -> np.ndarray:
 
 
 def _linear(t: np.ndarray) -> np.ndarray:
-    return np.maximum(1 - np.abs(t), 0.0)
+    return np.asarray(np.maximum(1 - np.abs(t), 0.0))
 
 
 def _cubic(t: np.ndarray) -> np.ndarray:

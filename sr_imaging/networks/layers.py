@@ -81,7 +81,8 @@ class InterpolationSkip(nn.Module):
     def __init__(self, scale: Sequence[int], halo: Sequence[int], method: str = "cubic") -> None:
         super().__init__()
         self.interpolate = Interpolation(method, scale)
-        self.surplus = tuple(h - own for h, own in zip(halo, self.interpolate.halo, strict=True))
+        own = self.interpolate.halo or (0,) * len(scale)
+        self.surplus = tuple(h - needed for h, needed in zip(halo, own, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Interpolate ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``, whatever precision is in force."""
