@@ -270,11 +270,11 @@ def _strided(values: np.ndarray, kernel: np.ndarray, scale: int, axis: int) -> n
 def _finish(lr: np.ndarray, bad: np.ndarray | None, job: _Job) -> np.ndarray:
     """Restore invalid pixels and the type; integers are rounded, clipped, and never become nodata."""
     if job.dtype.kind not in "iu":
-        return (lr if bad is None else np.where(bad, job.fill, lr)).astype(job.dtype)
+        return np.asarray((lr if bad is None else np.where(bad, job.fill, lr)).astype(job.dtype))
     limits = np.iinfo(job.dtype)
     whole = np.clip(np.rint(lr), limits.min, limits.max)
     if job.nodata is None:
-        return whole.astype(job.dtype)
+        return np.asarray(whole.astype(job.dtype))
     away = 1 if job.nodata < limits.max else -1
     whole = np.where(whole == job.nodata, whole + away, whole)
-    return (whole if bad is None else np.where(bad, job.nodata, whole)).astype(job.dtype)
+    return np.asarray((whole if bad is None else np.where(bad, job.nodata, whole)).astype(job.dtype))

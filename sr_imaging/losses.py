@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - its usual name
+from torch.nn import functional
 
 __all__ = ["ADVERSARIAL_LOSSES", "PIXEL_LOSSES", "Adversarial", "feature_matching", "ramp"]
 
@@ -26,8 +26,8 @@ def charbonnier(sr: Tensor, hr: Tensor) -> Tensor:
 
 # estimate and truth of one shape -> scalar
 PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": F.l1_loss,
-    "l2": F.mse_loss,
+    "l1": functional.l1_loss,
+    "l2": functional.mse_loss,
     "charbonnier": charbonnier,
 }
 
@@ -50,12 +50,12 @@ class Adversarial:
 
 def _hinge_discriminator(hr: Tensor, sr: Tensor) -> Tensor:
     """Push HR above 1 and SR below -1 (Lim and Ye 2017, "Geometric GAN", eq. 10)."""
-    return F.relu(1 - hr).mean() + F.relu(1 + sr).mean()
+    return functional.relu(1 - hr).mean() + functional.relu(1 + sr).mean()
 
 
 def _vanilla_discriminator(hr: Tensor, sr: Tensor) -> Tensor:
     """Cross-entropy (Goodfellow et al. 2014, eq. 1)."""
-    return F.softplus(-hr).mean() + F.softplus(sr).mean()
+    return functional.softplus(-hr).mean() + functional.softplus(sr).mean()
 
 
 def _least_squares_discriminator(hr: Tensor, sr: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def _least_squares_discriminator(hr: Tensor, sr: Tensor) -> Tensor:
 
 ADVERSARIAL_LOSSES: dict[str, Adversarial] = {
     "hinge": Adversarial(_hinge_discriminator, lambda sr: -sr.mean()),
-    "vanilla": Adversarial(_vanilla_discriminator, lambda sr: F.softplus(-sr).mean()),
+    "vanilla": Adversarial(_vanilla_discriminator, lambda sr: functional.softplus(-sr).mean()),
     "lsgan": Adversarial(_least_squares_discriminator, lambda sr: ((sr - 1) ** 2).mean()),
 }
 
@@ -88,7 +88,7 @@ def feature_matching(sr: Sequence[Tensor], hr: Sequence[Tensor]) -> Tensor:
     T. Wang et al., "High-resolution image synthesis and semantic manipulation with conditional GANs", CVPR
     2018, eq. 4.
     """
-    terms = [F.l1_loss(s, h.detach()) for s, h in zip(sr, hr, strict=True)]
+    terms = [functional.l1_loss(s, h.detach()) for s, h in zip(sr, hr, strict=True)]
     return torch.stack(terms).mean()
 
 

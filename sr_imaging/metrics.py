@@ -191,4 +191,4 @@ def _valid(sr: Any, hr: Any, valid: Any) -> np.ndarray:
         keep = keep & np.broadcast_to(np.asarray(valid, dtype=bool), hr.shape)
     if not keep.any():
         raise GridError("no pixel is valid in both images; nothing can be measured")
-    return keep
+    return np.asarray(keep)

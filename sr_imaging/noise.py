@@ -79,7 +79,7 @@ def _normal(place: np.ndarray, seed: int, stream: int) -> np.ndarray:
     key = _mix(np.array([2 * seed + stream], dtype=np.uint64))
     first, second = _mix(place * np.uint64(2) ^ key), _mix((place * np.uint64(2) + np.uint64(1)) ^ key)
     u, v = ((bits >> np.uint64(11)).astype(np.float64) for bits in (first, second))
-    return np.sqrt(-2 * np.log((u + 0.5) * 2.0**-53)) * np.cos(2 * np.pi * v * 2.0**-53)
+    return np.asarray(np.sqrt(-2 * np.log((u + 0.5) * 2.0**-53)) * np.cos(2 * np.pi * v * 2.0**-53))
 
 
 def _mix(bits: np.ndarray) -> np.ndarray:
@@ -87,4 +87,4 @@ def _mix(bits: np.ndarray) -> np.ndarray:
     bits = bits + np.uint64(0x9E3779B97F4A7C15)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
+    return np.asarray(bits ^ (bits >> np.uint64(31)))

@@ -10,7 +10,7 @@ from ..errors import ModelError
 
 __all__ = ["DISCRIMINATORS", "build_discriminator", "patch_discriminator", "patch_layers"]
 
-_NORMS = {"instance": "INSTANCE", "batch": "BATCH", "none": None}
+_NORMS: dict[str, Any] = {"instance": "INSTANCE", "batch": "BATCH", "none": None}
 MIN_PATCH = 8  # HR pixels: below this the smallest patch discriminator has no output
 
 
@@ -69,7 +69,7 @@ def patch_discriminator(
     ----------
     P. Isola et al., "Image-to-image translation with conditional adversarial networks", CVPR 2017, 3.2.2.
     """
-    from monai.networks.nets import PatchDiscriminator
+    from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 
     if norm not in _NORMS:
         raise ModelError(f"unknown norm {norm!r} of a discriminator; use one of {', '.join(_NORMS)}")
