@@ -1,0 +1,329 @@
+"""DICOM headers as plain frames: what grouping, geometry and decoding need, and no patient data."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.uid import UID, ImplicitVRLittleEndian
+
+from .dicom_tags import ENHANCED, LAST_HEADER_TAG, SCAN_TAGS
+
+__all__ = ["BROKEN_FILE", "Frame", "LeftOutError", "read_frames"]
+
+# What pydicom raises on junk, depending on where the junk is.
+BROKEN_FILE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    InvalidDicomError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+class LeftOutError(Exception):
+    """A file that is no slice of any series; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One slice: a single-frame file, or one frame of an enhanced file. Lengths in mm, axes in LPS.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    rows, columns : int
+        Matrix.
+    position : (3,) ndarray, optional
+        ImagePositionPatient: centre of the first pixel.
+    orientation : (6,) ndarray, optional
+        ImageOrientationPatient: direction along a row (x), then down a column (y).
+    pixel_spacing : (float, float), optional
+        Between rows (y), between columns (x).
+    rescale : (float, float)
+        Slope and intercept to modality values.
+    padding : (int, int), optional
+        Lowest and highest stored value that means no data.
+    padding_value : int, optional
+        PixelPaddingValue as stored.
+    keys : dict
+        Texts of the attributes that tell contrasts apart.
+    """
+
+    path: Path
+    rows: int
+    columns: int
+    position: np.ndarray | None
+    orientation: np.ndarray | None
+    pixel_spacing: tuple[float, float] | None
+    thickness: float | None
+    slice_gap: float | None
+    rescale: tuple[float, float]
+    has_lut: bool
+    padding: tuple[int, int] | None
+    padding_value: int | None
+    bits: tuple[int, int, int]  # allocated, stored, high bit
+    signed: bool
+    transfer_syntax: UID
+    sop_class: str
+    sop_instance: str
+    study_uid: str
+    series_uid: str
+    series_number: str
+    instance_number: str
+    frame_of_reference: str
+    modality: str
+    image_type: tuple[str, ...]
+    photometric: str
+    rescale_type: str
+    units: str
+    index: int | None = None
+    keys: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """File name, with the frame's number where the file has several."""
+        return self.path.name if self.index is None else f"{self.path.name} frame {self.index + 1}"
+
+    @property
+    def is_enhanced(self) -> bool:
+        """Whether the frame is one of many in its file."""
+        return self.index is not None
+
+
+class _Header:
+    """Typed access to the raw elements of a dataset, quicker and more lenient than pydicom's own."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def raw(self, name: str) -> tuple[bytes, bool]:
+        """Bytes of an element and whether they are little endian; empty where it is absent."""
+        element = self.dataset.get_item(SCAN_TAGS[name]) if SCAN_TAGS[name] in self.dataset else None
+        value = getattr(element, "value", None)
+        if not isinstance(value, bytes):
+            return b"", True
+        return value, bool(getattr(element, "is_little_endian", True))
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """The values of a text element."""
+        text = self.raw(name)[0].decode("latin-1").strip(" \0\t\r\n")
+        return tuple(part.strip(" \0") for part in text.split("\\")) if text else ()
+
+    def text(self, name: str) -> str:
+        """The first value of a text element, or nothing."""
+        return next(iter(self.texts(name)), "")
+
+    def numbers(self, name: str, count: int) -> tuple[float, ...] | None:
+        """Exactly `count` finite numbers of a decimal string, or None."""
+        try:
+            found = tuple(float(part) for part in self.texts(name)[:count])
+        except ValueError:
+            return None
+        return found if len(found) == count and np.isfinite(found).all() else None
+
+    def number(self, name: str) -> float | None:
+        """One finite number of a decimal string, or None."""
+        found = self.numbers(name, 1)
+        return found[0] if found else None
+
+    def integer(self, name: str, *, signed: bool = False) -> int | None:
+        """One binary 16-bit number, or None."""
+        value, is_little = self.raw(name)
+        if len(value) < 2:
+            return None
+        return int.from_bytes(value[:2], "little" if is_little else "big", signed=signed)
+
+    def key(self, name: str) -> str:
+        """A comparable text of any element."""
+        value, is_little = self.raw(name)
+        if name.startswith("Diffusion"):  # FD
+            return str(np.frombuffer(value[: len(value) // 8 * 8], "<f8" if is_little else ">f8").tolist())
+        return "\\".join(self.texts(name))
+
+
+def read_frames(path: Path) -> list[Frame]:
+    """Read the header of a file.
+
+    Parameters
+    ----------
+    path : Path
+        Any file.
+
+    Returns
+    -------
+    list of Frame
+        One for a single-frame image, many for an enhanced one.
+
+    Raises
+    ------
+    LeftOutError
+        If the file is no DICOM slice; the message is the reason.
+    """
+    try:
+        dataset, size_left = _read_header(path)
+    except InvalidDicomError:
+        raise LeftOutError("not DICOM") from None
+    except PermissionError:
+        raise LeftOutError("may not be read: permission denied") from None
+    except BROKEN_FILE as error:
+        raise LeftOutError(f"damaged or truncated header ({type(error).__name__})") from error
+    header = _Header(dataset)
+    _check_kind(header)
+    if header.text("SOPClassUID") in ENHANCED:
+        from .dicom_enhanced import enhanced_frames
+
+        return enhanced_frames(path, _frame(path, header))
+    if (header.number("NumberOfFrames") or 1) > 1:
+        raise LeftOutError(f"multi-frame {_class_name(header)} without a geometry of its frames")
+    frame = _frame(path, header)
+    _check_size(frame, size_left)
+    return [frame]
+
+
+def _read_header(path: Path) -> tuple[Dataset, int]:
+    """Read up to the last tag of interest; return also how many bytes follow (pixel data and more)."""
+    tags = [*SCAN_TAGS.values()]
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        if size == 0:
+            raise LeftOutError("empty file")
+        file.seek(128)
+        has_preamble = file.read(4) == b"DICM"
+        file.seek(0)
+        if not has_preamble and not _starts_like_a_dataset(file.read(8)):
+            raise InvalidDicomError
+        file.seek(0)
+        dataset = read_partial(
+            file, lambda tag, vr, length: tag > LAST_HEADER_TAG, force=True, specific_tags=tags
+        )
+        if not dataset:
+            raise LeftOutError("not DICOM" if not has_preamble else "empty or truncated header")
+        return dataset, size - file.tell()
+
+
+def _starts_like_a_dataset(start: bytes) -> bool:
+    """Tell whether the first eight bytes can be a data element of group 0002 or 0008."""
+    if len(start) < 8:
+        return False
+    little, big = int.from_bytes(start[:2], "little"), int.from_bytes(start[:2], "big")
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    if little in (0x0002, 0x0008):
+        return explicit or int.from_bytes(start[4:8], "little") < 1 << 16
+    return big in (0x0002, 0x0008) and explicit
+
+
+def _check_kind(header: _Header) -> None:
+    """Leave out what is no grey-scale image."""
+    if "DirectoryRecordSequence" in header.dataset or _class_name(header).startswith("Media Storage Directory"):
+        raise LeftOutError("DICOMDIR, an index; give the folder that holds the images")
+    name = _class_name(header)
+    if header.integer("Rows") is None or header.integer("Columns") is None:
+        raise LeftOutError(f"no image ({name})")
+    if name in ("RT Dose Storage", "Segmentation Storage", "Parametric Map Storage"):
+        raise LeftOutError(f"{name}, not a scan")
+    photometric = header.text("PhotometricInterpretation")
+    if (header.integer("SamplesPerPixel") or 1) != 1:
+        raise LeftOutError(f"colour image ({photometric or 'several samples per pixel'})")
+    if photometric.startswith("PALETTE"):
+        raise LeftOutError("palette colour image")
+    if "LOCALIZER" in header.texts("ImageType"):
+        raise LeftOutError("localizer")
+
+
+def _class_name(header: _Header) -> str:
+    """Readable name of the SOP class, from the data set or the file meta information."""
+    uid = header.text("SOPClassUID")
+    if not uid:
+        uid = str(getattr(header.dataset, "file_meta", {}).get("MediaStorageSOPClassUID", ""))
+    return UID(uid).name if uid else "SOP class unknown"
+
+
+def _check_size(frame: Frame, size_left: int) -> None:
+    """Leave out a file whose uncompressed pixels cannot be complete."""
+    needed = frame.rows * frame.columns * max(frame.bits[0], 8) // 8
+    if frame.transfer_syntax.is_compressed:  # also deflated: what follows is no measure of what it inflates to
+        needed = 1
+    if size_left < needed:
+        what = "no pixel data" if size_left < 8 else f"truncated: {size_left} of {needed} bytes of pixel data"
+        raise LeftOutError(what)
+
+
+def _frame(path: Path, header: _Header) -> Frame:
+    """Build the frame of a single-frame file."""
+    signed = header.integer("PixelRepresentation") == 1
+    allocated = header.integer("BitsAllocated") or 16
+    stored = header.integer("BitsStored") or allocated
+    position = header.numbers("ImagePositionPatient", 3)
+    orientation = header.numbers("ImageOrientationPatient", 6)
+    spacing = header.numbers("PixelSpacing", 2)
+    padding = header.integer("PixelPaddingValue", signed=signed)
+    limit = header.integer("PixelPaddingRangeLimit", signed=signed)
+    slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
+    syntax = getattr(header.dataset, "file_meta", {}).get("TransferSyntaxUID") or ImplicitVRLittleEndian
+    return Frame(
+        path=path,
+        rows=header.integer("Rows") or 0,
+        columns=header.integer("Columns") or 0,
+        position=None if position is None else np.array(position),
+        orientation=None if orientation is None else np.array(orientation),
+        pixel_spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
+        thickness=header.number("SliceThickness"),
+        slice_gap=header.number("SpacingBetweenSlices"),
+        rescale=(1.0 if slope is None else slope, 0.0 if intercept is None else intercept),
+        has_lut="ModalityLUTSequence" in header.dataset,
+        padding=None if padding is None else _ordered(padding, padding if limit is None else limit),
+        padding_value=padding,
+        bits=(allocated, stored, _or(header.integer("HighBit"), stored - 1)),
+        signed=signed,
+        transfer_syntax=UID(syntax),
+        sop_class=header.text("SOPClassUID"),
+        sop_instance=header.text("SOPInstanceUID"),
+        study_uid=header.text("StudyInstanceUID"),
+        series_uid=header.text("SeriesInstanceUID"),
+        series_number=header.text("SeriesNumber"),
+        instance_number=header.text("InstanceNumber"),
+        frame_of_reference=header.text("FrameOfReferenceUID"),
+        modality=header.text("Modality"),
+        image_type=header.texts("ImageType"),
+        photometric=header.text("PhotometricInterpretation"),
+        rescale_type=header.text("RescaleType"),
+        units=header.text("Units"),
+        keys=dict(_keys(header)),
+    )
+
+
+def _keys(header: _Header) -> Iterator[tuple[str, str]]:
+    """What may tell contrasts of one series apart."""
+    for name in ("EchoNumbers", "TemporalPositionIdentifier", "DiffusionBValue", "EchoTime", "TriggerTime"):
+        yield name, header.key(name)
+    for name in ("DiffusionGradientOrientation", "ImageType", "AcquisitionNumber", "AcquisitionTime"):
+        yield name, header.key(name)
+    types = header.texts("ImageType")
+    yield "component", types[2] if len(types) > 2 and header.text("Modality") == "MR" else ""
+
+
+def _ordered(a: int, b: int) -> tuple[int, int]:
+    """Return the two numbers in ascending order."""
+    return min(a, b), max(a, b)
+
+
+def _or(value: int | None, default: int) -> int:
+    """Return the value, or the default where there is none."""
+    return default if value is None else value

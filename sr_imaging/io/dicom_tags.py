@@ -1,0 +1,168 @@
+"""The DICOM tags that matter here: which a scan looks at, which classes it knows, which a derived series drops."""
+
+from typing import Final
+
+__all__ = [
+    "CODES",
+    "CT_IMAGE",
+    "DROPPED",
+    "DROPPED_GROUPS",
+    "ENHANCED",
+    "LAST_HEADER_TAG",
+    "MR_IMAGE",
+    "PATIENT_AND_STUDY",
+    "SCAN_TAGS",
+    "SPLIT_ALWAYS",
+    "SPLIT_IF_REPEATED",
+]
+
+CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
+MR_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.4"
+ENHANCED: Final = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
+        "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
+        "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
+        "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR
+        "1.2.840.10008.5.1.4.1.1.128.1",  # Legacy Converted Enhanced PET
+        "1.2.840.10008.5.1.4.1.1.130",  # Enhanced PET
+    }
+)
+
+SCAN_TAGS: Final = {
+    "ImageType": 0x00080008,
+    "SOPClassUID": 0x00080016,
+    "SOPInstanceUID": 0x00080018,
+    "AcquisitionTime": 0x00080032,
+    "Modality": 0x00080060,
+    "SliceThickness": 0x00180050,
+    "EchoTime": 0x00180081,
+    "EchoNumbers": 0x00180086,
+    "SpacingBetweenSlices": 0x00180088,
+    "TriggerTime": 0x00181060,
+    "DiffusionBValue": 0x00189087,
+    "DiffusionGradientOrientation": 0x00189089,
+    "StudyInstanceUID": 0x0020000D,
+    "SeriesInstanceUID": 0x0020000E,
+    "SeriesNumber": 0x00200011,
+    "AcquisitionNumber": 0x00200012,
+    "InstanceNumber": 0x00200013,
+    "ImagePositionPatient": 0x00200032,
+    "ImageOrientationPatient": 0x00200037,
+    "FrameOfReferenceUID": 0x00200052,
+    "TemporalPositionIdentifier": 0x00200100,
+    "SamplesPerPixel": 0x00280002,
+    "PhotometricInterpretation": 0x00280004,
+    "NumberOfFrames": 0x00280008,
+    "Rows": 0x00280010,
+    "Columns": 0x00280011,
+    "PixelSpacing": 0x00280030,
+    "BitsAllocated": 0x00280100,
+    "BitsStored": 0x00280101,
+    "HighBit": 0x00280102,
+    "PixelRepresentation": 0x00280103,
+    "PixelPaddingValue": 0x00280120,
+    "PixelPaddingRangeLimit": 0x00280121,
+    "RescaleIntercept": 0x00281052,
+    "RescaleSlope": 0x00281053,
+    "RescaleType": 0x00281054,
+    "ModalityLUTSequence": 0x00283000,
+    "Units": 0x00541001,
+}
+LAST_HEADER_TAG: Final = max(SCAN_TAGS.values())
+
+# A series splits by these wherever they differ: other contrasts at (usually) the same positions.
+SPLIT_ALWAYS: Final = ("EchoNumbers", "TemporalPositionIdentifier", "DiffusionBValue", "component")
+# And by the first of these that turns repeated positions into whole stacks of equal length.
+SPLIT_IF_REPEATED: Final = (
+    "EchoTime",
+    "TriggerTime",
+    "DiffusionGradientOrientation",
+    "ImageType",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+)
+
+# Source values that say nothing true about a derived slice; what is not recomputed stays away.
+DROPPED: Final = frozenset(
+    {
+        0x00080001,  # Length to End
+        0x00082112,  # Source Image Sequence: written anew
+        0x00089092,  # Referenced Image Evidence Sequence
+        0x00089215,  # Derivation Code Sequence: written anew
+        0x00082111,  # Derivation Description: written anew
+        0x00181100,  # Reconstruction Diameter
+        0x00181164,  # Imager Pixel Spacing: of the detector's grid
+        0x00280006,  # Planar Configuration
+        0x00280008,  # Number of Frames
+        0x00280034,  # Pixel Aspect Ratio
+        0x00280106,  # Smallest Image Pixel Value
+        0x00280107,  # Largest Image Pixel Value
+        0x00280108,  # Smallest Pixel Value in Series
+        0x00280109,  # Largest Pixel Value in Series
+        0x00280120,  # Pixel Padding Value: written anew
+        0x00280121,  # Pixel Padding Range Limit
+        0x00281052,  # Rescale Intercept: written anew
+        0x00281053,  # Rescale Slope: written anew
+        0x00283000,  # Modality LUT Sequence: already applied
+        0x00409096,  # Real World Value Mapping Sequence: maps the old stored values
+        0x00880200,  # Icon Image Sequence
+        0x04000561,  # Original Attributes Sequence stays true of the source alone
+        0x52009229,  # Shared Functional Groups Sequence
+        0x52009230,  # Per-Frame Functional Groups Sequence
+        0x7FE00001,  # Extended Offset Table
+        0x7FE00002,  # Extended Offset Table Lengths
+        0x7FE00008,  # Float Pixel Data
+        0x7FE00009,  # Double Float Pixel Data
+        0x7FE00010,  # Pixel Data
+        0xFFFCFFFC,  # Data Set Trailing Padding
+    }
+)
+# Curves, overlays (repeating groups), MAC parameters and digital signatures of the old bytes.
+DROPPED_GROUPS: Final = frozenset({*range(0x5000, 0x5020), *range(0x6000, 0x6020), 0x4FFE, 0xFFFA})
+
+# What a new single-frame series takes over from an enhanced multi-frame source: patient, study, equipment.
+PATIENT_AND_STUDY: Final = (
+    "SpecificCharacterSet",
+    "StudyDate",
+    "StudyTime",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "AccessionNumber",
+    "Manufacturer",
+    "InstitutionName",
+    "ReferringPhysicianName",
+    "StudyDescription",
+    "SeriesDescription",
+    "ManufacturerModelName",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientWeight",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "BodyPartExamined",
+    "DeviceSerialNumber",
+    "SoftwareVersions",
+    "ProtocolName",
+    "PatientPosition",
+    "StudyInstanceUID",
+    "StudyID",
+    "SeriesNumber",
+    "FrameOfReferenceUID",
+    "PositionReferenceIndicator",
+    "BurnedInAnnotation",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
+
+# Code value and meaning in scheme DCM (PS3.16 annex D).
+CODES: Final = {
+    "derivation": ("113085", "Spatial resampling"),
+    "source": ("121322", "Source image for image processing operation"),
+    "equipment": ("109102", "Processing Equipment"),
+}
