@@ -61,7 +61,7 @@ $(VENV)/.torch: $(VENV)/.made constraints.txt
 # Debian keeps the venv module in a package of its own.
 $(VENV)/.made:
 	@set -e; \
-	for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+	for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3); do \
 		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$${found:-}" ]; then \
