@@ -7,14 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
+from .dicom_raw import Header
 from .dicom_tags import ENHANCED, LAST_HEADER_TAG, SCAN_TAGS
 
-__all__ = ["BROKEN_FILE", "Frame", "LeftOutError", "read_frames"]
+__all__ = ["BROKEN_FILE", "NATIVE", "Frame", "LeftOutError", "read_frames"]
+
+NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 
 # What pydicom raises on junk, depending on where the junk is.
 BROKEN_FILE = (
@@ -106,57 +115,6 @@ class Frame:
         return self.index is not None
 
 
-class _Header:
-    """Typed access to the raw elements of a dataset, quicker and more lenient than pydicom's own."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def raw(self, name: str) -> tuple[bytes, bool]:
-        """Bytes of an element and whether they are little endian; empty where it is absent."""
-        element = self.dataset.get_item(SCAN_TAGS[name]) if SCAN_TAGS[name] in self.dataset else None
-        value = getattr(element, "value", None)
-        if not isinstance(value, bytes):
-            return b"", True
-        return value, bool(getattr(element, "is_little_endian", True))
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """The values of a text element."""
-        text = self.raw(name)[0].decode("latin-1").strip(" \0\t\r\n")
-        return tuple(part.strip(" \0") for part in text.split("\\")) if text else ()
-
-    def text(self, name: str) -> str:
-        """The first value of a text element, or nothing."""
-        return next(iter(self.texts(name)), "")
-
-    def numbers(self, name: str, count: int) -> tuple[float, ...] | None:
-        """Exactly `count` finite numbers of a decimal string, or None."""
-        try:
-            found = tuple(float(part) for part in self.texts(name)[:count])
-        except ValueError:
-            return None
-        return found if len(found) == count and np.isfinite(found).all() else None
-
-    def number(self, name: str) -> float | None:
-        """One finite number of a decimal string, or None."""
-        found = self.numbers(name, 1)
-        return found[0] if found else None
-
-    def integer(self, name: str, *, signed: bool = False) -> int | None:
-        """One binary 16-bit number, or None."""
-        value, is_little = self.raw(name)
-        if len(value) < 2:
-            return None
-        return int.from_bytes(value[:2], "little" if is_little else "big", signed=signed)
-
-    def key(self, name: str) -> str:
-        """A comparable text of any element."""
-        value, is_little = self.raw(name)
-        if name.startswith("Diffusion"):  # FD
-            return str(np.frombuffer(value[: len(value) // 8 * 8], "<f8" if is_little else ">f8").tolist())
-        return "\\".join(self.texts(name))
-
-
 def read_frames(path: Path) -> list[Frame]:
     """Read the header of a file.
 
@@ -183,7 +141,7 @@ def read_frames(path: Path) -> list[Frame]:
         raise LeftOutError("may not be read: permission denied") from None
     except BROKEN_FILE as error:
         raise LeftOutError(f"damaged or truncated header ({type(error).__name__})") from error
-    header = _Header(dataset)
+    header = Header(dataset)
     _check_kind(header)
     if header.text("SOPClassUID") in ENHANCED:
         from .dicom_enhanced import enhanced_frames
@@ -229,9 +187,11 @@ def _starts_like_a_dataset(start: bytes) -> bool:
     return big in (0x0002, 0x0008) and explicit
 
 
-def _check_kind(header: _Header) -> None:
+def _check_kind(header: Header) -> None:
     """Leave out what is no grey-scale image."""
-    if "DirectoryRecordSequence" in header.dataset or _class_name(header).startswith("Media Storage Directory"):
+    if "DirectoryRecordSequence" in header.dataset or _class_name(header).startswith(
+        "Media Storage Directory"
+    ):
         raise LeftOutError("DICOMDIR, an index; give the folder that holds the images")
     name = _class_name(header)
     if header.integer("Rows") is None or header.integer("Columns") is None:
@@ -247,7 +207,7 @@ def _check_kind(header: _Header) -> None:
         raise LeftOutError("localizer")
 
 
-def _class_name(header: _Header) -> str:
+def _class_name(header: Header) -> str:
     """Readable name of the SOP class, from the data set or the file meta information."""
     uid = header.text("SOPClassUID")
     if not uid:
@@ -258,14 +218,16 @@ def _class_name(header: _Header) -> str:
 def _check_size(frame: Frame, size_left: int) -> None:
     """Leave out a file whose uncompressed pixels cannot be complete."""
     needed = frame.rows * frame.columns * max(frame.bits[0], 8) // 8
-    if frame.transfer_syntax.is_compressed:  # also deflated: what follows is no measure of what it inflates to
-        needed = 1
+    if frame.transfer_syntax == DeflatedExplicitVRLittleEndian:
+        return
+    if frame.transfer_syntax not in NATIVE:
+        needed = 8
     if size_left < needed:
         what = "no pixel data" if size_left < 8 else f"truncated: {size_left} of {needed} bytes of pixel data"
         raise LeftOutError(what)
 
 
-def _frame(path: Path, header: _Header) -> Frame:
+def _frame(path: Path, header: Header) -> Frame:
     """Build the frame of a single-frame file."""
     signed = header.integer("PixelRepresentation") == 1
     allocated = header.integer("BitsAllocated") or 16
@@ -309,7 +271,7 @@ def _frame(path: Path, header: _Header) -> Frame:
     )
 
 
-def _keys(header: _Header) -> Iterator[tuple[str, str]]:
+def _keys(header: Header) -> Iterator[tuple[str, str]]:
     """What may tell contrasts of one series apart."""
     for name in ("EchoNumbers", "TemporalPositionIdentifier", "DiffusionBValue", "EchoTime", "TriggerTime"):
         yield name, header.key(name)

@@ -1,4 +1,4 @@
-"""The DICOM tags that matter here: which a scan looks at, which classes it knows, which a derived series drops."""
+"""The DICOM tags that matter here: what a scan looks at, what splits a series, what a derived one drops."""
 
 from typing import Final
 
@@ -107,7 +107,6 @@ DROPPED: Final = frozenset(
         0x00283000,  # Modality LUT Sequence: already applied
         0x00409096,  # Real World Value Mapping Sequence: maps the old stored values
         0x00880200,  # Icon Image Sequence
-        0x04000561,  # Original Attributes Sequence stays true of the source alone
         0x52009229,  # Shared Functional Groups Sequence
         0x52009230,  # Per-Frame Functional Groups Sequence
         0x7FE00001,  # Extended Offset Table

@@ -1,0 +1,112 @@
+"""Enhanced multi-frame files: each frame's functional groups as a frame of its own."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset, dcmread
+
+from .dicom_header import BROKEN_FILE, Frame, LeftOutError
+
+__all__ = ["enhanced_frames"]
+
+
+def enhanced_frames(path: Path, base: Frame) -> list[Frame]:
+    """Read the geometry and scaling of every frame of an enhanced CT, MR or PET file.
+
+    Parameters
+    ----------
+    path : Path
+        An enhanced multi-frame file.
+    base : Frame
+        What its top level says.
+
+    Returns
+    -------
+    list of Frame
+        In the order of the file; a frame without position has ``position=None``.
+
+    Raises
+    ------
+    LeftOutError
+        If the functional groups are damaged.
+    """
+    try:
+        dataset = dcmread(path, stop_before_pixels=True)
+        count = int(dataset.get("NumberOfFrames") or 1)
+        shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), Dataset())
+        own = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+        if len(own) not in (0, count):
+            raise LeftOutError(f"damaged: {count} frames but functional groups for {len(own)}")
+        return [_frame(base, index, own[index] if own else Dataset(), shared) for index in range(count)]
+    except BROKEN_FILE as error:
+        raise LeftOutError(f"damaged functional groups ({type(error).__name__})") from error
+
+
+def _frame(base: Frame, index: int, own: Dataset, shared: Dataset) -> Frame:
+    """One frame: its own functional groups, else the shared ones."""
+
+    def get(group: str, name: str) -> Any:
+        for groups in (own, shared):
+            item = next(iter(groups.get(group) or []), None)
+            if item is not None and item.get(name) is not None:
+                return item.get(name)
+        return None
+
+    position = get("PlanePositionSequence", "ImagePositionPatient")
+    orientation = get("PlaneOrientationSequence", "ImageOrientationPatient")
+    spacing = get("PixelMeasuresSequence", "PixelSpacing")
+    slope = get("PixelValueTransformationSequence", "RescaleSlope")
+    intercept = get("PixelValueTransformationSequence", "RescaleIntercept")
+    return replace(
+        base,
+        index=index,
+        position=_vector(position, 3),
+        orientation=_vector(orientation, 6),
+        pixel_spacing=(float(spacing[0]), float(spacing[1])) if spacing else None,
+        thickness=_float(get("PixelMeasuresSequence", "SliceThickness")),
+        slice_gap=_float(get("PixelMeasuresSequence", "SpacingBetweenSlices")) or base.slice_gap,
+        rescale=base.rescale if slope is None else (float(slope), float(intercept or 0)),
+        rescale_type=str(get("PixelValueTransformationSequence", "RescaleType") or base.rescale_type),
+        instance_number=str(index + 1),
+        keys=dict(_keys(get, own)),
+    )
+
+
+def _keys(get: Any, own: Dataset) -> Iterator[tuple[str, str]]:
+    """What may tell contrasts of one file apart, under the names that single-frame series use."""
+    frame_type = [
+        str(part)
+        for group in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence")
+        for part in get(group, "FrameType") or ()
+    ]
+    content = next(iter(own.get("FrameContentSequence") or []), Dataset())
+    yield "EchoNumbers", str(get("MREchoSequence", "EffectiveEchoTime") or "")
+    yield "TemporalPositionIdentifier", str(content.get("TemporalPositionIndex") or "")
+    yield "DiffusionBValue", str(get("MRDiffusionSequence", "DiffusionBValue") or "")
+    yield "component", "\\".join([*frame_type, *_component(get)])
+    yield "ImageType", "\\".join(frame_type)
+    yield "AcquisitionNumber", str(content.get("FrameAcquisitionNumber") or "")
+    yield "AcquisitionTime", str(content.get("FrameAcquisitionDateTime") or "")
+    yield "StackID", str(content.get("StackID") or "")
+
+
+def _component(get: Any) -> list[str]:
+    """Magnitude, phase, real, … of an MR frame."""
+    value = get("MRImageFrameTypeSequence", "ComplexImageComponent")
+    return [str(value)] if value else []
+
+
+def _vector(values: Any, count: int) -> np.ndarray | None:
+    """Return `count` finite numbers as an array, or None."""
+    if values is None or len(values) != count:
+        return None
+    vector = np.array([float(v) for v in values])
+    return vector if np.isfinite(vector).all() else None
+
+
+def _float(value: Any) -> float | None:
+    """Return a number, or None."""
+    return None if value is None else float(value)

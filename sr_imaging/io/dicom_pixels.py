@@ -1,0 +1,209 @@
+"""Pixels of DICOM files: decoded, cut to the stored bits, rescaled to modality values."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.pixels.decoders import get_decoder
+from pydicom.pixels.processing import apply_modality_lut
+from pydicom.uid import ExplicitVRBigEndian
+
+from ..errors import ReadError
+from .dicom_header import BROKEN_FILE, NATIVE, Frame
+
+__all__ = ["are_same_slices", "codec_problem", "modality_lut", "open_pixels", "stored_values"]
+
+PIXEL_DATA = 0x7FE00010
+
+
+def codec_problem(frame: Frame) -> str:
+    """Say which decoder is missing for a slice; empty where it can be decoded.
+
+    Parameters
+    ----------
+    frame : Frame
+        A slice of any transfer syntax.
+
+    Returns
+    -------
+    str
+        The reason with the package extra that brings the decoder, or nothing.
+    """
+    if frame.transfer_syntax in NATIVE:
+        return ""
+    try:
+        is_available = get_decoder(frame.transfer_syntax).is_available
+    except (NotImplementedError, ValueError):
+        name = frame.transfer_syntax.name
+        return f"the transfer syntax {name} has no decoder; export the series uncompressed"
+    if is_available:
+        return ""
+    name = frame.transfer_syntax.name
+    return f"the series is compressed as {name}, which needs a codec; pip install 'sr-imaging[codecs]'"
+
+
+def open_pixels(path: Path) -> Dataset:
+    """Read a file with its pixel data.
+
+    Parameters
+    ----------
+    path : Path
+        A DICOM file.
+
+    Returns
+    -------
+    Dataset
+        Everything in the file.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be opened or parsed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return dcmread(path, force=True)
+    except BROKEN_FILE as error:
+        raise ReadError(
+            f"{path} cannot be read ({type(error).__name__}); restore the file or remove it"
+        ) from error
+
+
+def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
+    """Decode one file to stored values.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The file with its pixel data.
+    frame : Frame
+        What its header says.
+
+    Returns
+    -------
+    (..., rows, columns) integer ndarray
+        Stored values, sign-extended from the stored bits; a leading axis where the file has several frames.
+
+    Raises
+    ------
+    ReadError
+        If pixel data is absent, truncated or damaged, or its decoder is missing; the file is named.
+    """
+    missing = codec_problem(frame)
+    if missing:
+        raise ReadError(f"{frame.path}: {missing}")
+    element = dataset.get_item(PIXEL_DATA) if PIXEL_DATA in dataset else None
+    if element is None or not element.value:
+        raise ReadError(f"{frame.path} has no pixel data; restore the file or remove it")
+    try:
+        if frame.transfer_syntax in NATIVE and frame.transfer_syntax != ExplicitVRBigEndian:
+            return _from_bytes(element.value, frame, int(dataset.get("NumberOfFrames") or 1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _cut_bits(np.asarray(dataset.pixel_array), frame)
+    except BROKEN_FILE as error:
+        if isinstance(error, ReadError):
+            raise
+        raise ReadError(
+            f"{frame.path}: no decoder could read its pixel data ({frame.transfer_syntax.name}), which may "
+            "be truncated or damaged; restore the file or export it uncompressed"
+        ) from error
+
+
+def _from_bytes(data: bytes, frame: Frame, frames: int) -> np.ndarray:
+    """View uncompressed little-endian bytes as pixels."""
+    allocated = frame.bits[0]
+    if allocated not in (8, 16, 32):
+        raise ReadError(
+            f"{frame.path} has {allocated} bits allocated, not 8, 16 or 32; export it with 16 bits"
+        )
+    dtype = np.dtype(f"<{'i' if frame.signed else 'u'}{allocated // 8}")
+    count = frames * frame.rows * frame.columns
+    if len(data) < count * dtype.itemsize:
+        raise ReadError(
+            f"{frame.path} is truncated: {len(data)} of {count * dtype.itemsize} bytes of pixel data; "
+            "restore the file"
+        )
+    shape = (frame.rows, frame.columns) if frames == 1 else (frames, frame.rows, frame.columns)
+    return _cut_bits(np.frombuffer(data, dtype, count).reshape(shape), frame)
+
+
+def _cut_bits(stored: np.ndarray, frame: Frame) -> np.ndarray:
+    """Drop what lies outside the stored bits (old overlays) and extend the sign.
+
+    Padding that does not fit the stored bits says that the other bits are values as well: nothing is cut.
+    """
+    _, bits, high = frame.bits
+    width = stored.dtype.itemsize * 8
+    if bits >= width or stored.dtype.kind not in "iu" or not 0 < bits <= high + 1 <= width:
+        return stored
+    if frame.padding_value is not None and not _fits(frame.padding_value, bits, signed=frame.signed):
+        return stored
+    left = np.left_shift(stored, width - high - 1)
+    return np.right_shift(left, width - bits)
+
+
+def _fits(value: int, bits: int, *, signed: bool) -> bool:
+    """Tell whether a number can be stored in so many bits."""
+    low = -(1 << bits - 1) if signed else 0
+    return low <= value < low + (1 << bits)
+
+
+def modality_lut(stored: np.ndarray, dataset: Dataset, frame: Frame) -> np.ndarray:
+    """Map stored values to modality values in float: rescale, or the slice's lookup table.
+
+    Parameters
+    ----------
+    stored : (rows, columns) integer ndarray
+        Stored values.
+    dataset : Dataset
+        The file, for its lookup table.
+    frame : Frame
+        What its header says.
+
+    Returns
+    -------
+    (rows, columns) float64 ndarray
+        Modality values.
+
+    Raises
+    ------
+    ReadError
+        If the lookup table is damaged.
+    """
+    if not frame.has_lut:
+        return np.asarray(stored * np.float64(frame.rescale[0]) + frame.rescale[1])
+    try:
+        return np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
+    except BROKEN_FILE as error:
+        raise ReadError(f"{frame.path} has a damaged ModalityLUTSequence; restore the file") from error
+
+
+def are_same_slices(a: Frame, b: Frame) -> bool:
+    """Tell whether two slices hold the same modality values; unreadable ones do not.
+
+    Parameters
+    ----------
+    a, b : Frame
+        Two slices at one position.
+
+    Returns
+    -------
+    bool
+        True where scaling and all pixels are equal.
+    """
+    if a.rescale != b.rescale or a.has_lut or b.has_lut:
+        return False
+    try:
+        first, second = (_one(frame) for frame in (a, b))
+    except ReadError:
+        return False
+    return np.array_equal(first, second)
+
+
+def _one(frame: Frame) -> np.ndarray:
+    """Decode the slice of one frame."""
+    values = stored_values(open_pixels(frame.path), frame)
+    return values if frame.index is None or values.ndim == 2 else values[frame.index]

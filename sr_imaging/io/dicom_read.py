@@ -1,0 +1,210 @@
+"""A DICOM series with a good verdict becomes a DataArray of modality values, placed in patient space."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from pydicom import Dataset
+
+from .. import geometry
+from ..errors import ReadError
+from .dicom_header import Frame, LeftOutError, read_frames
+from .dicom_pixels import are_same_slices, modality_lut, open_pixels, stored_values
+from .dicom_place import Placement, place
+from .dicom_series import group_frames
+from .scan import Scan
+
+__all__ = ["load_placement", "read_series"]
+
+# Candidates for whole modality values, in order of preference.
+_DTYPES = tuple(np.dtype(name) for name in ("int16", "uint16", "int32", "uint32", "int64"))
+
+
+def read_series(scan: Scan) -> xr.DataArray:
+    """Read a series found by :func:`sr_imaging.io.dicom_scan.find_series`.
+
+    Parameters
+    ----------
+    scan : Scan
+        A DICOM scan whose verdict is ok.
+
+    Returns
+    -------
+    (z, y, x) DataArray
+        Modality values: integers where slope and intercept are whole and the same in all slices, else
+        float32. Coords in mm, ``volume_ref``, ``attrs["_FillValue"]`` where the file states padding,
+        ``attrs["units"]`` where it states or implies them. Positions ascend along row × column direction.
+
+    Raises
+    ------
+    ReadError
+        If the verdict is not ok, or a file has changed, is truncated or cannot be decoded.
+    """
+    if not scan.verdict.ok:
+        raise ReadError(f"{scan.path}: {scan.verdict.reason}")
+    placement = load_placement(scan)
+    if placement.matrix is None:
+        raise ReadError(f"{scan.path}: {placement.reason}")
+    values, fill = _values(placement.frames)
+    first = placement.frames[0]
+    attrs: dict[str, Any] = {} if fill is None else {"_FillValue": fill}
+    if _units(first):
+        attrs["units"] = _units(first)
+    return geometry.volume(
+        values,
+        placement.matrix,
+        spacing=placement.spacing,
+        name=first.modality or None,
+        attrs=attrs,
+        reference={
+            "slice_thickness": first.thickness,
+            "frame_of_reference_uid": first.frame_of_reference or None,
+            "modality": first.modality or None,
+        },
+    )
+
+
+def load_placement(scan: Scan) -> Placement:
+    """Read the headers of a scan's files again and place its slices.
+
+    Parameters
+    ----------
+    scan : Scan
+        A DICOM scan.
+
+    Returns
+    -------
+    Placement
+        The slices of this scan alone, sorted.
+
+    Raises
+    ------
+    ReadError
+        If a file is gone or no longer part of the series.
+    """
+    frames: list[Frame] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for path in scan.files:
+            try:
+                frames += read_frames(path)
+            except LeftOutError as error:
+                raise ReadError(f"{path}: {error}; scan the folder again") from error
+        split = scan.facts.get("split", "")
+        groups = group_frames(frames)
+        fitting = [group for group in groups if ", ".join(group.split) == split] or groups
+        if len(groups) > 1 and len(fitting) != 1:
+            raise ReadError(f"{scan.path} holds {len(groups)} groups of slices; scan the folder again")
+        return place(fitting[0].frames, are_same_slices)
+
+
+def _values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
+    """Decode all slices into one array of modality values; return also the value of padding."""
+    if any(frame.rescale[0] == 0 for frame in frames):
+        bad = next(frame.name for frame in frames if frame.rescale[0] == 0)
+        raise ReadError(f"{bad} has RescaleSlope 0; export the series again")
+    pairs = {frame.rescale for frame in frames}
+    is_whole = len(pairs) == 1 and all(float(v).is_integer() for v in frames[0].rescale)
+    if is_whole and not any(frame.has_lut for frame in frames):
+        return _whole_values(frames)
+    return _float_values(frames)
+
+
+def _whole_values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
+    """Modality values as integers, rescaled in place."""
+    slope, intercept = (int(v) for v in frames[0].rescale)
+    stored: np.ndarray | None = None
+    for k, (frame, _, pixels) in enumerate(_slices(frames)):
+        if stored is None:
+            stored = np.empty((len(frames), frame.rows, frame.columns), pixels.dtype)
+        if not np.can_cast(pixels.dtype, stored.dtype, "safe"):
+            stored = stored.astype(np.result_type(stored, pixels))
+        stored[k] = pixels
+    if stored is None:
+        raise ReadError("the series has no slices; scan the folder again")
+    ends = sorted(int(v) * slope + intercept for v in (stored.min(), stored.max()))
+    padding = frames[0].padding_value
+    fill = None if padding is None else padding * slope + intercept
+    if fill is not None and padding is not None and not _is_stored(padding, frames[0]):
+        fill = None  # a value that no pixel can have
+    dtype = _dtype(ends if fill is None else [*ends, fill], frames[0])
+    values = _rescale_in_place(stored, slope, intercept, dtype)
+    return values, None if fill is None else dtype.type(fill)
+
+
+def _is_stored(padding: int, frame: Frame) -> bool:
+    """Tell whether a pixel of the frame can have this value."""
+    info = np.iinfo(f"{'i' if frame.signed else 'u'}{max(frame.bits[0], 8) // 8}")
+    return int(info.min) <= padding <= int(info.max)
+
+
+def _dtype(values: list[int], frame: Frame) -> np.dtype[Any]:
+    """Smallest integer type for the values; eight bits only for files of eight bits."""
+    small = (np.dtype("uint8"), np.dtype("int8")) if frame.bits[0] == 8 and frame.rescale == (1, 0) else ()
+    for dtype in (*small, *_DTYPES):
+        if np.iinfo(dtype).min <= min(values) and max(values) <= np.iinfo(dtype).max:
+            return dtype
+    raise ReadError(f"{frame.path} has modality values beyond 64 bits; check its RescaleSlope")
+
+
+def _rescale_in_place(stored: np.ndarray, slope: int, intercept: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """Rescale without a second volume where sizes agree: modulo 2^16 is exact when the result fits."""
+    if (slope, intercept) == (1, 0):
+        return stored.astype(dtype, copy=False)
+    if stored.itemsize != dtype.itemsize:
+        stored = stored.astype(dtype)
+    unsigned = stored.view(f"u{dtype.itemsize}")
+    modulus = 1 << 8 * dtype.itemsize
+    np.multiply(unsigned, unsigned.dtype.type(slope % modulus), out=unsigned)
+    np.add(unsigned, unsigned.dtype.type(intercept % modulus), out=unsigned)
+    return unsigned.view(dtype)
+
+
+def _float_values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
+    """Modality values as float32, each slice by its own scaling or lookup table."""
+    values = np.empty((len(frames), frames[0].rows, frames[0].columns), np.float32)
+    padding = frames[0].padding_value
+    fill: Any = None
+    if padding is not None and not frames[0].has_lut:
+        fill = np.float32(padding * frames[0].rescale[0] + frames[0].rescale[1])
+    for k, (frame, dataset, pixels) in enumerate(_slices(frames)):
+        values[k] = modality_lut(pixels, dataset, frame)
+        if fill is not None and frame.padding is not None:
+            values[k][(pixels >= frame.padding[0]) & (pixels <= frame.padding[1])] = fill
+    return values, fill
+
+
+def _slices(frames: Sequence[Frame]) -> Any:
+    """Yield frame, file and stored pixels of every slice; a file of many frames is decoded once."""
+    opened: tuple[Path, Dataset, np.ndarray] | None = None
+    for frame in frames:
+        if opened is None or opened[0] != frame.path:
+            dataset = open_pixels(frame.path)
+            opened = (frame.path, dataset, stored_values(dataset, frame))
+        _, dataset, pixels = opened
+        if frame.index is not None and pixels.ndim == 3:
+            pixels = pixels[frame.index]
+        if pixels.shape != (frame.rows, frame.columns):
+            raise ReadError(f"{frame.path} decodes to {pixels.shape}, not {(frame.rows, frame.columns)}")
+        yield frame, dataset, _one_padding(pixels, frame, frames[0].padding_value)
+
+
+def _one_padding(pixels: np.ndarray, frame: Frame, padding: int | None) -> np.ndarray:
+    """Bring a range of padding values, or another slice's padding, to the one value of the series."""
+    if frame.padding is None or padding is None or frame.padding == (padding, padding):
+        return pixels
+    pixels = pixels.copy()
+    pixels[(pixels >= frame.padding[0]) & (pixels <= frame.padding[1])] = padding
+    return pixels
+
+
+def _units(frame: Frame) -> str:
+    """Unit of the modality values, as stated; CT without any statement is in Hounsfield units."""
+    if frame.units:
+        return frame.units
+    if frame.modality == "CT" and frame.rescale_type in ("", "HU"):
+        return "HU"
+    return ""

@@ -1,0 +1,142 @@
+"""DICOM files of a folder: which series they form, and whether each is one good volume."""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .scan import Scan, Verdict
+
+__all__ = ["find_series", "is_dicom"]
+
+# First elements of a data set without preamble: file meta information, or group 0008.
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell by its content whether a file may be DICOM, without loading pydicom.
+
+    Parameters
+    ----------
+    path : Path
+        Any path; what cannot be opened is no DICOM.
+
+    Returns
+    -------
+    bool
+        True for the mark ``DICM`` after 128 bytes, or a data set that starts in group 0002 or 0008.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(132)
+    except OSError:
+        return False
+    return start[128:] == b"DICM" or _is_bare_dataset(start)
+
+
+def _is_bare_dataset(start: bytes) -> bool:
+    """Tell whether the bytes can be the first element of a data set without preamble."""
+    if len(start) < 132 or start[:2] not in _FIRST_GROUPS:
+        return False
+    if start[4:6].isalpha() and start[4:6].isupper():
+        return True
+    # implicit VR: a short first element, followed by an element of the same group
+    length = int.from_bytes(start[4:8], "little")
+    return length <= 120 and length % 2 == 0 and start[8 + length : 10 + length] in (b"", start[:2])
+
+
+def find_series(files: Iterable[Path]) -> tuple[list[Scan], list[tuple[Path, str]]]:
+    """Sort the files of one folder into series, each with its verdict; reads headers only.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        Files of any kind.
+
+    Returns
+    -------
+    scans : list of Scan
+        One a volume; several share a SeriesInstanceUID where it holds echoes, orientations or matrices, then
+        ``facts["split"]`` tells them apart. Pixels are compared only where two slices share a position.
+    left_out : list of (Path, str)
+        Files that belong to no scan, each with its reason.
+    """
+    from .dicom_header import Frame, LeftOutError, read_frames
+    from .dicom_series import group_frames
+
+    frames: list[Frame] = []
+    left_out: list[tuple[Path, str]] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's remarks on odd headers; what matters becomes a reason
+        for path in sorted(Path(file) for file in files):
+            try:
+                frames += read_frames(path)
+            except LeftOutError as reason:
+                left_out.append((path, str(reason)))
+        scans = []
+        for group in group_frames(frames):
+            left_out += [(frame.path, reason) for frame, reason in group.strays]
+            scans.append(_scan(group, left_out))
+    return scans, left_out
+
+
+def _scan(group: Any, left_out: list[tuple[Path, str]]) -> Scan:
+    """Turn a group of frames into a scan with its verdict."""
+    from .dicom_pixels import are_same_slices, codec_problem
+    from .dicom_place import Placement, place
+
+    placement: Placement = place(group.frames, are_same_slices)
+    first = placement.frames[0]
+    reason = _not_a_slice(first) or placement.reason or codec_problem(first)
+    paths = tuple(dict.fromkeys(frame.path for frame in placement.frames))
+    notes = list(placement.notes)
+    if group.split:
+        notes.append(f"one part of SeriesInstanceUID {first.series_uid or 'none'}: {', '.join(group.split)}")
+    if not first.series_uid:
+        notes.append("no SeriesInstanceUID; its files were taken as one series")
+    if not first.frame_of_reference:
+        notes.append("no FrameOfReferenceUID")
+    notes += _left_out_notes(left_out)
+    return Scan(
+        path=paths[0] if len(paths) == 1 else paths[0].parent,
+        kind="dicom",
+        verdict=Verdict(not reason, reason, tuple(notes)),
+        series_uid=first.series_uid or None,
+        files=paths,
+        shape=(len(placement.frames), first.rows, first.columns),
+        spacing=placement.spacing or (),
+        modality=first.modality or None,
+        facts=_facts(first, group.split),
+    )
+
+
+def _left_out_notes(left_out: list[tuple[Path, str]]) -> list[str]:
+    """Name the DICOM files that may belong to the series but could not join it."""
+    of_interest = [(path, why) for path, why in left_out if not why.startswith(("not DICOM", "no image"))]
+    notes = [f"{path.name} left out: {why}" for path, why in of_interest[:5]]
+    return notes + ([f"{len(of_interest) - 5} more files left out"] if len(of_interest) > 5 else [])
+
+
+def _not_a_slice(frame: Any) -> str:
+    """Refuse kinds of image whose header geometry is not that of one slice."""
+    if "MOSAIC" in frame.image_type:
+        return (
+            f"{frame.name} is a Siemens mosaic, many slices tiled into {frame.rows} by {frame.columns} pixels; "
+            "convert it to single slices or NIfTI first"
+        )
+    return ""
+
+
+def _facts(frame: Any, split: list[str]) -> dict[str, Any]:
+    """What a table may show of a series; no patient data."""
+    facts = {
+        "series_number": frame.series_number,
+        "matrix": f"{frame.rows}x{frame.columns}",
+        "transfer_syntax": frame.transfer_syntax.name,
+        "bits_stored": frame.bits[1],
+        "slice_thickness": frame.thickness,
+        "image_type": "\\".join(frame.image_type),
+        "photometric": frame.photometric,
+        "split": ", ".join(split),
+    }
+    return {key: value for key, value in facts.items() if value not in (None, "")}

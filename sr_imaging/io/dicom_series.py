@@ -1,0 +1,168 @@
+"""From frames of one folder to groups that could each be one volume."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .dicom_header import Frame
+from .dicom_place import SAME_PLACE_MM, positions_on_normal
+from .dicom_tags import SPLIT_ALWAYS, SPLIT_IF_REPEATED
+
+__all__ = ["Group", "group_frames"]
+
+SAME_DIRECTION = 1e-4  # of a cosine: 0.03 mm over a head
+SAME_SPACING = 1e-5  # relative; scanners write PixelSpacing with six digits or more
+STRAY_OF = 3  # a single odd slice beside this many is a stray, not a series
+
+
+@dataclass
+class Group:
+    """Frames that share series, orientation, matrix, pixel spacing and contrast.
+
+    Parameters
+    ----------
+    frames : list of Frame
+        In the order they were found.
+    split : list of str
+        How the group was told from others of the same SeriesInstanceUID: ``EchoNumbers 2``, … .
+    strays : list of (Frame, str)
+        Single slices of the series that fit no group, with the reason.
+    """
+
+    frames: list[Frame]
+    split: list[str] = field(default_factory=list)
+    strays: list[tuple[Frame, str]] = field(default_factory=list)
+
+
+def group_frames(frames: Sequence[Frame]) -> list[Group]:
+    """Split frames into groups that could each be one volume.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        All frames of one folder.
+
+    Returns
+    -------
+    list of Group
+        In the order in which their first files were found.
+    """
+    by_series: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
+    for frame in frames:
+        by_series[(frame.series_uid, frame.series_number, frame.modality)].append(frame)
+    groups: list[Group] = []
+    for members in by_series.values():
+        groups += _split_series(members)
+    counts: dict[str, int] = defaultdict(int)
+    for members in by_series.values():
+        counts[members[0].series_uid] += 1
+    for group in groups:
+        if counts[group.frames[0].series_uid] > 1 and group.frames[0].series_uid:
+            group.split.insert(0, f"SeriesNumber {group.frames[0].series_number or 'none'}")
+    return groups
+
+
+def _split_series(frames: list[Frame]) -> list[Group]:
+    """Split the frames of one series by geometry, then by contrast."""
+    by_geometry = _split_geometry(frames)
+    strays: list[tuple[Frame, str]] = []
+    if len(by_geometry) > 1:
+        main = max(by_geometry, key=lambda part: len(part.frames))
+        if len(main.frames) >= STRAY_OF:
+            for part in [part for part in by_geometry if len(part.frames) == 1]:
+                strays.append(
+                    (part.frames[0], f"a single slice of {part.split[0]} in a series of {main.split[0]}")
+                )
+                by_geometry.remove(part)
+    if len(by_geometry) == 1:
+        by_geometry[0].split = []
+    groups = [group for part in by_geometry for group in _split_contrast(part)]
+    groups[0].strays = strays
+    return groups
+
+
+def _split_geometry(frames: list[Frame]) -> list[Group]:
+    """Group by matrix, orientation and pixel spacing, each within its tolerance."""
+    groups: list[Group] = []
+    for frame in frames:
+        for group in groups:
+            if _same_grid(group.frames[0], frame):
+                group.frames.append(frame)
+                break
+        else:
+            groups.append(Group([frame], [_describe_grid(frame)]))
+    return groups
+
+
+def _same_grid(a: Frame, b: Frame) -> bool:
+    """Tell whether two slices have one matrix, orientation and pixel spacing."""
+    if (a.rows, a.columns) != (b.rows, b.columns):
+        return False
+    return _close(a.orientation, b.orientation, 0, SAME_DIRECTION) and _close(
+        a.pixel_spacing, b.pixel_spacing, SAME_SPACING, 0
+    )
+
+
+def _close(
+    a: Sequence[float] | np.ndarray | None, b: Sequence[float] | np.ndarray | None, rtol: float, atol: float
+) -> bool:
+    """Compare two vectors that may be absent; an absent one goes with any, and is refused later."""
+    if a is None or b is None:
+        return True
+    return all(abs(p - q) <= atol + rtol * abs(q) for p, q in zip(a, b, strict=True))
+
+
+def _describe_grid(frame: Frame) -> str:
+    """Say what a slice's grid is."""
+    cosines = "unknown" if frame.orientation is None else "\\".join(f"{c:.3g}" for c in frame.orientation)
+    pixel = "unknown" if frame.pixel_spacing is None else "x".join(f"{d:g}" for d in frame.pixel_spacing)
+    return f"matrix {frame.rows}x{frame.columns}, pixels {pixel} mm, orientation {cosines}"
+
+
+def _split_contrast(group: Group) -> list[Group]:
+    """Split by the contrast keys that differ, then by one that resolves repeated positions."""
+    parts = [group]
+    for key in (*SPLIT_ALWAYS, "StackID"):
+        parts = [piece for part in parts for piece in _split_by(part, key)]
+    return [piece for part in parts for piece in _split_repeats(part)]
+
+
+def _split_by(group: Group, key: str) -> list[Group]:
+    """Split by one key, unless it only counts the slices."""
+    values: dict[str, list[Frame]] = defaultdict(list)
+    for frame in group.frames:
+        values[frame.keys.get(key, "")].append(frame)
+    counts_slices = len(values) > 1 and all(len(members) == 1 for members in values.values())
+    if len(values) == 1 or (counts_slices and not _repeats(group.frames)):
+        return [group]
+    return [
+        Group(members, [*group.split, f"{key} {value or 'none'}"], group.strays if n == 0 else [])
+        for n, (value, members) in enumerate(values.items())
+    ]
+
+
+def _split_repeats(group: Group) -> list[Group]:
+    """Where positions repeat, split by the first key that gives stacks without repeats, all of one length."""
+    if not _repeats(group.frames):
+        return [group]
+    length = _distinct(group.frames)
+    for key in SPLIT_IF_REPEATED:
+        parts = _split_by(group, key)
+        if len(parts) > 1 and all(len(part.frames) == length == _distinct(part.frames) for part in parts):
+            return parts
+    return [group]
+
+
+def _repeats(frames: list[Frame]) -> bool:
+    """Tell whether two slices share a position."""
+    return 0 < _distinct(frames) < len(frames)
+
+
+def _distinct(frames: list[Frame]) -> int:
+    """Count the different positions along the normal; 0 where some have none."""
+    if any(frame.position is None or frame.orientation is None for frame in frames):
+        return 0
+    along = np.sort(positions_on_normal(frames))
+    return 1 + int((np.diff(along) > SAME_PLACE_MM).sum())
