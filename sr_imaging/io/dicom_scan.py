@@ -121,7 +121,7 @@ def _not_a_slice(frame: Any) -> str:
     """Refuse kinds of image whose header geometry is not that of one slice."""
     if "MOSAIC" in frame.image_type:
         return (
-            f"{frame.name} is a Siemens mosaic, many slices tiled into {frame.rows} by {frame.columns} pixels; "
+            f"{frame.name} is a Siemens mosaic, many slices tiled into {frame.rows} by {frame.columns}; "
             "convert it to single slices or NIfTI first"
         )
     return ""
