@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import ModelError
-from .contract import PLANE_AXES, Generator, Trimmed, check_generator, pad_halo
+from .contract import PLANE_AXES, Generator, GeneratorModule, Trimmed, check_generator, replicate
 from .espcn import ESPCN
 from .interpolation import INTERPOLATIONS, Interpolation
 from .srresnet import SRResNet
@@ -21,10 +21,11 @@ __all__ = [
     "INTERPOLATIONS",
     "PLANE_AXES",
     "Generator",
+    "GeneratorModule",
     "Trimmed",
     "build_generator",
     "check_generator",
-    "pad_halo",
+    "replicate",
 ]
 
 GENERATORS: dict[str, Callable[..., nn.Module]] = {

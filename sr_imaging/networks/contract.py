@@ -15,7 +15,7 @@ __all__ = [
     "Trimmed",
     "check_generator",
     "module_axes",
-    "pad_halo",
+    "replicate",
 ]
 
 PLANE_AXES = ("z", "plane")  # through-plane: runs on the (z, y) and the (z, x) planes, averaged
@@ -47,12 +47,23 @@ class Generator(Protocol):
         that is equivariant: ``f(a * x + b) = a * f(x) + b`` for any ``a > 0``.
     """
 
-    scale: tuple[float, ...]
-    spatial_dims: int
-    in_channels: int
-    axes: tuple[str, ...]
-    halo: tuple[int, ...] | None
-    fixed_values: tuple[float, float] | None
+    @property
+    def scale(self) -> tuple[float, ...]: ...  # noqa: D102
+
+    @property
+    def spatial_dims(self) -> int: ...  # noqa: D102
+
+    @property
+    def in_channels(self) -> int: ...  # noqa: D102
+
+    @property
+    def axes(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def halo(self) -> tuple[int, ...] | None: ...  # noqa: D102
+
+    @property
+    def fixed_values(self) -> tuple[float, float] | None: ...  # noqa: D102
 
     def __call__(self, x: Tensor) -> Tensor:
         """Super-resolve a batch."""
@@ -109,15 +120,13 @@ def module_axes(spatial_dims: int, axes: Sequence[str] | None) -> tuple[str, ...
     return chosen
 
 
-def pad_halo(x: Tensor, halo: Sequence[int]) -> Tensor:
-    """Replicate the border pixels of ``(B, C, *n)`` by `halo` LR pixels on each side of every axis."""
-    for k, width in enumerate(halo):
-        if width == 0:
-            continue
-        dim = x.ndim - len(halo) + k
-        first, last = x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1)
-        repeats = [width if d == dim else -1 for d in range(x.ndim)]
-        x = torch.cat([first.expand(repeats), x, last.expand(repeats)], dim)
+def replicate(x: Tensor, missing: Sequence[tuple[int, int]]) -> Tensor:
+    """Repeat the border pixels of ``(B, C, *n)`` by ``(before, after)`` pixels along each axis."""
+    for k, (before, after) in enumerate(missing):
+        if before or after:
+            dim = x.ndim - len(missing) + k
+            first, last = x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1)
+            x = torch.cat([first.repeat_interleave(before, dim), x, last.repeat_interleave(after, dim)], dim)
     return x
 
 

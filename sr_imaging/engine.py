@@ -1,0 +1,243 @@
+"""A generator made ready for a device: its precision, and a tile that fits into memory."""
+
+import copy
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, cast
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from .errors import ConfigError
+from .networks import PLANE_AXES, Generator, GeneratorModule
+
+__all__ = ["SMALLEST_TILE", "BothPlanes", "Engine", "Windowed", "make_engine", "tile_shape"]
+
+_MEMORY_SHARE = 0.25  # of what is free: others work on this machine too
+_MOST_MEMORY = 2 << 30  # bytes; larger tiles are no faster, measured in benchmarks/tiles.py
+SMALLEST_TILE = 8  # LR pixels; below this a pass is nearly all context
+
+
+class BothPlanes(GeneratorModule):
+    """A through-plane generator as a 3-D one: the mean of its results on the (z, y) and the (z, x) planes.
+
+    Parameters
+    ----------
+    planar : Generator
+        Generator with axes ``("z", "plane")`` and scale ``(k, 1)``.
+    """
+
+    def __init__(self, planar: Generator) -> None:
+        super().__init__(
+            (int(planar.scale[0]), 1, 1),
+            halo=None if planar.halo is None else (planar.halo[0], planar.halo[1], planar.halo[1]),
+            in_channels=planar.in_channels,
+            fixed_values=planar.fixed_values,
+        )
+        self.planar = planar
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Super-resolve ``(B, C, n + 2 * halo)`` along z."""
+        side = 0 if self.halo is None else self.halo[1]
+        b, c, z, y, w = x.shape
+        zy = x[..., side : w - side].permute(0, 4, 1, 2, 3)  # B, x, C, z, y
+        zx = x[..., side : y - side, :].permute(0, 3, 1, 2, 4)  # B, y, C, z, x
+        first = self.planar(zy.reshape(-1, c, z, y))
+        second = self.planar(zx.reshape(-1, c, z, w))
+        first = first.reshape(b, -1, *first.shape[1:]).permute(0, 2, 3, 4, 1)
+        second = second.reshape(b, -1, *second.shape[1:]).permute(0, 2, 3, 1, 4)
+        return (first + second) / 2
+
+
+class Windowed(GeneratorModule):
+    """A generator without finite halo (strides, whole-image statistics) in blended windows.
+
+    Parameters
+    ----------
+    generator : Generator
+        Takes any size.
+    window : tuple of int
+        LR pixels of a window along each axis.
+    """
+
+    def __init__(self, generator: Generator, window: Sequence[int]) -> None:
+        from monai.inferers.inferer import SlidingWindowInferer
+
+        super().__init__(
+            [int(s) for s in generator.scale],
+            halo=(0,) * generator.spatial_dims,
+            in_channels=generator.in_channels,
+            axes=generator.axes,
+            fixed_values=generator.fixed_values,
+        )
+        self.generator = generator
+        self.infer = SlidingWindowInferer(window, overlap=0.25, mode="gaussian", padding_mode="replicate")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Super-resolve a whole image ``(B, C, n)``."""
+        return cast(Tensor, self.infer(x, self.generator))
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A generator made ready for a device.
+
+    Parameters
+    ----------
+    generator : Generator
+        On `device`, in evaluation mode, never one of the caller's own objects.
+    device : str
+        ``cpu``, ``cuda``, ``cuda:1``, … .
+    precision : str
+        ``float32`` or ``bf16``.
+    tile : tuple of int
+        Largest LR pixels of a tile, one per axis of the generator.
+    batch : int
+        Most images in one pass.
+    """
+
+    generator: Generator
+    device: str
+    precision: str
+    tile: tuple[int, ...]
+    batch: int
+
+    @property
+    def needs_whole(self) -> bool:
+        """Whether the generator must see the whole image at once."""
+        return isinstance(self.generator, Windowed)
+
+
+def make_engine(
+    generator: Generator,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | Sequence[int] | None = None,
+    max_memory: int | None = None,
+) -> Engine:
+    """Copy a generator to a device and choose its tile.
+
+    Parameters
+    ----------
+    generator : Generator
+        Not changed.
+    device : str
+        ``auto`` takes CUDA where there is one.
+    precision : str
+        ``auto`` is float32, and bf16 on CUDA where the model's card states a loss below 0.02 dB.
+    tile : int or tuple of int, optional
+        LR pixels of a tile; from the memory budget by default.
+    max_memory : int, optional
+        Bytes that a pass may take; a quarter of what is free, at most 2 GiB, by default.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    ConfigError
+        If device, precision or tile is impossible here.
+    """
+    device = _device(device)
+    precision = _precision(precision, device, generator)
+    module = copy.deepcopy(cast(nn.Module, generator)).to(device).eval().requires_grad_(False)
+    ready: Any = module
+    if generator.axes == PLANE_AXES:
+        ready = BothPlanes(ready)
+    if generator.spatial_dims == 2:
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    shape, batch = tile_shape(ready, budget=_budget(max_memory, device))
+    if tile is not None:
+        shape = _given_tile(tile, ready.spatial_dims)
+    if generator.halo is None:
+        return Engine(Windowed(ready, shape), device, precision, (sys.maxsize,) * ready.spatial_dims, 1)
+    return Engine(ready, device, precision, shape, batch)
+
+
+def _device(device: str) -> str:
+    """Return the device to use, with a clear word on one that is not here."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device {device!r}; use 'auto', 'cpu' or 'cuda'") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {device!r} is not available here; use 'cpu'")
+    return device
+
+
+def _precision(precision: str, device: str, generator: Generator) -> str:
+    """Return float32 or bf16."""
+    if precision not in ("auto", "float32", "bf16"):
+        raise ConfigError(f"unknown precision {precision!r}; use 'auto', 'float32' or 'bf16'")
+    if precision != "auto":
+        return precision
+    loss = getattr(getattr(generator, "card", None), "bf16_loss_db", None)
+    return "bf16" if device != "cpu" and loss is not None and loss < 0.02 else "float32"
+
+
+def _given_tile(tile: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    """Check a tile that the caller asked for."""
+    shape = (tile,) * dims if isinstance(tile, int) else tuple(tile)
+    if len(shape) != dims or any(n < 1 for n in shape):
+        raise ConfigError(f"tile {tile!r} does not fit {dims} axes; give one number or {dims} of at least 1")
+    return shape
+
+
+def _budget(max_memory: int | None, device: str) -> int:
+    """Bytes that one pass may take."""
+    if max_memory is not None:
+        return max_memory
+    free = torch.cuda.mem_get_info(device)[0] if device != "cpu" else psutil.virtual_memory().available
+    return int(min(free * _MEMORY_SHARE, _MOST_MEMORY))
+
+
+def tile_shape(generator: Generator, *, budget: int) -> tuple[tuple[int, ...], int]:
+    """Return the largest tile and batch whose pass fits a memory budget.
+
+    Parameters
+    ----------
+    generator : Generator
+        Measured by running it once on a few pixels.
+    budget : int
+        Bytes.
+
+    Returns
+    -------
+    tuple of int, int
+        LR pixels of a tile along each axis, and images in a pass.
+    """
+    dims = generator.spatial_dims
+    pixels = max(budget // _bytes_per_pixel(generator), 1)
+    halo = generator.halo or (0,) * dims
+    side = int(pixels ** (1 / dims))
+    most = {2: 1024, 3: 192}[dims]
+    shape = tuple(max(SMALLEST_TILE, min(most, side - 2 * h)) for h in halo)
+    taken = prod(n + 2 * h for n, h in zip(shape, halo, strict=True))
+    return shape, max(1, pixels // taken)
+
+
+def _bytes_per_pixel(generator: Generator) -> int:
+    """Most memory per LR pixel that a layer holds: its input, its output, and one more for the workspace."""
+    module = cast(nn.Module, generator)
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    halo = generator.halo or (0,) * generator.spatial_dims
+    shape = [16 + 2 * h for h in halo]
+    peak = [0]
+
+    def note(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        held = sum(t.numel() for t in (*inputs, output) if isinstance(t, Tensor))
+        peak[0] = max(peak[0], held + (output.numel() if isinstance(output, Tensor) else 0))
+
+    hooks = [m.register_forward_hook(note) for m in module.modules() if not list(m.children()) or m is module]
+    with torch.inference_mode():
+        generator(torch.zeros(1, generator.in_channels, *shape, device=device))
+    for hook in hooks:
+        hook.remove()
+    return max(4 * peak[0] // prod(shape), 4)

@@ -1,0 +1,207 @@
+"""Values as they are stored, and as a model sees them: floats in physical units, NaN where invalid."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy import ndimage
+
+from .errors import InputTypeError
+
+__all__ = ["Values", "fill_nearest", "is_flag", "values_of"]
+
+log = logging.getLogger(__name__)
+_NODATA_KEYS = ("_FillValue", "missing_value", "nodata")
+_FLAG_KEYS = ("flag_values", "flag_masks", "flag_meanings", "colour_table")
+
+
+@dataclass(frozen=True)
+class Values:
+    """How the values of one array are stored, and how to come back to that from floats.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Type in memory.
+    out_dtype : dtype
+        Type of the result.
+    nodata : float or None
+        Stored value of invalid pixels; NaN and infinities are invalid in any case.
+    factor, offset : float
+        ``physical = stored * factor + offset``; 1 and 0 but for packed integers that were not decoded.
+    low, high : float
+        Range of the result in physical units: of the packing of a decoded array, else unbounded.
+    """
+
+    dtype: np.dtype[Any]
+    out_dtype: np.dtype[Any]
+    nodata: float | None = None
+    factor: float = 1.0
+    offset: float = 0.0
+    low: float = -np.inf
+    high: float = np.inf
+
+    @property
+    def may_be_invalid(self) -> bool:
+        """Whether any pixel can be invalid."""
+        return self.dtype.kind == "f" or self.nodata is not None
+
+    @property
+    def work_dtype(self) -> np.dtype[Any]:
+        """Float type that holds the stored values: float32 up to 16 bits, else float64."""
+        return np.dtype(
+            np.float32 if self.dtype in (np.float16, np.float32) or self.dtype.itemsize < 4 else np.float64
+        )
+
+    def as_float(self) -> "Values":
+        """Return the same values with a float result in physical units, NaN where invalid."""
+        return replace(self, out_dtype=self.work_dtype, nodata=None, factor=1.0, offset=0.0)
+
+    def decode(self, block: np.ndarray) -> np.ndarray:
+        """Return stored values as floats in physical units, NaN where they are nodata."""
+        values = block.astype(self.work_dtype)
+        if self.factor != 1 or self.offset != 0:
+            values = values * self.work_dtype.type(self.factor) + self.work_dtype.type(self.offset)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            values[block == self.nodata] = np.nan
+        return values
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Return floats as stored values: clipped, rounded, never by accident the nodata value."""
+        values = self._clip(values)
+        if self.factor != 1 or self.offset != 0:
+            values = (values - self.offset) / self.factor
+        if self.out_dtype.kind == "f":
+            stored = values.astype(self.out_dtype)
+            if self.nodata is None or np.isnan(self.nodata):
+                return np.asarray(stored)
+            nodata = self.out_dtype.type(self.nodata)
+            stored[stored == nodata] = np.nextafter(nodata, self.out_dtype.type(0))
+            stored[np.isnan(stored)] = nodata
+            return stored
+        return self._encode_integer(values)
+
+    def _clip(self, values: np.ndarray) -> np.ndarray:
+        """Clip to the packed range and log how many values that touched."""
+        if np.isinf(self.low) and np.isinf(self.high):
+            return values
+        with np.errstate(invalid="ignore"):
+            outside = int(np.count_nonzero((values < self.low) | (values > self.high)))
+        if outside:
+            log.info("clipped %d values to the packed range %g to %g", outside, self.low, self.high)
+        return np.asarray(np.clip(values, values.dtype.type(self.low), values.dtype.type(self.high)))
+
+    def _encode_integer(self, values: np.ndarray) -> np.ndarray:
+        """Round and clip to the integer type; invalid pixels become nodata and no other does."""
+        info = np.iinfo(self.out_dtype)
+        invalid = ~np.isfinite(values)
+        high = float(info.max)
+        if high > info.max:  # the largest 64-bit integers are no floats and would wrap
+            high = float(np.nextafter(high, 0))
+        wide = values.astype(np.float64) if self.out_dtype.itemsize >= 4 else values
+        stored = np.clip(np.rint(np.where(invalid, 0, wide)), info.min, high).astype(self.out_dtype)
+        if self.nodata is not None and info.min <= self.nodata <= info.max:
+            nodata = self.out_dtype.type(self.nodata)
+            stored[stored == nodata] = nodata - 1 if nodata > 0 else nodata + 1
+            stored[invalid] = nodata
+        return stored
+
+
+def values_of(da: xr.DataArray, dtype: Any = None) -> Values:
+    """Read from an array how its values are stored.
+
+    Parameters
+    ----------
+    da : DataArray
+        Numbers with ``_FillValue``, ``missing_value``, ``scale_factor``, ``add_offset`` in attrs (as stored)
+        or encoding (decoded).
+    dtype : dtype, optional
+        Type of the result; that of `da` by default.
+
+    Returns
+    -------
+    Values
+
+    Raises
+    ------
+    InputTypeError
+        If `da` holds complex numbers, dates, strings or objects, or `dtype` is none of numbers.
+    """
+    if da.dtype.kind not in "iufb":
+        raise InputTypeError(
+            f"values of dtype {da.dtype} have no super-resolution; convert them to real numbers"
+        )
+    out = np.dtype(da.dtype if dtype is None else dtype)
+    if out.kind not in "iuf":
+        raise InputTypeError(f"the result cannot have dtype {out}; ask for an integer or float dtype")
+    nodata = _nodata(da.attrs)
+    if da.dtype.kind in "iu":
+        factor, offset = _packing(da.attrs)
+        return Values(da.dtype, out, nodata, factor=factor, offset=offset)
+    low, high = _packed_range(da.encoding)
+    return Values(da.dtype, out, nodata, low=low, high=high)
+
+
+def _nodata(attrs: Mapping[Any, Any]) -> float | None:
+    """Nodata value of stored numbers, if the attributes state one."""
+    for key in _NODATA_KEYS:
+        if attrs.get(key) is not None:
+            return float(np.asarray(attrs[key]).ravel()[0])
+    return None
+
+
+def _packing(attrs: Mapping[Any, Any]) -> tuple[float, float]:
+    """Factor and offset of packed integers; (1, 0) where there are none, or one per band."""
+    numbers = [
+        np.asarray(attrs.get(key, default), float)
+        for key, default in (("scale_factor", 1), ("add_offset", 0))
+    ]
+    if any(n.size != 1 for n in numbers) or numbers[0] == 0:
+        return 1.0, 0.0
+    return float(numbers[0].item()), float(numbers[1].item())
+
+
+def _packed_range(encoding: Mapping[Any, Any]) -> tuple[float, float]:
+    """Physical range that the packed integer type of a decoded array can hold, its nodata value left out."""
+    packed = np.dtype(encoding.get("dtype") or encoding.get("rasterio_dtype") or np.float32)
+    if packed.kind not in "iu" or not {"scale_factor", "add_offset"} & set(encoding):
+        return -np.inf, np.inf
+    low, high = float(np.iinfo(packed).min), float(np.iinfo(packed).max)
+    nodata = _nodata(encoding)
+    factor, offset = _packing(encoding)
+    ends = sorted(v * factor + offset for v in (low + (nodata == low), high - (nodata == high)))
+    return ends[0], ends[1]
+
+
+def is_flag(da: xr.DataArray) -> bool:
+    """Tell whether an array holds classes, masks or colour indices, which are repeated and never modelled."""
+    return da.dtype.kind == "b" or (da.dtype.kind in "iu" and any(key in da.attrs for key in _FLAG_KEYS))
+
+
+def fill_nearest(image: np.ndarray, invalid: np.ndarray) -> np.ndarray:
+    """Return an image with each invalid pixel replaced by its nearest valid one.
+
+    Nearest counts in king's moves, with a fixed order of ties, so that the value of a pixel depends only on
+    pixels up to its own distance away: a tile with that much context fills like the whole image.
+
+    Parameters
+    ----------
+    image : (n, …) ndarray
+        Values.
+    invalid : (n, …) bool ndarray
+        Where they are not to be used.
+
+    Returns
+    -------
+    (n, …) ndarray
+        A copy; all zeros where nothing is valid.
+    """
+    if invalid.all():
+        return np.zeros_like(image)
+    nearest = ndimage.distance_transform_cdt(
+        invalid, metric="chessboard", return_distances=False, return_indices=True
+    )
+    return np.asarray(image[tuple(nearest)])

@@ -1,0 +1,204 @@
+"""A generator run over a numpy array, tile by tile with context, so that no seam can appear.
+
+Each tile reads the pixels that its result depends on, runs the network, and writes only what it made: nothing
+is blended. The border of the image is one replication outside the network, and invalid pixels are filled from
+their nearest valid ones before it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import cast
+
+import numpy as np
+import torch
+
+from .engine import SMALLEST_TILE, Engine
+from .errors import ResourceError
+from .intensity import Values, fill_nearest
+from .networks import replicate
+from .tiles import Tile, halve, split, window_of
+
+__all__ = ["run"]
+
+log = logging.getLogger(__name__)
+_DEVICE_LOCKS: dict[str, threading.Lock] = {}
+
+
+def run(
+    array: np.ndarray,
+    engine: Engine,
+    values: Values,
+    *,
+    spatial: Sequence[int],
+    channel: int | None = None,
+    context: Sequence[tuple[int, int]] | None = None,
+    progress: Callable[[], None] | None = None,
+) -> np.ndarray:
+    """Super-resolve an array tile by tile.
+
+    Parameters
+    ----------
+    array : ndarray
+        Stored values, any dims.
+    engine : Engine
+        The generator.
+    values : Values
+        How they are stored.
+    spatial : sequence of int
+        Axes of `array` that the generator works on, in its order.
+    channel : int, optional
+        Axis of the bands that the generator takes together; None runs everything else image by image.
+    context : sequence of (int, int), optional
+        Pixels before and after along each spatial axis that are only to be seen, not super-resolved.
+    progress : callable, optional
+        Called after each tile; may raise to stop.
+
+    Returns
+    -------
+    ndarray
+        Same axes, spatial ones without their context and refined, dtype ``values.out_dtype``.
+
+    Raises
+    ------
+    ResourceError
+        If even the smallest tile does not fit into memory.
+    """
+    front = [k for k in range(array.ndim) if k not in spatial and k != channel]
+    order = [*front, *([] if channel is None else [channel]), *spatial]
+    images = array.transpose(order)
+    if channel is None:
+        images = images[(slice(None),) * len(front) + (None,)]
+    lead, dims = images.shape[: len(front)], len(spatial)
+    images = images.reshape(-1, *images.shape[len(front) :])
+    edge = [(0, 0)] * dims if context is None else list(context)
+    start = tuple(a for a, _ in edge)
+    stop = tuple(n - b for n, (_, b) in zip(images.shape[2:], edge, strict=True))
+    out = _run_images(images, engine, values, Tile(start, stop), progress)
+    out = out.reshape(*lead, *(out.shape[1:] if channel is not None else out.shape[2:]))
+    return out.transpose(np.argsort(order))
+
+
+def _run_images(
+    images: np.ndarray,
+    engine: Engine,
+    values: Values,
+    whole: Tile,
+    progress: Callable[[], None] | None,
+) -> np.ndarray:
+    """Super-resolve the part `whole` of ``(N, C, *n)``."""
+    generator = engine.generator
+    scale = tuple(int(s) for s in generator.scale)
+    fine = tuple(n * s for n, s in zip(whole.shape, scale, strict=True))
+    out = np.empty((*images.shape[:2], *fine), values.out_dtype)
+    for n in range(0, len(images), engine.batch):
+        some = slice(n, n + engine.batch)
+        pending = list(split(whole.start, whole.stop, engine.tile))[::-1]
+        while pending:
+            tile = pending.pop()
+            try:
+                made = _run_tile(images[some], tile, engine, values)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                pending += _smaller(tile, error)[::-1]
+                continue
+            out[(some, slice(None), *tile.fine(scale, whole.start))] = made
+            if progress is not None:
+                progress()
+    return out
+
+
+def _smaller(tile: Tile, error: RuntimeError) -> list[Tile]:
+    """Halve a tile that was too large for the memory; pass any other error on."""
+    if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+        raise error
+    if max(tile.shape) <= SMALLEST_TILE:
+        raise ResourceError(
+            f"a tile of {tile.shape} pixels needs too much memory; use a smaller model"
+        ) from error
+    log.warning("out of memory on a tile of %s pixels; going on with half of it", tile.shape)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return halve(tile)
+
+
+def _run_tile(images: np.ndarray, tile: Tile, engine: Engine, values: Values) -> np.ndarray:
+    """Super-resolve one tile of ``(N, C, *n)``."""
+    generator = engine.generator
+    halo = cast("tuple[int, ...]", generator.halo)
+    scale = tuple(int(s) for s in generator.scale)
+    # an invalid pixel within the halo of a valid one is filled from within the halo beyond it
+    reach = max(halo) if values.may_be_invalid else 0
+    wide = window_of(tile, images.shape[2:], [h + reach for h in halo])
+    seen = values.decode(images[(slice(None), slice(None), *wide.slices)])
+    invalid = ~np.isfinite(seen) if values.may_be_invalid else None
+    core = _core(tile, [s.start for s in wide.slices])
+    if invalid is not None and not invalid.any():
+        invalid = None
+    if invalid is not None:
+        lost = seen[core]
+        if invalid[core].all():
+            return values.encode(_repeat(lost, scale))
+        seen = _fill(seen, invalid)
+    narrow = window_of(tile, images.shape[2:], halo)
+    inner = [
+        slice(n.start - w.start, n.stop - w.start) for n, w in zip(narrow.slices, wide.slices, strict=True)
+    ]
+    made = _forward(seen[(slice(None), slice(None), *inner)], narrow.missing, engine)
+    if invalid is not None:
+        made = np.where(_repeat(invalid[core], scale), _repeat(lost, scale), made)
+    return values.encode(made)
+
+
+def _core(tile: Tile, origin: Sequence[int]) -> tuple[slice, ...]:
+    """Slices of a tile in ``(N, C, *n)`` that begins at `origin`."""
+    return (slice(None), slice(None), *tile.fine((1,) * len(origin), origin))
+
+
+def _repeat(x: np.ndarray, scale: Sequence[int]) -> np.ndarray:
+    """Repeat each pixel `scale` times along the last axes."""
+    for k, s in enumerate(scale):
+        if s > 1:
+            x = np.repeat(x, s, axis=x.ndim - len(scale) + k)
+    return x
+
+
+def _fill(images: np.ndarray, invalid: np.ndarray) -> np.ndarray:
+    """Fill the invalid pixels of each image and band by itself."""
+    filled = images.copy()
+    for index in np.ndindex(images.shape[:2]):
+        if invalid[index].any():
+            filled[index] = fill_nearest(images[index], invalid[index])
+    return filled
+
+
+def _forward(x: np.ndarray, missing: Sequence[tuple[int, int]], engine: Engine) -> np.ndarray:
+    """Run the generator on finite pixels ``(N, C, *n)``, replicating what is missing beyond the border."""
+    generator = engine.generator
+    if generator.fixed_values is not None:
+        shift, unit = (np.array(v, x.dtype) for v in generator.fixed_values)
+    else:  # any constants do, by the law of an equivariant generator; these are comfortable
+        axes = tuple(range(1, x.ndim))
+        shift = x.mean(axes, keepdims=True, dtype=np.float64).astype(x.dtype)
+        unit = x.std(axes, keepdims=True, dtype=np.float64).astype(x.dtype)
+        unit[unit == 0] = 1
+    y = _infer(((x - shift) / unit).astype(np.float32, copy=False), missing, engine)
+    return np.asarray(y.astype(x.dtype, copy=False) * unit + shift)
+
+
+def _infer(x: np.ndarray, missing: Sequence[tuple[int, int]], engine: Engine) -> np.ndarray:
+    """Run the generator on ready float32 values."""
+    tensor = torch.from_numpy(np.ascontiguousarray(x)).to(engine.device)
+    tensor = replicate(tensor, missing)
+    if tensor.ndim == 4:
+        tensor = tensor.contiguous(memory_format=torch.channels_last)
+    cast_to = torch.autocast(torch.device(engine.device).type, torch.bfloat16)
+    with _device_lock(engine.device), torch.inference_mode():
+        with cast_to if engine.precision == "bf16" else nullcontext():
+            y = engine.generator(tensor)
+        return np.asarray(y.float().cpu().contiguous().numpy())
+
+
+def _device_lock(device: str) -> threading.Lock:
+    """One lock a device: two passes at once would share its memory and gain nothing."""
+    return _DEVICE_LOCKS.setdefault(device, threading.Lock())
