@@ -1,0 +1,116 @@
+"""What the documents say is run: the worked example of CONTRIBUTING.md, the README on small scans."""
+
+import os
+import re
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(name: str, language: str) -> list[str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def run_python(document: str, module: types.ModuleType) -> None:
+    """Run the python blocks of a document one after another in the namespace of a module."""
+    for number, block in enumerate(blocks(document, "python"), 1):
+        exec(compile(block, f"<python block {number} of {document}>", "exec"), module.__dict__)
+
+
+@pytest.fixture(scope="module")
+def fsrcnn() -> Iterator[types.ModuleType]:
+    """The worked example of CONTRIBUTING.md, run as the module that it makes."""
+    from sr_imaging.networks import GENERATORS
+
+    before = dict(GENERATORS)
+    module = types.ModuleType("sr_imaging.networks.fsrcnn")
+    module.__dict__.update(GENERATORS=GENERATORS, __package__="sr_imaging.networks")
+    sys.modules[module.__name__] = module
+    run_python("CONTRIBUTING.md", module)
+    yield module
+    del sys.modules[module.__name__]
+    GENERATORS.clear()
+    GENERATORS.update(before)
+
+
+LAWS = re.findall(r"^def (test_\w+)", "\n".join(blocks("CONTRIBUTING.md", "python")), re.MULTILINE)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_worked_example_keeps(law: str, fsrcnn: types.ModuleType) -> None:
+    assert len(LAWS) == 3
+    getattr(fsrcnn, law)()
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with small scans of the names that the README uses."""
+    import xarray as xr
+
+    import sr_imaging
+    from sr_imaging.world import volume
+
+    folder = tmp_path_factory.mktemp("scans")
+    rng = np.random.default_rng(3)
+    scene = xr.DataArray(
+        rng.integers(200, 4000, (3, 20, 26)).astype("uint16"),
+        dims=("band", "y", "x"),
+        coords={"band": [1, 2, 3], "y": 5e6 - 10 * np.arange(20.0), "x": 4e5 + 10 * np.arange(26.0)},
+    )
+    sr_imaging.write(scene.rio.write_crs("EPSG:32632"), folder / "scene.tif")
+    affine = np.array([[0, 0, 0.8, -9], [0, 0.7, 0, 4], [4, 0, 0, 30], [0, 0, 0, 1.0]])
+    knee = volume(rng.integers(0, 900, (6, 18, 22)).astype("int16"), affine, reference={"modality": "MR"})
+    sr_imaging.write(knee, folder / "knee", format="dicom")
+    return folder
+
+
+def test_readme_python_does_what_it_says(scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sr_imaging
+
+    monkeypatch.chdir(scans)
+    module = types.ModuleType("readme")
+    run_python("README.md", module)
+    scene, finer = sr_imaging.read("scene.tif"), sr_imaging.read("scene-2x.tif")
+    assert finer.shape == (3, 40, 52)
+    assert finer.dtype == scene.dtype
+    assert finer.rio.bounds() == scene.rio.bounds()
+    knee = sr_imaging.read("knee-x4/")
+    assert knee.sizes["z"] == 24
+    assert float(knee["z"].diff("z").mean()) == pytest.approx(1.0)
+
+
+def test_readme_training_file_is_valid(tmp_path: Path) -> None:
+    from sr_imaging.config import read_config
+
+    (block,) = blocks("README.md", "toml")
+    (tmp_path / "run.toml").write_text(block, encoding="utf-8")
+    config = read_config(tmp_path / "run.toml")
+    assert (config.pixel.steps, config.adversarial.steps, config.model.architecture) == (
+        2000,
+        1000,
+        "srresnet",
+    )
+
+
+def test_readme_names_every_bundled_model() -> None:
+    import sr_imaging
+
+    named = set(
+        re.findall(r"`([a-z]+(?:-[a-z]+)?-x\d(?:-gan)?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    )
+    assert named == {card.name for card in sr_imaging.list_models()}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_pictures_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8"))
+    local = [target for target in targets if not target.startswith("http")]
+    assert [target for target in local if not os.path.exists(path.parent / target)] == []
