@@ -3,16 +3,15 @@
 A setting that is unknown, of the wrong type or impossible raises before anything is loaded.
 """
 
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from .errors import ConfigError
+from .strict import build
 
 __all__ = [
     "AdversarialConfig",
@@ -57,6 +56,8 @@ class DataConfig:
         A patch whose standard deviation is below this fraction of its scan's is drawn less, in proportion.
     patch_weight : float
         0 divides a patch by the standard deviation of its scan, 1 by its own; between them geometrically.
+    clip : (float, float), optional
+        Values of the scans are limited to this range, in their unit: metal and padding in CT.
     validation_images : int
         Largest number of validation images.
     workers : int
@@ -72,6 +73,7 @@ class DataConfig:
     per_plane: int = 2
     min_detail: float = 0.2
     patch_weight: float = 0.5
+    clip: tuple[float, float] | None = None
     validation_images: int = 16
     workers: int = 0
 
@@ -357,54 +359,5 @@ def parse_config(table: Mapping[str, Any], *, source: str = "the settings") -> T
     >>> parse_config({"name": "a", "data": {"train": ["*.tif"], "patch": 24}}).data.patch
     24
     """
-    config: TrainConfig = _build(TrainConfig, table, "", source)
+    config: TrainConfig = build(TrainConfig, table, source=source)
     return config
-
-
-def _build(cls: Any, table: Mapping[str, Any], prefix: str, source: str) -> Any:
-    """Fill a dataclass from a table, strictly."""
-    known = {f.name: f for f in fields(cls)}
-    hints = get_type_hints(cls)
-    values = {}
-    for key, value in table.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            remedy = f"did you mean {prefix + near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise ConfigError(f"unknown key {prefix + key!r} in {source}; {remedy}")
-        values[key] = _convert(value, hints[key], prefix + key, source)
-    for name, one in known.items():
-        if name not in values and one.default is MISSING and one.default_factory is MISSING:
-            raise ConfigError(f"{source} lacks the key {prefix + name!r}; add it")
-    return cls(**values)
-
-
-def _convert(value: Any, hint: Any, key: str, source: str) -> Any:
-    """Return a TOML value as the annotated type; whole numbers may stand for floats, nothing else moves."""
-    if is_dataclass(hint) and isinstance(value, Mapping):
-        return _build(hint, value, key + ".", source)
-    if get_origin(hint) is UnionType:
-        for option in get_args(hint):
-            if _fits(value, option):
-                return _convert(value, option, key, source)
-    elif _fits(value, hint):
-        if get_origin(hint) is tuple:
-            return tuple(_convert(item, get_args(hint)[0], key, source) for item in value)
-        return float(value) if hint is float else dict(value) if get_origin(hint) is dict else value
-    wanted = str(hint) if get_origin(hint) else hint.__name__
-    raise ConfigError(f"{key} in {source} is {value!r}, not {wanted}; correct its type")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Tell whether a TOML value can stand for an annotated type."""
-    origin = get_origin(hint)
-    if origin is tuple:
-        item = get_args(hint)
-        sized = item[-1] is Ellipsis or (isinstance(value, list | tuple) and len(value) == len(item))
-        return isinstance(value, list | tuple) and sized and all(_fits(one, item[0]) for one in value)
-    if origin is dict:
-        return isinstance(value, Mapping)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(hint, type) and isinstance(value, hint)

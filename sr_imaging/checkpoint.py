@@ -1,0 +1,143 @@
+"""The state of a training run in one safetensors file: tensors and one JSON string, no pickle.
+
+The file is private to a run and its version of the package; models to share are `sr_imaging.model_file`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .config import TrainConfig
+from .errors import ConfigError
+from .io.atomic import whole_output
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+_KEY = "sr_imaging_checkpoint"
+_FORMAT = 1
+
+
+def save_checkpoint(
+    path: Path,
+    *,
+    step: int,
+    config: TrainConfig,
+    modules: Mapping[str, nn.Module],
+    optimisers: Mapping[str, Optimizer],
+) -> None:
+    """Write the state after `step` steps; the former file stays until this one is complete.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    step : int
+        Finished steps.
+    config : TrainConfig
+        The settings of the run; a resumed run must have the same.
+    modules, optimisers : mapping
+        All that changes while training, by name.
+
+    Raises
+    ------
+    WriteError, ResourceError
+        If the file cannot be written; the former one is still there.
+    """
+    tensors = {"rng.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    for name, module in modules.items():
+        tensors |= {f"module.{name}.{key}": value for key, value in module.state_dict().items()}
+    for name, optimiser in optimisers.items():
+        for number, slots in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{name}.{number}.{key}": value for key, value in slots.items()}
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    text = json.dumps({"format": _FORMAT, "step": step, "config": asdict(config)})
+    with whole_output(path, overwrite=True) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: text})
+
+
+def load_checkpoint(
+    path: Path,
+    *,
+    config: TrainConfig,
+    modules: Mapping[str, nn.Module],
+    optimisers: Mapping[str, Optimizer],
+) -> int:
+    """Restore the state of a run in place.
+
+    Parameters
+    ----------
+    path : Path
+        Written by :func:`save_checkpoint`.
+    config, modules, optimisers
+        As they were when it was written.
+
+    Returns
+    -------
+    int
+        Finished steps.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file, it is damaged, or the settings of the run differ.
+    """
+    stored, tensors = _read(path)
+    _check_settings(stored["config"], json.loads(json.dumps(asdict(config))), path)
+    torch.set_rng_state(tensors["rng.cpu"])
+    if "rng.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["rng.cuda"])
+    for name, module in modules.items():
+        module.load_state_dict(_under(tensors, f"module.{name}."))
+    for name, optimiser in optimisers.items():
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under(tensors, f"optimiser.{name}.").items():
+            number, slot = key.split(".", 1)
+            state.setdefault(int(number), {})[slot] = value
+        groups = optimiser.state_dict()["param_groups"]
+        optimiser.load_state_dict({"state": state, "param_groups": groups})
+    return int(stored["step"])
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read the JSON and the tensors of a checkpoint."""
+    if not path.is_file():
+        raise ConfigError(f"no checkpoint {path} to resume from; start the run without resume")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ConfigError(f"{path} is no complete checkpoint ({error}); start the run anew") from error
+    stored = json.loads(text) if text is not None else {}
+    if stored.get("format") != _FORMAT:
+        raise ConfigError(f"{path} is no checkpoint of this version; start the run anew")
+    return stored, tensors
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Entries whose key starts with a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _check_settings(old: Any, new: Any, path: Path, prefix: str = "") -> None:
+    """Raise at the first setting that differs; where the data and output lie may change."""
+    for key in {**old, **new}:
+        if prefix + key in ("output", "data.root", "data.workers"):
+            continue
+        before, now = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(now, dict) and not prefix:
+            _check_settings(before, now, path, f"{key}.")
+        elif before != now:
+            raise ConfigError(
+                f"{prefix}{key} was {before!r} in {path} and is {now!r} now; resume with the same settings"
+            )
