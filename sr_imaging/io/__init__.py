@@ -1,1 +1,163 @@
-"""Placeholder."""
+"""Scans from disk and back: find what a path holds, read it, write it. Readers are imported when needed."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ReadError, WriteError
+from .atomic import whole_output
+from .find import find_scans, pick
+from .scan import Scan, Verdict
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["READERS", "WRITERS", "Scan", "Verdict", "find_scans", "read", "write"]
+
+# kind of scan -> module and function of this package: function(scan) -> DataArray
+READERS = {
+    "dicom": ("dicom_read", "read_series"),
+    "geotiff": ("geotiff", "read_geotiff"),
+    "nifti": ("nifti", "read_nifti"),
+    "zarr": ("zarr", "read_zarr"),
+}
+
+# format -> module and function of this package: function(da, path); dicom takes the source scan as well
+WRITERS = {
+    "cog": ("geotiff_write", "write_cog"),
+    "dicom": ("dicom_write", "write_series"),
+    "geotiff": ("geotiff_write", "write_geotiff"),
+    "nifti": ("nifti_write", "write_nifti"),
+    "zarr": ("zarr", "write_zarr"),
+}
+
+_SUFFIXES = {
+    ".tif": "geotiff",
+    ".tiff": "geotiff",
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".zarr": "zarr",
+}
+_SIDECARS = (".aux.xml", ".ovr", ".msk")  # what GDAL keeps beside a TIFF, stale once that is replaced
+
+
+def read(
+    path: str | os.PathLike[str] | Scan, *, series: str | int | None = None, masked: bool = False
+) -> "xr.DataArray":
+    """Read one scan as a DataArray that knows where it lies.
+
+    Parameters
+    ----------
+    path : path or Scan
+        A file, a DICOM folder, a DICOMDIR, a zip, a Zarr store, or a scan from :func:`find_scans`.
+    series : str or int, optional
+        Which of several: SeriesInstanceUID or its end, series number, or file name.
+    masked : bool
+        Return floats with NaN where the values are nodata or masked out.
+
+    Returns
+    -------
+    DataArray
+        Rasters ``(band, y, x)``, lazy, in native dtype; volumes ``([time,] z, y, x)`` in modality values.
+        Nodata is in ``attrs["_FillValue"]``.
+
+    Raises
+    ------
+    ReadError
+        If there is no such scan, it cannot be read, or there are several good ones.
+
+    Examples
+    --------
+    >>> read("no-such-scan.tif")
+    Traceback (most recent call last):
+    sr_imaging.errors.ReadError: no such file or folder: no-such-scan.tif; check the path
+    """
+    scan = pick([path], path.path, series) if isinstance(path, Scan) else pick(find_scans(path), path, series)
+    da: xr.DataArray = _function(READERS[scan.kind])(scan)
+    if masked:
+        from .packing import mask_nodata
+
+        return mask_nodata(da)
+    return da
+
+
+def _function(place: tuple[str, str]) -> Any:
+    """Import a reader or writer."""
+    module, name = place
+    return getattr(import_module(f".{module}", __name__), name)
+
+
+def write(
+    da: "xr.DataArray",
+    path: str | os.PathLike[str],
+    *,
+    source: Scan | str | os.PathLike[str] | None = None,
+    format: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write an array to a file or folder that appears whole or not at all.
+
+    Parameters
+    ----------
+    da : DataArray
+        Raster or volume after the coordinate contract; dask arrays are computed part by part.
+    path : path
+        ``.tif``, ``.tiff``, ``.nii``, ``.nii.gz``, ``.zarr``, or a folder without suffix for a DICOM series.
+    source : Scan or path, optional
+        DICOM series that the array was made from; patient and study are taken from it.
+    format : {"geotiff", "cog", "nifti", "zarr", "dicom"}, optional
+        Instead of the suffix.
+    overwrite : bool
+        Replace an existing output.
+
+    Returns
+    -------
+    Path
+        The output.
+
+    Raises
+    ------
+    WriteError
+        If the array does not fit the format, the output exists, or the folder cannot be written.
+    ResourceError
+        If the disk is full.
+    """
+    path = Path(path)
+    kind = _format(da, path, format)
+    with whole_output(path, overwrite=overwrite) as temporary:
+        if kind == "dicom":
+            _function(WRITERS[kind])(da, temporary, _source_scan(source))
+        else:
+            _function(WRITERS[kind])(da, temporary)
+        if kind in ("geotiff", "cog"):
+            for suffix in _SIDECARS:
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return path
+
+
+def _format(da: "xr.DataArray", path: Path, format: str | None) -> str:
+    """The asked format, or the one of the suffix."""
+    if format is not None:
+        if format not in WRITERS:
+            raise WriteError(f"unknown format {format!r}; choose one of {', '.join(WRITERS)}")
+        return format
+    name = path.name.lower()
+    for suffix, kind in _SUFFIXES.items():
+        if name.endswith(suffix):
+            return kind
+    if not path.suffix and "volume_ref" in da.coords:
+        return "dicom"
+    raise WriteError(
+        f"cannot tell the format of {path}; use a suffix of {', '.join(_SUFFIXES)} or pass format="
+    )
+
+
+def _source_scan(source: Scan | str | os.PathLike[str] | None) -> Scan | None:
+    """The DICOM series that an array was made from, where its source is one."""
+    if source is None:
+        return None
+    scan = source if isinstance(source, Scan) else pick(find_scans(source), source, None)
+    if scan.kind != "dicom":
+        raise ReadError(f"source {scan.path} is {scan.kind}, not a DICOM series; pass source=None")
+    return scan

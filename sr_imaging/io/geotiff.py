@@ -20,12 +20,13 @@ import xarray as xr
 from ..errors import ReadError
 from .scan import Scan, Verdict
 
-__all__ = ["is_tiff", "open_raster", "read_geotiff", "scan_geotiff"]
+__all__ = ["RESERVED", "damage", "is_tiff", "open_raster", "read_geotiff", "scan_geotiff"]
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, little and big endian
 _CHUNK_BYTES = 32 * 2**20  # of one dask chunk: large enough for few tasks, small beside a network's memory
 _CHECKED_BLOCKS = 20_000  # blocks whose extent is compared to the file's size, about 50 ms
-_OWN_NAMESPACES = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE", "RPC"}
+# Namespaces about the file itself, or kept elsewhere; rasterio reads XMP (xml:...) but cannot write it.
+_OWN_NAMESPACES = ("IMAGE_STRUCTURE", "DERIVED_SUB", "SUBDATASETS", "COLOR_PROFILE", "RPC", "rio_", "xml:")
 # Keys of attrs that are not tags of the data set; the writer puts each in its own place.
 RESERVED = frozenset(
     "_FillValue missing_value scale_factor add_offset scales offsets units long_name band_tags "
@@ -42,8 +43,11 @@ def is_tiff(head: bytes) -> bool:
 
 
 @contextmanager
-def open_raster(path: Path) -> Iterator[Any]:
-    """Open a GeoTIFF with rasterio, quiet about missing georeference; library errors become ReadError."""
+def open_raster(path: Path, *, complete: bool = False) -> Iterator[Any]:
+    """Open a GeoTIFF with rasterio, quiet about missing georeference; library errors become ReadError.
+
+    With `complete`, a file whose blocks reach beyond its end is an error as well.
+    """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -52,14 +56,16 @@ def open_raster(path: Path) -> Iterator[Any]:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(Path(path), driver="GTiff")
         with dataset:
+            if complete and (reason := _cut_short(dataset)):
+                raise ReadError(reason)
             yield dataset
     except (RasterioError, rasterio._err.CPLE_BaseError) as error:
         raise ReadError(
-            f"cannot read {path}: {_first_cause(error)}; the file is damaged or cut short, fetch it again"
+            f"cannot read {path}: {damage(error)}; the file is damaged or cut short, fetch it again"
         ) from error
 
 
-def _first_cause(error: BaseException) -> str:
+def damage(error: BaseException) -> str:
     """The deepest message of a chain, in one line: GDAL's own words."""
     while error.__cause__ is not None:
         error = error.__cause__
@@ -119,7 +125,9 @@ def _refusal(src: Any) -> str:
     if not src.count or not src.width or not src.height:
         return f"{src.name} holds no pixels; fetch it again"
     if np.dtype(_numpy_name(src.dtypes[0])).kind == "c":
-        return f"{src.name} holds complex values ({src.dtypes[0]}); write amplitude or phase to a raster first"
+        return (
+            f"{src.name} holds complex values ({src.dtypes[0]}); write amplitude or phase to a raster first"
+        )
     if abs(src.transform.determinant) == 0 or not np.isfinite(list(src.transform)).all():
         return f"{src.name} has the singular transform {src.transform.to_gdal()}; give it a right one first"
     return _cut_short(src)
@@ -285,7 +293,7 @@ def _nested(src: Any) -> dict[str, str]:
     """Tags of bands and of other namespaces, and colour tables, as JSON; only where there are any."""
     bands = range(1, src.count + 1)
     band_tags = {str(band): tags for band in bands if (tags := _lasting(src.tags(band)))}
-    spaces = {ns: src.tags(ns=ns) for ns in src.tag_namespaces() if ns not in _OWN_NAMESPACES}
+    spaces = {ns: src.tags(ns=ns) for ns in src.tag_namespaces() if not ns.startswith(_OWN_NAMESPACES)}
     tables = {
         str(band): src.colormap(band)
         for band, kind in zip(bands, src.colorinterp, strict=True)

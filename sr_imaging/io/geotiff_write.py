@@ -25,7 +25,7 @@ from .geotiff import RESERVED, damage, open_raster
 from .packing import pack
 from .references import placed_by_pixels, scaled_references
 
-__all__ = ["write_geotiff"]
+__all__ = ["write_cog", "write_geotiff"]
 
 _TILE = 512  # pixels: the usual block of a Cloud Optimized GeoTIFF
 _BATCH_BYTES = 256 * 2**20  # of chunks computed at once
@@ -35,7 +35,32 @@ _PIXELS_PER_TURN = 2**24  # of an array in memory, written by window
 _log = logging.getLogger(__name__)
 
 
-def write_geotiff(da: xr.DataArray, path: Path, *, cog: bool = False) -> None:
+def write_cog(da: xr.DataArray, path: Path) -> None:
+    """Write a raster as a Cloud Optimized GeoTIFF with overviews.
+
+    Parameters
+    ----------
+    da : DataArray
+        As for :func:`write_geotiff`.
+    path : Path
+        Name of the new file. A second file of its size stands beside it while it is written.
+
+    Raises
+    ------
+    WriteError, ResourceError
+        As :func:`write_geotiff`.
+    """
+    scratch = path.with_name(f"{path.name}.scratch.tif")
+    try:
+        write_geotiff(da, scratch)
+        with _translated(path):
+            _copy_as_cog(da, scratch, path)
+        _verify(_bands_first(pack(da)), path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_geotiff(da: xr.DataArray, path: Path) -> None:
     """Write a raster as a tiled, compressed GeoTIFF; BigTIFF where it may grow beyond 4 GB.
 
     Parameters
@@ -45,8 +70,6 @@ def write_geotiff(da: xr.DataArray, path: Path, *, cog: bool = False) -> None:
         a time.
     path : Path
         Name of the new file.
-    cog : bool
-        Write a Cloud Optimized GeoTIFF with overviews; needs scratch space of the size of the output.
 
     Raises
     ------
@@ -58,16 +81,9 @@ def write_geotiff(da: xr.DataArray, path: Path, *, cog: bool = False) -> None:
     raster = _bands_first(pack(da))
     check_grid(raster)
     path.touch()  # the system's own error names what is wrong with the folder
-    target = path.with_name(f"{path.name}.scratch.tif") if cog else path
-    try:
-        with _translated(path):
-            _write_file(raster, target)
-            if cog:
-                _copy_as_cog(raster, target, path)
-        _verify(raster, path)
-    finally:
-        if cog:
-            target.unlink(missing_ok=True)
+    with _translated(path):
+        _write_file(raster, path)
+    _verify(raster, path)
 
 
 def _bands_first(da: xr.DataArray) -> xr.DataArray:
@@ -79,7 +95,9 @@ def _bands_first(da: xr.DataArray) -> xr.DataArray:
         raise WriteError(f"an array with dims {da.dims} is a volume; write it as nifti, dicom or zarr")
     lead = [dim for dim in da.dims if dim not in dims.values()]
     if len(lead) > 1:
-        raise WriteError(f"a GeoTIFF has one dim of bands, got {lead}; select along one of them or write zarr")
+        raise WriteError(
+            f"a GeoTIFF has one dim of bands, got {lead}; select along one of them or write zarr"
+        )
     if da.dtype.kind not in "biuf":
         raise WriteError(f"a GeoTIFF cannot hold {da.dtype} here; convert the values to numbers first")
     if 0 in da.shape:
@@ -172,7 +190,9 @@ def _tile(da: xr.DataArray) -> int:
     if max(da.shape[1:]) < _TILE:
         return 16 * math.ceil(max(da.shape[1:]) / 16)
     ends = [end for chunks in (da.chunks or ((), (), ()))[1:] for end in np.cumsum(chunks[:-1])]
-    return next((side for side in (_TILE, _TILE // 2, _TILE // 4) if not any(end % side for end in ends)), 256)
+    return next(
+        (side for side in (_TILE, _TILE // 2, _TILE // 4) if not any(end % side for end in ends)), 256
+    )
 
 
 def _crs(da: xr.DataArray) -> Any | None:
@@ -206,7 +226,9 @@ def _transform(da: xr.DataArray) -> Any | None:
         return None
     if stated is not None:
         told = [float(part) for part in str(stated).split()]
-        corners = np.array([[1, col, row] for row in (0, da.shape[1]) for col in (0, da.shape[2])], dtype=float)
+        corners = np.array(
+            [[1, col, row] for row in (0, da.shape[1]) for col in (0, da.shape[2])], dtype=float
+        )
         shift = np.abs(corners @ (np.reshape(told, (2, 3)) - np.reshape(numbers, (2, 3))).T).max()
         if shift < 1e-6 * math.hypot(numbers[1], numbers[4]):
             numbers = told

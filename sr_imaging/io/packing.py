@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..errors import WriteError
+
 __all__ = ["mask_nodata", "pack"]
 
 _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "dtype")
@@ -92,11 +94,11 @@ def _round_to(
         return np.where(hole, np.nan if nodata is None else nodata, values).astype(dtype)
     limits = np.iinfo(dtype)
     whole = np.clip(np.rint(np.where(hole, 0, values)), *_float_limits(limits, values.dtype)).astype(dtype)
-    if nodata is None:
-        return whole
-    taken = ~hole & (whole == nodata)
-    whole[taken] += dtype.type(1 if nodata < limits.max else 0) or -dtype.type(1)
-    whole[hole] = nodata
+    if nodata is not None:
+        whole[~hole & (whole == nodata)] = int(nodata) + (1 if nodata < limits.max else -1)
+        whole[hole] = nodata
+    elif hole.any():
+        raise WriteError(f"NaN has no {dtype} value; set encoding['_FillValue'], or drop encoding['dtype']")
     return whole
 
 

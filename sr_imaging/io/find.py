@@ -1,0 +1,248 @@
+"""Which scans a path holds: content decides what a file is, never its name."""
+
+import logging
+import os
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..errors import ReadError
+from .scan import Scan, Verdict
+
+__all__ = ["find_scans"]
+
+_NAMED_LIKE_OURS = (".tif", ".tiff", ".gtif", ".gtiff", ".nii", ".nii.gz", ".dcm", ".dicom")
+_SHOWN = 5  # names in a message
+_SCANNERS = {
+    "geotiff": ("geotiff", "scan_geotiff"),
+    "nifti": ("nifti", "scan_nifti"),
+    "zarr": ("zarr", "scan_zarr"),
+}
+
+_log = logging.getLogger(__name__)
+
+
+def find_scans(path: str | os.PathLike[str]) -> list[Scan]:
+    """Return the scans of a file, folder, DICOMDIR or zip.
+
+    Parameters
+    ----------
+    path : path
+        A file gives its scan, readable or not. A folder is searched with all its subfolders; hidden files and
+        folders are left out, each DICOM series is one scan, a Zarr store is one scan. A zip is unpacked into
+        a temporary folder that lasts as long as the process.
+
+    Returns
+    -------
+    list of Scan
+        Sorted by path. A file that should be an image of ours but is not readable has ``verdict.ok`` False
+        and the reason; files of other kinds are left out.
+
+    Raises
+    ------
+    ReadError
+        If `path` does not exist, or a folder or zip holds no scan.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ReadError(f"no such file or folder: {path}; check the path")
+    if path.is_file() and path.name.upper() != "DICOMDIR":
+        if _is_zip(path):
+            from .archive import unpacked
+
+            return _in_folder(unpacked(path), path)
+        return _in_file(path)
+    return _in_folder(path if path.is_dir() else path.parent, path)
+
+
+def _is_zip(path: Path) -> bool:
+    """Tell a zip by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\3\4"
+
+
+def _in_file(path: Path) -> list[Scan]:
+    """Scans of one file that was named; at least one, with the reason if it cannot be read."""
+    header = _paired_header(path)
+    if header is not None:
+        path = header
+    kind = _kind(path)
+    if kind == "dicom":
+        scans, left_out = _find_series([path])
+        reason = left_out[0][1] if left_out else "it holds no image"
+        return scans or [Scan(path, "dicom", Verdict(False, f"{path}: {reason}"), files=(path,))]
+    return [_scan(path, kind) if kind else _unreadable(path)]
+
+
+def _in_folder(folder: Path, named: Path) -> list[Scan]:
+    """Scans of a folder and its subfolders."""
+    scans: list[Scan] = []
+    others: list[str] = []
+    for here, files in _folders(folder):
+        if not files:  # a Zarr store, which is not entered
+            scans.append(_scan(here, "zarr"))
+            continue
+        dicom = []
+        for path in files:
+            kind = _kind(path)
+            if kind == "dicom":
+                dicom.append(path)
+            elif kind:
+                scans.append(_scan(path, kind))
+            elif path.name.lower().endswith(_NAMED_LIKE_OURS):
+                scans.append(_unreadable(path))
+            else:
+                others.append(path.name)
+                _log.debug("left out, no scan: %s", path)
+        if dicom:
+            scans += _series(dicom)
+    if not scans:
+        seen = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
+        raise ReadError(
+            f"no readable scan in {named}: {len(others)} other files{f' ({seen})' if seen else ''}; "
+            "DICOM, GeoTIFF, NIfTI and Zarr are read"
+        )
+    return sorted(scans, key=lambda scan: (scan.path, scan.series_uid or ""))
+
+
+def _folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Folders and their visible files; a Zarr store comes without files and is not entered."""
+    from .zarr import is_zarr
+
+    for name, subfolders, files in os.walk(folder, onerror=lambda error: _log.warning("left out: %s", error)):
+        here = Path(name)
+        subfolders[:] = sorted(sub for sub in subfolders if not sub.startswith("."))
+        if is_zarr(here):
+            subfolders.clear()
+            yield here, []
+        elif visible := [here / file for file in sorted(files) if not file.startswith(".")]:
+            yield here, [path for path in visible if path.is_file()]
+
+
+def _kind(path: Path) -> str | None:
+    """What a file is by its first bytes, or None."""
+    from .dicom_scan import is_dicom
+    from .geotiff import is_tiff
+    from .nifti import first_bytes, is_nifti
+
+    try:
+        head = first_bytes(path)
+    except OSError as error:
+        _log.warning("left out: %s", error)
+        return None
+    if is_tiff(head):
+        return "geotiff"
+    if is_nifti(head) or path.name.lower().endswith((".nii", ".nii.gz")):
+        return "nifti"
+    return "dicom" if is_dicom(path) else None
+
+
+def _scan(path: Path, kind: str) -> Scan:
+    """Describe a file or store of a kind that stands alone."""
+    module, function = _SCANNERS[kind]
+    scan: Scan = getattr(import_module(f".{module}", __package__), function)(path)
+    return scan
+
+
+def _find_series(files: list[Path]) -> tuple[list[Scan], list[tuple[Path, str]]]:
+    """Import pydicom only for DICOM."""
+    from .dicom_scan import find_series
+
+    return find_series(files)
+
+
+def _series(files: list[Path]) -> list[Scan]:
+    """Series of one folder; files that belong to none are reported where the folder has no series at all."""
+    scans, left_out = _find_series(files)
+    for path, reason in left_out:
+        _log.info("left out: %s: %s", path, reason)
+    if scans:
+        return scans
+    of_interest = [(path, why) for path, why in left_out if not why.startswith(("not DICOM", "no image"))]
+    return [Scan(path, "dicom", Verdict(False, f"{path}: {why}"), files=(path,)) for path, why in of_interest]
+
+
+def _paired_header(path: Path) -> Path | None:
+    """The NIfTI header beside an .img that was named."""
+    from .nifti import first_bytes, is_nifti
+
+    if not path.name.lower().endswith((".img", ".img.gz")):
+        return None
+    stem = path.name[: path.name.lower().rindex(".img")]
+    for suffix in (".hdr", ".hdr.gz"):
+        header = path.with_name(stem + suffix)
+        if header.is_file() and is_nifti(first_bytes(header)):
+            return header
+    return None
+
+
+def _unreadable(path: Path) -> Scan:
+    """A file that should be an image of ours, or was named, and is none."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    what = f"starts with {start!r}" if start else "is empty"
+    reason = (
+        f"{path} {what} and is no DICOM, GeoTIFF, NIfTI or Zarr; convert it to one of them or fetch it again"
+    )
+    return Scan(path, "unknown", Verdict(False, reason), files=(path,))
+
+
+def pick(scans: list[Scan], path: Any, series: str | int | None) -> Scan:
+    """Return the one good scan, or the one that `series` names.
+
+    Parameters
+    ----------
+    scans : list of Scan
+        As :func:`find_scans` returns them.
+    path : path
+        What was asked for, for the message.
+    series : str or int, optional
+        SeriesInstanceUID or its end, series number, or the name of a file.
+
+    Returns
+    -------
+    Scan
+        With a good verdict.
+
+    Raises
+    ------
+    ReadError
+        If there is no such scan, none is good, or several are.
+    """
+    if series is not None:
+        scans = _named(scans, str(series)) or _none_named(scans, path, series)
+    good = [scan for scan in scans if scan.verdict.ok]
+    if len(good) == 1:
+        return good[0]
+    if good:
+        raise ReadError(
+            f"{path} holds {len(good)} scans; pass series= or one of these paths:\n{_listed(good)}"
+        )
+    if len(scans) == 1:
+        reason = scans[0].verdict.reason
+        raise ReadError(reason if str(scans[0].path) in reason else f"{scans[0].path}: {reason}")
+    raise ReadError(f"{path} holds no readable scan; see the reasons:\n{_listed(scans)}")
+
+
+def _named(scans: list[Scan], series: str) -> list[Scan]:
+    """The scans that a name means: exactly, else by number, else by the end of the uid."""
+    exact = [scan for scan in scans if series in (scan.series_uid, scan.path.name, str(scan.path))]
+    number = [scan for scan in scans if str(scan.facts.get("series_number")) == series]
+    return exact or number or [scan for scan in scans if scan.series_uid and scan.series_uid.endswith(series)]
+
+
+def _none_named(scans: list[Scan], path: Any, series: Any) -> list[Scan]:
+    """Say which series there are."""
+    raise ReadError(f"{path} has no series {series!r}; it has\n{_listed(scans)}")
+
+
+def _listed(scans: list[Scan]) -> str:
+    """One line a scan."""
+    lines = []
+    for scan in scans:
+        size = " x ".join(map(str, scan.shape))
+        number = scan.facts.get("series_number")
+        name = f"{scan.series_uid or scan.path}" + (f" (number {number})" if number is not None else "")
+        lines.append(f"  {name} {scan.modality or scan.kind} {size}: {scan.verdict}")
+    return "\n".join(lines)

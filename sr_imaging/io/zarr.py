@@ -1,0 +1,181 @@
+"""DataArray to Zarr and back, lazily, with the coordinates and attrs of the contract unchanged."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..axes import AXIS_OF
+from ..errors import ReadError, SrImagingError, WriteError
+from ..geometry import STALE_ENCODING, spacing, spatial_dims
+from .scan import Scan, Verdict
+
+__all__ = ["is_zarr", "read_zarr", "scan_zarr", "write_zarr"]
+
+_MARKS = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")  # Zarr 3 and 2
+_UNNAMED = "__xarray_dataarray_variable__"  # what xarray calls an array without name in a store
+
+
+def is_zarr(path: Path) -> bool:
+    """Tell whether a folder is the root of a Zarr store."""
+    return any((path / mark).is_file() for mark in _MARKS)
+
+
+def scan_zarr(path: Path) -> Scan:
+    """Describe a Zarr store by its metadata.
+
+    Parameters
+    ----------
+    path : Path
+        Root folder of a store.
+
+    Returns
+    -------
+    Scan
+        Not ok where the store holds no image, or several.
+    """
+    try:
+        with _open(path) as dataset:
+            da = dataset[_only_image(path, dataset)]
+            steps = spacing(da)
+            world = da.coords["volume_ref"].attrs if "volume_ref" in da.coords else {}
+            return Scan(
+                path,
+                "zarr",
+                Verdict(True),
+                files=(path,),
+                shape=da.shape,
+                spacing=tuple(steps.values()),
+                modality=world.get("modality"),
+                facts={"dtype": str(da.dtype), "dims": ", ".join(map(str, da.dims))},
+            )
+    except SrImagingError as error:
+        return Scan(path, "zarr", Verdict(False, str(error)), files=(path,))
+
+
+def _open(path: Path) -> xr.Dataset:
+    """The store as it is: values not decoded, grid mappings as coords."""
+    import zarr
+
+    try:
+        return xr.open_dataset(
+            path,
+            engine="zarr",
+            chunks={},
+            mask_and_scale=False,
+            decode_coords="all",
+            decode_timedelta=False,
+        )
+    except (OSError, KeyError, ValueError, TypeError, zarr.errors.BaseZarrError) as error:
+        cause = " ".join(str(error).split())
+        raise ReadError(
+            f"cannot read {path}: {cause}; the Zarr store is damaged or of another kind"
+        ) from error
+
+
+def _only_image(path: Path, dataset: xr.Dataset) -> Any:
+    """Name of the one variable with two spatial dims."""
+    images = [
+        name for name, da in dataset.data_vars.items() if len(set(map(str, da.dims)) & set(AXIS_OF)) >= 2
+    ]
+    if len(images) == 1:
+        return images[0]
+    if not images:
+        raise ReadError(
+            f"{path} has no variable with dims y and x, only {sorted(map(str, dataset.data_vars))}; "
+            "rename its dims with xarray first"
+        )
+    raise ReadError(f"{path} holds the images {images}; open it with xarray.open_zarr and pass one of them")
+
+
+def read_zarr(scan: Scan) -> xr.DataArray:
+    """Read the image of a Zarr store lazily.
+
+    Parameters
+    ----------
+    scan : Scan
+        Of kind ``zarr``.
+
+    Returns
+    -------
+    DataArray
+        Dask-backed, as stored: nodata in ``attrs["_FillValue"]``, packing not applied.
+
+    Raises
+    ------
+    ReadError
+        If the store cannot be read or holds several images.
+    """
+    dataset = _open(scan.path)
+    name = _only_image(scan.path, dataset)
+    da = dataset[name].rename(None if name == _UNNAMED else name)
+    da.attrs = _restored(da.attrs, da.dtype)
+    for key in da.coords:
+        da.coords[key].attrs = _restored(da.coords[key].attrs, da.coords[key].dtype)
+    da.encoding = {key: da.encoding[key] for key in ("grid_mapping",) if key in da.encoding}
+    da.encoding["source"] = str(scan.path)
+    return da
+
+
+def _restored(attrs: dict[Any, Any], dtype: np.dtype[Any]) -> dict[Any, Any]:
+    """Attrs as they were: lists were tuples, nodata was a scalar of the dtype."""
+    restored = {key: tuple(value) if isinstance(value, list) else value for key, value in attrs.items()}
+    if "_FillValue" in restored and dtype.kind in "iuf":
+        restored["_FillValue"] = dtype.type(restored["_FillValue"])
+    return restored
+
+
+def write_zarr(da: xr.DataArray, path: Path) -> None:
+    """Write an array as a Zarr store, chunk by chunk, by as many workers as the scheduler has.
+
+    Parameters
+    ----------
+    da : DataArray
+        Any numeric array with spatial dims; numpy or dask.
+    path : Path
+        Folder that does not exist yet.
+
+    Raises
+    ------
+    WriteError
+        If the values cannot be stored.
+    """
+    if da.dtype.kind not in "biuf":
+        raise WriteError(f"values of {da.dtype} are no image; convert them to numbers first")
+    if not spatial_dims(da):
+        raise WriteError(f"dims {da.dims} have no spatial dim; rename them to y and x first")
+    plain = _regular(da.copy(deep=False))
+    plain.encoding = {key: value for key, value in da.encoding.items() if key not in STALE_ENCODING}
+    plain.attrs = {key: _storable(value) for key, value in da.attrs.items()}
+    for name in plain.coords:
+        coord = plain.coords[name]
+        coord.encoding = {key: value for key, value in coord.encoding.items() if key not in STALE_ENCODING}
+        coord.attrs = {key: _storable(value) for key, value in coord.attrs.items()}
+    if da.dtype.kind == "f" and "_FillValue" not in plain.encoding and "_FillValue" not in plain.attrs:
+        plain.encoding["_FillValue"] = None  # xarray would state NaN as nodata of all floats
+    plain.to_zarr(path, mode="w", consolidated=False, zarr_format=2)
+
+
+def _storable(value: Any) -> Any:
+    """An attribute that JSON can hold."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value if isinstance(value, np.generic) else value.tolist()
+    return (
+        value
+        if isinstance(value, str | int | float | bool | list | tuple)
+        else json.dumps(value, default=str)
+    )
+
+
+def _regular(da: xr.DataArray) -> xr.DataArray:
+    """The array with chunks that Zarr can hold: alike but for the last along each dim."""
+    if da.chunks is None:
+        return da
+    uneven = {
+        dim: max(chunks)
+        for dim, chunks in zip(da.dims, da.chunks, strict=True)
+        if len(set(chunks[:-1])) > 1 or chunks[-1] > chunks[0]
+    }
+    return da.chunk(uneven) if uneven else da
