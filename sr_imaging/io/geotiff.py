@@ -1,4 +1,4 @@
-"""GeoTIFF to DataArray, lazily: whatever the file says of its pixels is kept, so that a writer can say it again.
+"""GeoTIFF to DataArray, lazily: what the file says of its pixels is kept, so that a writer can say it again.
 
 Pixels are read window by window when asked for, by opening the file anew each time, so that the array can be
 pickled, read from many threads, and outlives nothing. Where the keys are explained: ``docs/architecture.md``.
@@ -29,8 +29,8 @@ _CHECKED_BLOCKS = 20_000  # blocks whose extent is compared to the file's size, 
 _OWN_NAMESPACES = ("IMAGE_STRUCTURE", "DERIVED_SUB", "SUBDATASETS", "COLOR_PROFILE", "RPC", "rio_", "xml:")
 # Keys of attrs that are not tags of the data set; the writer puts each in its own place.
 RESERVED = frozenset(
-    "_FillValue missing_value scale_factor add_offset scales offsets units long_name band_tags "
-    "tag_namespaces color_interp color_table grid_mapping coordinates".split()
+    ("_FillValue", "missing_value", "scale_factor", "add_offset", "scales", "offsets", "units", "long_name")
+    + ("band_tags", "tag_namespaces", "color_interp", "color_table", "grid_mapping", "coordinates")
 )
 
 _log = logging.getLogger(__name__)
@@ -125,9 +125,7 @@ def _refusal(src: Any) -> str:
     if not src.count or not src.width or not src.height:
         return f"{src.name} holds no pixels; fetch it again"
     if np.dtype(_numpy_name(src.dtypes[0])).kind == "c":
-        return (
-            f"{src.name} holds complex values ({src.dtypes[0]}); write amplitude or phase to a raster first"
-        )
+        return f"{src.name} holds complex values ({src.dtypes[0]}); write their amplitude first"
     if abs(src.transform.determinant) == 0 or not np.isfinite(list(src.transform)).all():
         return f"{src.name} has the singular transform {src.transform.to_gdal()}; give it a right one first"
     return _cut_short(src)
@@ -232,7 +230,7 @@ def _place(da: xr.DataArray, src: Any) -> xr.DataArray:
 
 
 def _centres(src: Any) -> dict[str, Any]:
-    """Pixel centres as coords; those of an image placed by GCPs or RPCs alone count pixels from its corner."""
+    """Pixel centres; where GCPs or RPCs alone place the image they count pixels from its corner."""
     if not _placed(src):
         if not src.gcps[0] and not src.rpcs:
             return {}
@@ -341,7 +339,7 @@ def _chunks(src: Any) -> tuple[int, int, int]:
 
 
 def _multiple(block: int, wanted: int, size: int) -> int:
-    """The multiple of `block` nearest below `wanted`; a block far beyond it is split, a small image is not."""
+    """The multiple of `block` nearest below `wanted`; a far larger block is split, a small image is not."""
     if wanted == size or block > 8 * wanted:
         return wanted
     return min(size, max(1, wanted // block) * block)

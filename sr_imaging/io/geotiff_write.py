@@ -1,7 +1,7 @@
 """DataArray to GeoTIFF in one streaming pass: a chunk is computed, written and forgotten.
 
-What `geotiff.py` keeps in coords and attrs goes back to its place in the file. The file is opened again after it
-is closed, because GDAL reports some errors of the disk late or not at all.
+What `geotiff.py` keeps in coords and attrs goes back to its place in the file. The file is opened again after
+it is closed, because GDAL reports some errors of the disk late or not at all.
 """
 
 import json
@@ -66,8 +66,8 @@ def write_geotiff(da: xr.DataArray, path: Path) -> None:
     Parameters
     ----------
     da : DataArray
-        ``(y, x)``, or with one more dim that becomes the bands; numpy or dask. Dask chunks are computed a few at
-        a time.
+        ``(y, x)``, or with one more dim that becomes the bands; numpy or dask. Dask chunks are computed a few
+        at a time.
     path : Path
         Name of the new file.
 

@@ -35,6 +35,7 @@ EXTENSION_CODE = 6  # header extension "comment" (NIfTI-1.1): here JSON of the a
 EXTENSION_KEY = "sr_imaging"
 _GZIP = b"\x1f\x8b"
 _HEAD_BYTES = 540  # of a NIfTI-2 header, the longer one
+_MAX_EXTENSION = 2**20  # bytes of header extensions that are looked at
 _MAX_DEFLATE = 1032  # deflate cannot shrink more than 1032 times (zlib, technical details)
 _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown (taken as mm), m, mm, um
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # xyzt_units & 56
@@ -104,7 +105,7 @@ def scan_nifti(path: Path) -> Scan:
     """
     try:
         header = _read_header(path)
-        matrix, spacing, world = _geometry(header)
+        _, spacing, world = _geometry(header)
     except ReadError as error:
         return Scan(path, "nifti", Verdict(False, str(error)), files=(path,))
     notes = (*header.notes, *world.pop("notes"))
@@ -322,14 +323,16 @@ def _text(value: Any) -> str:
 
 
 def _extension(found: _Header) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Attrs of the array and of volume_ref from the header extension of `sr_imaging.write`, if it is there."""
+    """Attrs of the array and of volume_ref from the extension that `sr_imaging.write` makes."""
     path = found.data_path
     head = len(found.header.binaryblock)
     with path.open("rb") as raw:
         packed = raw.read(2) == _GZIP
         raw.seek(0)
         data = bytes(
-            _exactly(gzip.GzipFile(fileobj=raw) if packed else raw, head, min(found.offset - head, 2**20))
+            _exactly(
+                gzip.GzipFile(fileobj=raw) if packed else raw, head, min(found.offset - head, _MAX_EXTENSION)
+            )
         )
     order = "little" if found.header.endianness == "<" else "big"
     at = 4

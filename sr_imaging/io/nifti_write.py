@@ -29,8 +29,8 @@ def write_nifti(da: xr.DataArray, path: Path) -> None:
     Parameters
     ----------
     da : DataArray
-        ``([time,] z, y, x)`` or ``(y, x)`` with ``volume_ref``, or with coords in mm alone; numpy or dask. Dask
-        arrays are computed slab by slab.
+        ``([time,] z, y, x)`` or ``(y, x)`` with ``volume_ref``, or with coords in mm alone; numpy or dask.
+        Dask arrays are computed slab by slab.
     path : Path
         Compressed where it ends in ``.gz``.
 
@@ -61,7 +61,7 @@ def _ordered(da: xr.DataArray) -> xr.DataArray:
         raise WriteError("a raster of the earth has no place in NIfTI; write it as geotiff or zarr")
     if da.dtype.kind not in "biuf" or da.dtype.itemsize > 8:
         raise WriteError(f"NIfTI cannot hold {da.dtype} here; convert the values to numbers first")
-    if da.dtype == bool or da.dtype == np.float16:
+    if da.dtype in (bool, np.float16):
         da = da.astype(np.uint8 if da.dtype == bool else np.float32, keep_attrs=True)
     if "z" not in dims:
         da = da.expand_dims("z")

@@ -1,7 +1,7 @@
 """Between stored numbers and their values: nodata to NaN and back, packed integers rounded and clipped.
 
-Casting floats to integers truncates and wraps around; here they are rounded, clipped to what the integer type can
-hold, and kept off the nodata value.
+Casting floats to integers truncates and wraps around; here they are rounded, clipped to what the integer type
+can hold, and kept off the nodata value.
 """
 
 from typing import Any
@@ -27,13 +27,13 @@ def mask_nodata(da: xr.DataArray) -> xr.DataArray:
     Returns
     -------
     DataArray
-        float32, or float64 where 32 bits do not hold the integers. Nodata and dtype are kept in ``encoding``, so
-        that writing restores them. Scale and offset are not applied.
+        float32, or float64 where 32 bits do not hold the integers. Nodata and dtype are kept in ``encoding``,
+        so that writing restores them. Scale and offset are not applied.
     """
     kind = np.result_type(da.dtype, np.float32)
     nodata = da.attrs.get("_FillValue")
     values = da.astype(kind, keep_attrs=True)
-    if nodata is not None and nodata == nodata:
+    if nodata is not None and not np.isnan(nodata):
         values = values.where(da != da.dtype.type(nodata))
     if "mask" in da.coords:
         values = values.where(da.coords["mask"])
@@ -51,8 +51,8 @@ def pack(da: xr.DataArray) -> xr.DataArray:
     Parameters
     ----------
     da : DataArray
-        Masked or decoded values (``encoding`` with ``dtype``, ``scale_factor``, ``add_offset``, ``_FillValue``),
-        or values as stored, which are returned as they are.
+        Masked or decoded values (``encoding`` with ``dtype``, ``scale_factor``, ``add_offset``,
+        ``_FillValue``), or values as stored, which are returned as they are.
 
     Returns
     -------

@@ -64,6 +64,7 @@ def _open(path: Path) -> xr.Dataset:
             path,
             engine="zarr",
             chunks={},
+            consolidated=_is_consolidated(path),
             mask_and_scale=False,
             decode_coords="all",
             decode_timedelta=False,
@@ -73,6 +74,14 @@ def _open(path: Path) -> xr.Dataset:
         raise ReadError(
             f"cannot read {path}: {cause}; the Zarr store is damaged or of another kind"
         ) from error
+
+
+def _is_consolidated(path: Path) -> bool:
+    """Whether the metadata of all arrays stand in one file."""
+    root = path / "zarr.json"
+    return (path / ".zmetadata").is_file() or (
+        root.is_file() and b'"consolidated_metadata"' in root.read_bytes()
+    )
 
 
 def _only_image(path: Path, dataset: xr.Dataset) -> Any:
@@ -155,7 +164,7 @@ def write_zarr(da: xr.DataArray, path: Path) -> None:
         coord.attrs = {key: _storable(value) for key, value in coord.attrs.items()}
     if da.dtype.kind == "f" and "_FillValue" not in plain.encoding and "_FillValue" not in plain.attrs:
         plain.encoding["_FillValue"] = None  # xarray would state NaN as nodata of all floats
-    plain.to_zarr(path, mode="w", consolidated=False, zarr_format=2)
+    plain.to_zarr(path, mode="w", consolidated=True, zarr_format=2)
 
 
 def _storable(value: Any) -> Any:
