@@ -29,8 +29,8 @@ _CHECKED_BLOCKS = 20_000  # blocks whose extent is compared to the file's size, 
 _OWN_NAMESPACES = ("IMAGE_STRUCTURE", "DERIVED_SUB", "SUBDATASETS", "COLOR_PROFILE", "RPC", "rio_", "xml:")
 # Keys of attrs that are not tags of the data set; the writer puts each in its own place.
 RESERVED = frozenset(
-    ("_FillValue", "missing_value", "scale_factor", "add_offset", "scales", "offsets", "units", "long_name")
-    + ("band_tags", "tag_namespaces", "color_interp", "color_table", "grid_mapping", "coordinates")
+    {"_FillValue", "missing_value", "scale_factor", "add_offset", "scales", "offsets", "units", "long_name"}
+    | {"band_tags", "tag_namespaces", "color_interp", "color_table", "grid_mapping", "coordinates"}
 )
 
 _log = logging.getLogger(__name__)
@@ -198,6 +198,7 @@ def read_geotiff(scan: Scan) -> xr.DataArray:
             coords["mask"] = (("y", "x"), _lazy(src, mask=True), {"long_name": "valid pixels"})
         da = xr.DataArray(pixels, dims=("band", "y", "x"), coords=coords, attrs=_attrs(src))
         da = _place(da, src)
+    da.name = None  # xarray took the name of the dask array
     da.encoding["source"] = str(scan.path)
     return da
 

@@ -1,9 +1,9 @@
 """Ground control points and rational polynomials: kept beside the pixels, rescaled with the grid.
 
 A raster placed by them carries the scalar coord ``image_ref``. Its attrs hold the points (``gcps``,
-``gcps_wkt``) and polynomials (``rpcs``) of the file that was read, and that file's ``transform``. Where the file
-had no transform, the axes ``x`` and ``y`` count the file's pixels, so that a cropped or refined array still tells
-where in the file it lies.
+``gcps_wkt``) and polynomials (``rpcs``) of the file that was read, and that file's ``transform``. Where the
+file had no transform, the axes ``x`` and ``y`` count the file's pixels, so that a cropped or refined array still
+tells where in the file it lies.
 """
 
 import json
@@ -41,7 +41,7 @@ def scaled_references(da: xr.DataArray) -> dict[str, Any]:
     Returns
     -------
     dict
-        Perhaps ``gcps``: list of GroundControlPoint and their CRS; perhaps ``rpcs``: RPC, as rasterio has them.
+        Perhaps ``gcps``: list of GroundControlPoint and their CRS; perhaps ``rpcs``: RPC, of rasterio.
 
     Raises
     ------

@@ -162,8 +162,10 @@ def write_zarr(da: xr.DataArray, path: Path) -> None:
         coord = plain.coords[name]
         coord.encoding = {key: value for key, value in coord.encoding.items() if key not in STALE_ENCODING}
         coord.attrs = {key: _storable(value) for key, value in coord.attrs.items()}
+        if coord.dtype.kind == "f":
+            coord.encoding.setdefault("_FillValue", None)  # xarray would state NaN as nodata of all floats
     if da.dtype.kind == "f" and "_FillValue" not in plain.encoding and "_FillValue" not in plain.attrs:
-        plain.encoding["_FillValue"] = None  # xarray would state NaN as nodata of all floats
+        plain.encoding["_FillValue"] = None
     plain.to_zarr(path, mode="w", consolidated=True, zarr_format=2)
 
 
