@@ -141,8 +141,7 @@ def _cut_bits(stored: np.ndarray, frame: Frame) -> np.ndarray:
         return stored
     if frame.padding_value is not None and not _fits(frame.padding_value, bits, signed=frame.signed):
         return stored
-    left = np.left_shift(stored, width - high - 1)
-    return np.right_shift(left, width - bits)
+    return np.asarray(np.right_shift(np.left_shift(stored, width - high - 1), width - bits))
 
 
 def _fits(value: int, bits: int, *, signed: bool) -> bool:

@@ -9,11 +9,13 @@ __all__ = [
     "DROPPED_GROUPS",
     "ENHANCED",
     "LAST_HEADER_TAG",
+    "LOSSY_METHODS",
     "MR_IMAGE",
     "PATIENT_AND_STUDY",
     "SCAN_TAGS",
     "SPLIT_ALWAYS",
     "SPLIT_IF_REPEATED",
+    "UNPAIRED",
 ]
 
 CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
@@ -157,6 +159,42 @@ PATIENT_AND_STUDY: Final = (
     "LossyImageCompression",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
+)
+
+# Transfer syntaxes that lose information, by the name of their method (PS3.3 C.7.6.1.1.5).
+LOSSY_METHODS: Final = {
+    "1.2.840.10008.1.2.4.50": "ISO_10918_1",  # JPEG baseline
+    "1.2.840.10008.1.2.4.51": "ISO_10918_1",  # JPEG extended
+    "1.2.840.10008.1.2.4.81": "ISO_14495_1",  # JPEG-LS near-lossless
+    "1.2.840.10008.1.2.4.91": "ISO_15444_1",  # JPEG 2000, which may be lossless but does not say so
+}
+
+# Body parts that have no left and right (PS3.16 table L-1, the usual ones): Laterality must be absent.
+UNPAIRED: Final = frozenset(
+    [
+        "ABDOMEN",
+        "ABDOMENPELVIS",
+        "BRAIN",
+        "CHEST",
+        "COCCYX",
+        "CSPINE",
+        "HEAD",
+        "HEADNECK",
+        "HEART",
+        "LIVER",
+        "LSPINE",
+        "NECK",
+        "PANCREAS",
+        "PELVIS",
+        "PROSTATE",
+        "SKULL",
+        "SPINE",
+        "SSPINE",
+        "STERNUM",
+        "TSPINE",
+        "UTERUS",
+        "WHOLEBODY",
+    ]
 )
 
 # Code value and meaning in scheme DCM (PS3.16 annex D).

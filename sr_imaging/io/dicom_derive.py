@@ -1,0 +1,270 @@
+"""The header of a derived series: what is carried from its source, what is made, what is computed anew."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import UID, generate_uid
+
+from .dicom_encode import ds_text
+from .dicom_header import BROKEN_FILE, Frame
+from .dicom_tags import (
+    CODES,
+    CT_IMAGE,
+    DROPPED,
+    DROPPED_GROUPS,
+    LOSSY_METHODS,
+    MR_IMAGE,
+    PATIENT_AND_STUDY,
+    UNPAIRED,
+)
+
+__all__ = ["Provenance", "SourceSlice", "code", "identify", "load_sources", "new_header", "stamp"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SourceSlice:
+    """A slice of the source: its place and what of its header a derived slice carries."""
+
+    frame: Frame
+    header: Dataset
+    instance_uid: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How the voxels were made, from the attributes of the array; empty where unknown.
+
+    Parameters
+    ----------
+    model, sha256, version, scale, precision, device : str
+        Model name and hash, program version, scale in z, y, x, arithmetic, ``cpu`` or ``cuda``.
+    now : datetime
+        Time of the derivation.
+    """
+
+    model: str
+    sha256: str
+    version: str
+    scale: str
+    precision: str
+    device: str
+    now: datetime
+
+    @property
+    def entropy(self) -> list[str]:
+        """What distinguishes one derivation from another of the same source."""
+        return [self.model, self.sha256, self.scale, self.precision, self.device]
+
+
+def load_sources(frames: Sequence[Frame], modality: str) -> list[SourceSlice]:
+    """Read the headers of the source slices and strip what a derived slice must not carry.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        Source slices, sorted.
+    modality : str
+        ``CT`` or ``MR``.
+
+    Returns
+    -------
+    list of SourceSlice
+        One a frame; the frames of an enhanced file share one header.
+    """
+    headers: dict[str, tuple[Dataset, str]] = {}
+    slices = []
+    for frame in frames:
+        key = str(frame.path)
+        if key not in headers:
+            dataset = dcmread(frame.path, stop_before_pixels=True, force=True)
+            meta_uid = str(getattr(dataset, "file_meta", {}).get("MediaStorageSOPInstanceUID", ""))
+            header = _enhanced_header(dataset, modality) if frame.is_enhanced else _carried(dataset)
+            if not frame.sop_class:  # never a valid image: complete what its class demands
+                header = _completed(header, modality)
+            _keep_lossy(header, frame)
+            headers[key] = (header, frame.sop_instance or meta_uid)
+        slices.append(SourceSlice(frame, *headers[key]))
+    return slices
+
+
+def _carried(dataset: Dataset) -> Dataset:
+    """Copy what stays true of a derived slice; elements that cannot be parsed are left behind."""
+    carried = Dataset()
+    for tag in list(dataset.keys()):
+        if tag.is_private or tag.element == 0 or tag in DROPPED or tag.group in DROPPED_GROUPS:
+            continue
+        try:
+            carried[tag] = dataset[tag]
+        except BROKEN_FILE:
+            logger.info("left out element %s, which cannot be parsed", tag)
+    carried.remove_private_tags()
+    return carried
+
+
+def _enhanced_header(dataset: Dataset, modality: str) -> Dataset:
+    """Patient, study and equipment of an enhanced file in the header of a single-frame slice."""
+    header = new_header(modality)
+    carried = _carried(dataset)
+    for name in PATIENT_AND_STUDY:
+        if name in carried:
+            header[name] = carried[name]
+    return header
+
+
+def _completed(header: Dataset, modality: str) -> Dataset:
+    """Add the attributes that the image class demands and the source lacks."""
+    complete = new_header(modality)
+    if header.get("BodyPartExamined") in UNPAIRED:
+        del complete.Laterality
+    complete.update(header)
+    return complete
+
+
+def _keep_lossy(header: Dataset, frame: Frame) -> None:
+    """Say that a slice was compressed with loss once, also where only its transfer syntax tells."""
+    method = LOSSY_METHODS.get(str(frame.transfer_syntax))
+    if method is None or header.get("LossyImageCompression"):
+        return
+    raw_size = frame.rows * frame.columns * frame.bits[0] / 8
+    header.LossyImageCompression = "01"
+    header.LossyImageCompressionMethod = method
+    header.LossyImageCompressionRatio = ds_text(round(raw_size / max(frame.path.stat().st_size, 1), 2))
+
+
+def new_header(modality: str) -> Dataset:
+    """Return the header of a slice without a source: what its class demands, empty where it may be.
+
+    Parameters
+    ----------
+    modality : str
+        ``CT`` or ``MR``.
+
+    Returns
+    -------
+    Dataset
+        Type 1 and 2 attributes of the CT or MR image class but for those that :func:`stamp` sets.
+    """
+    header = Dataset()
+    for name in (
+        *("StudyDate", "StudyTime", "AccessionNumber", "Manufacturer", "ReferringPhysicianName"),
+        *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "PatientPosition"),
+        *("PositionReferenceIndicator", "Laterality", "AcquisitionNumber"),
+    ):
+        setattr(header, name, "" if name != "AcquisitionNumber" else None)
+    header.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if modality == "CT" else "OTHER"]
+    if modality == "CT":
+        header.KVP = None
+        header.RescaleType = "HU"
+        return header
+    header.ScanningSequence, header.SequenceVariant = "RM", "NONE"  # research mode: nothing is known
+    header.ScanOptions, header.MRAcquisitionType = "", ""
+    header.RepetitionTime = header.EchoTime = header.EchoTrainLength = None
+    return header
+
+
+def identify(
+    sources: Sequence[SourceSlice], provenance: Provenance, digest: str, frame_of_reference: str
+) -> tuple[dict[str, str], list[str]]:
+    """Make the identifiers of the new series and those that its source lacks.
+
+    Parameters
+    ----------
+    sources : sequence of SourceSlice
+        Empty for a new series.
+    provenance : Provenance
+        How the voxels were made.
+    digest : str
+        Hash of the grid and the stored pixels: other pixels never share an identifier.
+    frame_of_reference : str
+        Identifier that the array states; empty for none.
+
+    Returns
+    -------
+    uids : dict
+        ``StudyInstanceUID``, ``FrameOfReferenceUID``, ``SeriesInstanceUID``; the same in a repeated run.
+    made : list of str
+        Those that the source lacks.
+    """
+    header = sources[0].header if sources else Dataset()
+    origin = [source.instance_uid for source in sources]
+    origin = origin if any(origin) else [str(header.get("SeriesInstanceUID", "")), digest]
+    uids, made = {}, []
+    for name, stated in (("StudyInstanceUID", ""), ("FrameOfReferenceUID", frame_of_reference)):
+        uids[name] = str(header.get(name) or stated)
+        if not uids[name]:
+            uids[name] = generate_uid(entropy_srcs=[name, *origin])
+            made.append(name)
+    series = ["SeriesInstanceUID", str(header.get("SeriesInstanceUID", "")), *origin]
+    uids["SeriesInstanceUID"] = generate_uid(entropy_srcs=[*series, *provenance.entropy, digest])
+    if sources and made:
+        logger.warning("the source has no %s; made new ones", " and no ".join(made))
+    return uids, made
+
+
+def stamp(
+    header: Dataset,
+    *,
+    modality: str,
+    index: int,
+    position: np.ndarray,
+    normal: np.ndarray,
+    uids: dict[str, str],
+) -> Dataset:
+    """Return a slice's own header: class, identifiers, type, place and dates.
+
+    Parameters
+    ----------
+    header : Dataset
+        Carried from the nearest source slice; not changed.
+    modality : str
+        ``CT`` or ``MR``.
+    index : int
+        Number of the slice from 0.
+    position : (3,) ndarray
+        Centre of its first pixel, LPS mm.
+    normal : (3,) ndarray
+        Unit normal, along which the location is measured.
+    uids : dict
+        From :func:`identify`.
+
+    Returns
+    -------
+    Dataset
+        To be completed with pixels and the facts that all slices share.
+    """
+    out = Dataset()
+    out.update(header)
+    out.SOPClassUID = UID(CT_IMAGE if modality == "CT" else MR_IMAGE)
+    out.SOPInstanceUID = generate_uid(entropy_srcs=[uids["SeriesInstanceUID"], str(index)])
+    for name, uid in uids.items():
+        setattr(out, name, UID(uid))
+    rest = [str(part) for part in _as_list(header.get("ImageType"))[2:]]
+    default = "AXIAL" if modality == "CT" else "OTHER"
+    out.ImageType = ["DERIVED", "SECONDARY", *(rest if rest and rest[0] else [default, *rest[1:]])]
+    out.Modality = modality
+    out.InstanceNumber = index + 1
+    out.ImagePositionPatient = [ds_text(v) for v in position]
+    out.SliceLocation = ds_text(float(position @ normal))
+    return out
+
+
+def _as_list(value: object) -> list[object]:
+    """Return the values of an element that may have one, many or none."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+
+
+def code(kind: str) -> DicomSequence:
+    """Return one of the codes of the tag table as a code sequence."""
+    value, meaning = CODES[kind]
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
+    return DicomSequence([item])
