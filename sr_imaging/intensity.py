@@ -34,6 +34,8 @@ class Values:
         ``physical = stored * factor + offset``; 1 and 0 but for packed integers that were not decoded.
     low, high : float
         Range of the result in physical units: of the packing of a decoded array, else unbounded.
+    physical : bool
+        Leave the result in physical units, NaN where invalid, for a step that follows.
     """
 
     dtype: np.dtype[Any]
@@ -43,6 +45,7 @@ class Values:
     offset: float = 0.0
     low: float = -np.inf
     high: float = np.inf
+    physical: bool = False
 
     @property
     def may_be_invalid(self) -> bool:
@@ -57,8 +60,8 @@ class Values:
         )
 
     def as_float(self) -> "Values":
-        """Return the same values with a float result in physical units, NaN where invalid."""
-        return replace(self, out_dtype=self.work_dtype, nodata=None, factor=1.0, offset=0.0)
+        """Return the same values with a result that stays float, in physical units, NaN where invalid."""
+        return replace(self, out_dtype=self.work_dtype, physical=True)
 
     def decode(self, block: np.ndarray) -> np.ndarray:
         """Return stored values as floats in physical units, NaN where they are nodata."""
@@ -71,6 +74,8 @@ class Values:
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Return floats as stored values: clipped, rounded, never by accident the nodata value."""
+        if self.physical:
+            return values
         values = self._clip(values)
         if self.factor != 1 or self.offset != 0:
             values = (values - self.offset) / self.factor

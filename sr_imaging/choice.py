@@ -1,0 +1,241 @@
+"""Which model super-resolves an array, and by how much along each dim."""
+
+import logging
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+
+from .errors import GridError, ModelError
+from .geometry import spacing as grid_spacing
+from .geometry import spatial_dims
+from .model_file import ZOO, load_model
+from .networks import INTERPOLATIONS, PLANE_AXES, Generator, check_generator
+
+__all__ = ["Choice", "Scale", "Spacing", "choose"]
+
+log = logging.getLogger(__name__)
+Scale = float | Sequence[float] | Mapping[Hashable, float] | None
+Spacing = float | Mapping[Hashable, float] | None
+_THICK = 1.5  # z spacing over the in-plane one, from which slices count as thick
+_SAME = 1e-6  # relative: factors closer than this are equal
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model and what it does to the dims of one array.
+
+    Parameters
+    ----------
+    generator : Generator
+        The model.
+    name : str
+        What provenance calls it.
+    method : str
+        Interpolation that reaches a target spacing after the model.
+    dims : tuple of hashable
+        Dims of the array that the model works on, in the order of its axes.
+    model_scale : dict
+        Fine pixels per coarse pixel that the model makes, by dim.
+    scale : dict
+        Fine pixels per coarse pixel of the result, by dim; differs only where a target spacing asks for it.
+    """
+
+    generator: Generator
+    name: str
+    method: str
+    dims: tuple[Any, ...]
+    model_scale: dict[Any, int]
+    scale: dict[Any, float]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What the caller asked for, by dim.
+
+    `number` is a plain scale, for whatever axes the model refines; `factors` are by dim, and `exact` where a
+    target spacing asks for them.
+    """
+
+    dims: dict[str, Any]
+    number: float | None = None
+    factors: dict[Any, float] | None = None
+    exact: bool = False
+
+    def __str__(self) -> str:
+        if self.factors is None:
+            return "its own scale" if self.number is None else f"{self.number:g}"
+        return ", ".join(f"{dim} by {factor:g}" for dim, factor in self.factors.items())
+
+
+def choose(da: xr.DataArray, model: Any, scale: Scale, spacing: Spacing) -> Choice:
+    """Choose model and factors after the rules of ``docs/architecture.md``.
+
+    Parameters
+    ----------
+    da : DataArray
+        With recognised spatial dims.
+    model : str, path or Generator
+        ``"auto"``, a name, a path, or a module.
+    scale : number, tuple, mapping or None
+        Asked factor: of the model's axes, of the last dims in z, y, x order, or by dim or axis.
+    spacing : number, mapping or None
+        Target spacing in the axes' unit, instead of `scale`.
+
+    Returns
+    -------
+    Choice
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it does not do what is asked.
+    GridError
+        If the array lacks the axes or the spacing, or is as fine already.
+    """
+    if scale is not None and spacing is not None:
+        raise ModelError("both scale and spacing were given; ask for one of them")
+    dims = spatial_dims(da)
+    if "y" not in dims or "x" not in dims:
+        raise GridError(f"dims {da.dims} have no y and x axes; rename the spatial dims to z, y, x")
+    if spacing is None:
+        request = _from_scale(dims, scale)
+    else:
+        request = _Request(dims, factors=_factors_to(grid_spacing(da), dims, spacing), exact=True)
+    if isinstance(model, str) and model in INTERPOLATIONS:
+        return _interpolation(model, request)
+    generator, name = _generator(da, model, request)
+    return _fit(generator, name, request)
+
+
+def _from_scale(dims: dict[str, Any], scale: Scale) -> _Request:
+    """Read a scale: a number, one number for each of the last dims, or numbers by dim or axis."""
+    if scale is None:
+        return _Request(dims)
+    if isinstance(scale, int | float):
+        request = _Request(dims, number=float(scale))
+    elif isinstance(scale, Mapping):
+        request = _Request(dims, factors={_dim(dims, key): float(s) for key, s in scale.items()})
+    else:
+        if len(scale) > len(dims):
+            raise ModelError(f"scale {tuple(scale)} has more numbers than the dims {list(dims.values())}")
+        order = list(dims.values())[-len(scale) :]
+        request = _Request(dims, factors=dict(zip(order, map(float, scale), strict=True)))
+    for s in [request.number] if request.factors is None else request.factors.values():
+        if s is not None and not 1 <= s < float("inf"):
+            raise ModelError(f"scale {scale!r} is below 1; super-resolution only refines")
+    return request
+
+
+def _dim(dims: Mapping[str, Any], key: Hashable) -> Any:
+    """The dim that a caller names, by its own name or by its axis."""
+    if key in dims.values():
+        return key
+    if key in dims:
+        return dims[str(key)]
+    raise GridError(f"no spatial dim {key!r}; this array has {', '.join(map(str, dims.values()))}")
+
+
+def _factors_to(have: Mapping[Any, float], dims: Mapping[str, Any], spacing: Spacing) -> dict[Any, float]:
+    """Factors that reach a target spacing; a plain number leaves finer axes as they are."""
+    if isinstance(spacing, Mapping):
+        want = {_dim(dims, key): float(value) for key, value in spacing.items()}
+    else:
+        want = {dim: min(float(spacing or 0), have.get(dim, 0.0)) for dim in dims.values()}
+    factors = {}
+    for dim, value in want.items():
+        if dim not in have:
+            raise GridError(f"dim {dim!r} states no spacing; assign its coordinate or ask for a scale")
+        if not 0 < value <= have[dim] * (1 + _SAME):
+            raise GridError(f"target spacing {value:g} of {dim!r} is not finer than {have[dim]:g}")
+        factor = have[dim] / value
+        factors[dim] = float(round(factor)) if abs(factor - round(factor)) < _SAME * factor else factor
+    if all(factor == 1 for factor in factors.values()):
+        raise GridError(f"the grid is as fine as the target spacing {spacing!r} already; ask for less")
+    return factors
+
+
+def _interpolation(name: str, request: _Request) -> Choice:
+    """An interpolation does any factor: whole ones as a generator, others by resampling."""
+    if request.number is None and request.factors is None:
+        raise ModelError(f"the interpolation {name!r} has no scale of its own; give scale=2 or the like")
+    order = tuple(request.dims.values())
+    default = request.number or 1.0
+    wanted = {dim: default if request.factors is None else request.factors.get(dim, 1.0) for dim in order}
+    model_scale = {dim: int(s) if s == int(s) else 1 for dim, s in wanted.items()}
+    generator: Any = load_model(name, scale=tuple(model_scale.values()))
+    return Choice(generator, name, name, order, model_scale, wanted)
+
+
+def _generator(da: xr.DataArray, model: Any, request: _Request) -> tuple[Generator, str]:
+    """The module to run and its name."""
+    if isinstance(model, str | os.PathLike):
+        name = model
+        if name == "auto":
+            name = _auto(da, request)
+            log.info("model 'auto' is %s", name)
+        loaded: Any = load_model(name)
+        return loaded, loaded.card.name
+    check_generator(model)
+    card = getattr(model, "card", None)
+    return model, card.name if card is not None else type(model).__name__
+
+
+def _auto(da: xr.DataArray, request: _Request) -> str:
+    """Name of the bundled model for an array, or an error that says what was looked at."""
+    if "z" not in request.dims:
+        asked = {2.0 if request.number is None else request.number}
+        if request.factors is not None:
+            asked = {2.0} if request.exact else set(request.factors.values())
+        name = f"raster-x{max(asked):g}"
+        if len(asked) == 1 and (ZOO / f"{name}.safetensors").is_file():
+            return name
+        raise _no_model(f"a raster {da.dims} by {request}")
+    modality = da.coords["volume_ref"].attrs.get("modality") if "volume_ref" in da.coords else None
+    if _refines_z(da, request):
+        return "ct-through-x4" if modality == "CT" else "mr-through-x4"
+    have = ", ".join(f"{dim} {value:g}" for dim, value in grid_spacing(da).items())
+    raise _no_model(f"a volume of spacing {have or 'unknown'} by {request}")
+
+
+def _refines_z(da: xr.DataArray, request: _Request) -> bool:
+    """Whether the volume has thick slices, or z alone is to be refined."""
+    dims = request.dims
+    if request.factors is not None:
+        refined = [dim for dim, factor in request.factors.items() if factor > 1]
+        return refined == [dims["z"]]
+    have = grid_spacing(da)
+    known = all(dim in have for dim in dims.values())
+    return known and have[dims["z"]] >= _THICK * max(have[dims["y"]], have[dims["x"]])
+
+
+def _no_model(what: str) -> ModelError:
+    """Say what no bundled model does, and what there is."""
+    names = ", ".join(path.stem for path in sorted(ZOO.glob("*.safetensors"))) or "none"
+    return ModelError(f"no bundled model for {what}; there are {names}, any model file, and model='cubic'")
+
+
+def _fit(generator: Generator, name: str, request: _Request) -> Choice:
+    """Match a generator's axes and scale with the dims and what was asked."""
+    dims = request.dims
+    through = generator.axes == PLANE_AXES
+    axes = ("z", "y", "x") if through else generator.axes
+    numbers = (generator.scale[0], 1, 1) if through else generator.scale
+    if lacking := [axis for axis in axes if axis not in dims]:
+        have = ", ".join(map(str, dims.values()))
+        raise ModelError(f"{name} works on {generator.axes}, but {lacking[0]} is not among the dims {have}")
+    own = {dims[axis]: int(s) for axis, s in zip(axes, numbers, strict=True)}
+    order = tuple(dims[axis] for axis in axes)
+    made = {dim: float(own.get(dim, 1)) for dim in dims.values()}
+    if request.exact and request.factors is not None:
+        wanted = {dim: request.factors.get(dim, 1.0) for dim in dims.values()}
+        return Choice(generator, name, "cubic", order, own, wanted)
+    differs = request.number is not None and any(s not in (1, request.number) for s in own.values())
+    if request.factors is not None:
+        differs = any(factor != made[dim] for dim, factor in request.factors.items())
+    if differs:
+        can = ", ".join(f"{dim} by {s}" for dim, s in own.items())
+        raise ModelError(f"{name} refines {can}, not {request}; ask for that, or for a target spacing")
+    return Choice(generator, name, "cubic", order, own, made)

@@ -1,0 +1,224 @@
+"""`upscale`: an array with coordinates in, a finer one that lies exactly over it out."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+import dask.array
+import numpy as np
+import xarray as xr
+from dask.utils import parse_bytes
+
+from .choice import Choice, Scale, Spacing, choose
+from .engine import make_engine
+from .errors import InputTypeError, ModelError
+from .geometry import check_grid, refine
+from .geometry import spacing as grid_spacing
+from .intensity import Values, is_flag, values_of
+from .job import Job, compute
+from .model_file import ModelCard, read_card
+from .networks import INTERPOLATIONS, Generator
+from .provenance import Facts, model_sha256, with_provenance
+from .resample import repeat_nearest, resample
+
+__all__ = ["upscale"]
+
+log = logging.getLogger(__name__)
+Image = TypeVar("Image")
+_BAND_DIMS = ("band", "bands", "channel", "channels", "wavelength")
+
+
+def upscale(
+    obj: Image,
+    model: str | os.PathLike[str] | Generator = "auto",
+    *,
+    scale: Scale = None,
+    spacing: Spacing = None,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | tuple[int, ...] | None = None,
+    max_memory: int | str | None = None,
+    dtype: Any = None,
+    strict: bool = False,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Image:
+    """Super-resolve an image and keep its place in the world.
+
+    The outer edges of the grid do not move, so the result overlays its source. Nothing is computed for a dask
+    array. The input is never changed.
+
+    Parameters
+    ----------
+    obj : DataArray, ndarray or dask array
+        Any real numbers. Dims ``(band, y, x)``, ``(y, x)`` or ``(z, y, x)`` with any leading dims, under
+        their usual names (``lat``, ``lon``, …). The last axes of a plain array are y, x, or z, y, x where
+        the model or the scale has three. Nodata (``_FillValue``) and NaN never enter the model and come back
+        exactly.
+    model : str, path or Generator
+        ``"auto"``, a bundled name (:func:`sr_imaging.list_models`), an interpolation (``"cubic"``), a model
+        file, or any module that states the facts of :class:`sr_imaging.networks.Generator`.
+    scale : number, tuple or mapping, optional
+        Fine pixels per coarse pixel: of the axes that the model refines, in z, y, x order, or by dim.
+    spacing : number or mapping, optional
+        Target spacing in the axes' unit, instead of `scale`; a number leaves finer axes as they are.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, … .
+    precision : str
+        ``float32``, ``bf16``, or ``auto``: float32 on CPU, bf16 on CUDA where the model loses less than
+        0.02 dB.
+    tile : int or tuple of int, optional
+        LR pixels of a tile; from the memory budget by default. The result does not depend on it.
+    max_memory : int or str, optional
+        Memory of one pass of the network, in bytes or like ``"2 GiB"``.
+    dtype : dtype, optional
+        Type of the result; that of the input by default.
+    strict : bool
+        Raise where the image lies outside what the model was trained for, instead of warning.
+    seed : int
+        Of the noise of a stochastic model.
+    progress : callable, optional
+        Called as ``progress(done, total)`` after each tile; raise :class:`sr_imaging.CancelledError` in it to
+        stop. For a dask array it is called while the result is computed.
+
+    Returns
+    -------
+    same type as `obj`
+        Same dims, name, dtype and other coords, refined spatial coords, provenance in attrs.
+
+    Raises
+    ------
+    GridError
+        If a spatial coordinate is uneven, or the target spacing is not finer.
+    InputTypeError
+        If `obj` is no array of real numbers.
+    ModelError
+        If no model fits, or the given one does not do what is asked.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr, sr_imaging
+    >>> lr = xr.DataArray(np.eye(3), dims=("y", "x"), coords={"y": [25.0, 15, 5], "x": [5.0, 15, 25]})
+    >>> sr = sr_imaging.upscale(lr, "cubic", scale=2)
+    >>> sr.y.values
+    array([27.5, 22.5, 17.5, 12.5,  7.5,  2.5])
+    """
+    if isinstance(obj, xr.DataArray):
+        da: xr.DataArray = obj
+    elif isinstance(obj, np.ndarray | dask.array.Array):
+        da = _named(obj, model, scale, spacing)
+    else:
+        raise InputTypeError(f"cannot super-resolve a {type(obj).__name__}; give a DataArray or an array")
+    values = values_of(da, dtype)
+    check_grid(da)
+    choice = choose(da, model, scale, spacing)
+    if is_flag(da):
+        log.info("%s holds classes: repeated, not modelled", da.name or "the array")
+        factors = {da.get_axis_num(dim): s for dim, s in choice.scale.items()}
+        data, facts = repeat_nearest(da.data, factors), Facts("nearest", "", "exact", "cpu")
+    else:
+        _check_trained_range(da, choice, strict)
+        memory = None if max_memory is None else parse_bytes(max_memory)
+        engine = make_engine(
+            choice.generator, device=device, precision=precision, tile=tile, max_memory=memory
+        )
+        sha256 = model_sha256(choice.generator)
+        job = Job(engine, sha256, _during(values, choice), *_axes(da, choice))
+        data = _finish(da, compute(da.data, job, progress), choice, values)
+        facts = Facts(choice.name, sha256, engine.precision, engine.device)
+    if not isinstance(obj, xr.DataArray):
+        return cast(Image, data)
+    return cast(Image, with_provenance(refine(da, data, choice.scale), choice.scale, facts))
+
+
+def _named(array: Any, model: Any, scale: Scale, spacing: Spacing) -> xr.DataArray:
+    """Give a plain array the dims that its last axes have for the model."""
+    axes = 2
+    if isinstance(scale, tuple | list):
+        axes = len(scale)
+    elif "z" in _model_axes(model) or (isinstance(scale, Mapping) and "z" in scale):
+        axes = 3
+    if spacing is not None:
+        raise InputTypeError("a plain array has no spacing; give a DataArray with coordinates, or a scale")
+    if array.ndim < axes:
+        raise InputTypeError(
+            f"an array of shape {array.shape} has no {axes} spatial axes; give one with more"
+        )
+    lead = [f"dim_{k}" for k in range(array.ndim - axes)]
+    return xr.DataArray(array, dims=[*lead, *("z", "y", "x")[-axes:]])
+
+
+def _model_axes(model: Any) -> tuple[str, ...]:
+    """Axes of a module, or of the model that a name or path stands for."""
+    if isinstance(model, str | os.PathLike):
+        if model == "auto" or model in INTERPOLATIONS:
+            return ()
+        return read_card(model).axes
+    return tuple(getattr(model, "axes", ()))
+
+
+def _axes(da: xr.DataArray, choice: Choice) -> tuple[tuple[int, ...], int | None]:
+    """Axes of the data that the generator works on, and the axis of the bands it takes together."""
+    spatial = tuple(da.get_axis_num(dim) for dim in choice.dims)
+    bands = choice.generator.in_channels
+    if bands == 1:
+        return spatial, None
+    others = [dim for dim in da.dims if dim not in choice.dims]
+    named = [dim for dim in others if dim in _BAND_DIMS] or others[-1:]
+    if not named or da.sizes[named[0]] != bands:
+        have = ", ".join(f"{dim}={n}" for dim, n in da.sizes.items())
+        raise ModelError(f"{choice.name} takes {bands} bands together, but the array has {have}; select them")
+    return spatial, da.get_axis_num(named[0])
+
+
+def _is_resampled(choice: Choice) -> bool:
+    """Whether a target spacing asks for more than the model's own factors."""
+    return any(choice.model_scale.get(dim, 1) != s for dim, s in choice.scale.items())
+
+
+def _during(values: Values, choice: Choice) -> Values:
+    """Values as the tiler leaves them: floats where resampling follows."""
+    return values.as_float() if _is_resampled(choice) else values
+
+
+def _finish(da: xr.DataArray, data: Any, choice: Choice, values: Values) -> Any:
+    """Resample to the target spacing where the model's own factors do not reach it, and store."""
+    if not _is_resampled(choice):
+        return data
+    both = {dim: (choice.model_scale.get(dim, 1), s) for dim, s in choice.scale.items()}
+    log.info("resampling from %s by %s to the target spacing", choice.name, choice.method)
+    data = resample(data, {da.get_axis_num(dim): pair for dim, pair in both.items()}, choice.method)
+    if isinstance(data, dask.array.Array):
+        lazy: Any = data
+        return lazy.map_blocks(values.encode, dtype=values.out_dtype)
+    return values.encode(data)
+
+
+def _check_trained_range(da: xr.DataArray, choice: Choice, strict: bool) -> None:
+    """Warn, or raise, where the spacing or the modality is not what the model was trained on."""
+    card: ModelCard | None = getattr(choice.generator, "card", None)
+    if card is None:
+        return
+    doubts = []
+    if "volume_ref" in da.coords and card.modality in ("CT", "MR"):
+        modality = da.coords["volume_ref"].attrs.get("modality", card.modality)
+        if modality != card.modality:
+            doubts.append(f"modality {modality} where it was trained on {card.modality}")
+    have = grid_spacing(da)
+    for dim in choice.dims:
+        if card.spacing_range is None or choice.model_scale[dim] == 1 or dim not in have:
+            continue
+        unit = str(da.coords[dim].attrs.get("units", "")) if dim in da.coords else ""
+        low, high = card.spacing_range
+        if (
+            not unit.startswith("degree") and not low * 0.99 <= have[dim] <= high * 1.01
+        ):  # a rounded header is no doubt
+            doubts.append(
+                f"{dim} spacing {have[dim]:g} outside the trained {low:g} to {high:g} {card.spacing_unit}"
+            )
+    if doubts and strict:
+        raise ModelError(f"{choice.name} does not fit: {'; '.join(doubts)}; drop strict=True to try it")
+    for doubt in doubts:
+        warnings.warn(f"{choice.name}: {doubt}; check the result", stacklevel=3)

@@ -1,0 +1,156 @@
+"""One super-resolution of an array: at once for numpy, block by block and lazily for dask."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from math import ceil, prod
+from typing import Any
+
+import dask.array
+import numpy as np
+from dask.base import tokenize
+
+from .engine import Engine
+from .intensity import Values
+from .tiler import run
+
+__all__ = ["Job", "compute"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done to every block of an array.
+
+    Parameters
+    ----------
+    engine : Engine
+        Generator and device.
+    sha256 : str
+        Hash of the generator.
+    values : Values
+        How the pixels are stored.
+    spatial : tuple of int
+        Axes of the array that the generator works on, in its order.
+    channel : int or None
+        Axis of the bands that it takes together.
+    """
+
+    engine: Engine
+    sha256: str
+    values: Values
+    spatial: tuple[int, ...]
+    channel: int | None
+
+    @property
+    def depth(self) -> dict[int, int]:
+        """Context along each spatial axis: the halo, and what filling invalid pixels in it may look at."""
+        halo = self.engine.generator.halo or (0,) * len(self.spatial)
+        reach = max(halo) if self.values.may_be_invalid else 0
+        return {axis: h + reach for axis, h in zip(self.spatial, halo, strict=True)}
+
+    @property
+    def scale(self) -> dict[int, int]:
+        """Factor of each spatial axis."""
+        return {a: int(s) for a, s in zip(self.spatial, self.engine.generator.scale, strict=True)}
+
+
+def compute(data: Any, job: Job, progress: Callable[[int, int], None] | None = None) -> Any:
+    """Super-resolve an array.
+
+    Parameters
+    ----------
+    data : numpy or dask array
+        Stored values.
+    job : Job
+        What to do.
+    progress : callable, optional
+        Called as ``progress(done, total)`` after each tile.
+
+    Returns
+    -------
+    numpy or dask array
+        Same kind as `data`; nothing of a dask array is computed yet.
+    """
+    if isinstance(data, dask.array.Array):
+        return _lazy(data, job, progress)
+    step = _stepper(progress, _count_tiles([(n,) for n in data.shape], job))
+    return run(data, job.engine, job.values, spatial=job.spatial, channel=job.channel, progress=step)
+
+
+def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> Any:
+    """Give each block its neighbours' context and run the tiler on it."""
+    whole = [a for a in job.spatial if job.engine.needs_whole or data.shape[a] <= job.depth[a]]
+    whole += [] if job.channel is None else [job.channel]
+    data = data.rechunk(dict.fromkeys(whole, -1))
+    depth = {a: d for a, d in job.depth.items() if len(data.chunks[a]) > 1}
+    overlap: Any = dask.array.overlap.overlap
+    seen = overlap(data, depth, boundary="none", allow_rechunk=True)
+    cores = [_without_context(c, depth.get(a, 0)) for a, c in enumerate(seen.chunks)]
+    chunks = [tuple(n * job.scale.get(a, 1) for n in c) for a, c in enumerate(cores)]
+    step = _stepper(progress, _count_tiles(cores, job))
+    token = tokenize(
+        data.name, job.sha256, job.values, job.engine.precision, job.engine.device, job.engine.tile
+    )
+    return seen.map_blocks(
+        partial(_block, job=job, depth=depth, step=step),
+        name=f"upscale-{token}",
+        dtype=job.values.out_dtype,
+        chunks=chunks,
+        meta=np.empty((0,) * data.ndim, job.values.out_dtype),
+    )
+
+
+def _without_context(chunks: Sequence[int], depth: int) -> tuple[int, ...]:
+    """Lengths of overlapping chunks without what they share; the outer sides share nothing."""
+    last = len(chunks) - 1
+    return tuple(n - depth * (k > 0) - depth * (k < last) for k, n in enumerate(chunks))
+
+
+def _block(
+    block: np.ndarray,
+    *,
+    job: Job,
+    depth: dict[int, int],
+    step: Callable[[], None] | None,
+    block_info: Any = None,
+) -> np.ndarray:
+    """Super-resolve one block; at the border of the array it has no context on that side."""
+    place, count = block_info[0]["chunk-location"], block_info[0]["num-chunks"]
+    context = [
+        (depth.get(a, 0) * (place[a] > 0), depth.get(a, 0) * (place[a] < count[a] - 1)) for a in job.spatial
+    ]
+    return run(
+        block,
+        job.engine,
+        job.values,
+        spatial=job.spatial,
+        channel=job.channel,
+        context=context,
+        progress=step,
+    )
+
+
+def _count_tiles(chunks: Sequence[Sequence[int]], job: Job) -> int:
+    """Number of tiles that an array of these chunks takes."""
+    tiles = 1
+    for axis, size in zip(job.spatial, job.engine.tile, strict=True):
+        tiles *= sum(ceil(n / size) for n in chunks[axis])
+    others = [c for a, c in enumerate(chunks) if a not in job.spatial and a != job.channel]
+    return tiles * sum(ceil(prod(images) / job.engine.batch) for images in product(*others))
+
+
+def _stepper(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None] | None:
+    """Count tiles for the caller, from whatever thread they come."""
+    if progress is None:
+        return None
+    lock, done = threading.Lock(), 0
+
+    def step() -> None:
+        nonlocal done
+        with lock:
+            done += 1
+            progress(min(done, total), total)
+
+    return step

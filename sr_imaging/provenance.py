@@ -1,0 +1,69 @@
+"""What an array says of how it was made: one history line, the model and its hash, the scale."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import xarray as xr
+
+from . import __version__
+from .geometry import spatial_dims
+
+__all__ = ["Facts", "model_sha256", "with_provenance"]
+
+
+def model_sha256(module: Any) -> str:
+    """Return the hash of a model file, or of the class and weights of a module without one."""
+    card = getattr(module, "card", None)
+    if card is not None and card.sha256:
+        return str(card.sha256)
+    digest = hashlib.sha256(f"{type(module).__module__}.{type(module).__qualname__}".encode())
+    for key, tensor in sorted(module.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Model, its hash, and what it was computed in and on."""
+
+    name: str
+    sha256: str
+    precision: str
+    device: str
+
+
+def with_provenance(da: xr.DataArray, scale: Mapping[Any, float], facts: Facts) -> xr.DataArray:
+    """Return an array that says how it was made.
+
+    Parameters
+    ----------
+    da : DataArray
+        The result.
+    scale : mapping
+        Fine pixels per coarse pixel by dim.
+    facts : Facts
+        What made it.
+
+    Returns
+    -------
+    DataArray
+        With attrs ``sr_model``, ``sr_model_sha256``, ``sr_version``, ``sr_scale`` (z, y, x order),
+        ``sr_precision``, ``sr_device`` and one more line of ``history``, after the CF conventions.
+    """
+    factors = " ".join(f"{scale.get(dim, 1):.17g}" for dim in spatial_dims(da).values())
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    line = f"{now} sr_imaging {__version__}: upscale by {factors} with {facts.name}"
+    earlier = str(da.attrs["history"]) + "\n" if da.attrs.get("history") else ""
+    return da.assign_attrs(
+        history=earlier + line,
+        sr_model=facts.name,
+        sr_model_sha256=facts.sha256,
+        sr_version=__version__,
+        sr_scale=factors,
+        sr_precision=facts.precision,
+        sr_device=facts.device.split(":", maxsplit=1)[0],
+    )
