@@ -70,7 +70,7 @@ class DataConfig:
     held_out: float = 0.0
     patch: int | tuple[int, ...] = 32
     batch: int = 16
-    per_plane: int = 2
+    per_plane: int = 4
     min_detail: float = 0.2
     patch_weight: float = 0.5
     clip: tuple[float, float] | None = None

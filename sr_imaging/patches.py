@@ -4,6 +4,7 @@ Batch number `step` depends on the seed and the step alone, so a resumed run nee
 workers change nothing.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -149,12 +150,13 @@ def cached_scans(scans: Sequence[Any], data: DataConfig, plan: PatchPlan) -> Cac
         If a scan has no image of the size, axes or bands that the plan needs.
     """
     square = plan.axes == ("y", "x") and len(set(plan.crop)) == 1
+    flipped = (0,) if square else range(len(plan.axes))  # one flip and the rotations make all eight
     random = [
         RandPlaned("hr", axes=plan.axes, in_channels=plan.in_channels, least=plan.target),
         ContextPadd("hr", context=plan.context, below=[2 * size for size in plan.crop]),
         RandSpatialCropSamplesd("hr", plan.crop, data.per_plane, random_size=False),
-        *(RandFlipd("hr", prob=0.5, spatial_axis=axis) for axis in range(len(plan.axes))),
-        *([RandRotate90d("hr", prob=0.5, max_k=1)] if square else []),
+        *(RandFlipd("hr", prob=0.5, spatial_axis=axis) for axis in flipped),
+        *([RandRotate90d("hr", prob=0.75, max_k=3)] if square else []),
     ]
     load = LoadScand("hr", clip=data.clip, kept=(0.0, 1.0 - data.held_out))
     with _plain_tensors():
@@ -238,31 +240,32 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
     def _draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Draw crops until the batch is full; also return the standard deviation of their scans."""
         taken: list[Tensor] = []
-        deviations: list[Tensor] = []
+        deviations: list[float] = []
         with _plain_tensors():
+            self.scans.transform.set_random_state(seed=int(rng.integers(2**31)))
             for _ in range(DRAWS * self.data.batch):
                 which = int(rng.choice(len(self.weights), p=self.weights))
-                self.scans.transform.set_random_state(seed=int(rng.integers(2**31)))
                 for sample in self.scans[which]:
                     if self._accepts(sample, rng):
                         taken.append(sample["hr"])
                         deviations.append(sample["hr_std"])
                 if len(taken) >= self.data.batch:
                     count = self.data.batch
-                    return torch.stack(taken[:count]), torch.stack(deviations[:count])
+                    return torch.stack(taken[:count]), torch.tensor(deviations[:count])
         raise ConfigError(
             f"no batch of {self.data.batch} patches in {DRAWS * self.data.batch} draws: the scans are almost "
             "all nodata or constant; choose other scans or lower data.min_detail"
         )
 
-    def _accepts(self, sample: Mapping[str, Tensor], rng: np.random.Generator) -> bool:
+    def _accepts(self, sample: Mapping[str, Any], rng: np.random.Generator) -> bool:
         """Take a patch by its detail; never one with an invalid pixel or a constant one."""
         chance = rng.random()
-        target = _trim(sample["hr"][None], self.plan.context)
-        detail = float(target.std())
-        if not detail > 0 or not bool(torch.isfinite(sample["hr"]).all()):
+        if not math.isfinite(float(sample["hr"].sum())):
             return False
-        return bool(detail >= chance * self.data.min_detail * float(sample["hr_std"]))
+        detail = float(_trim(sample["hr"][None], self.plan.context).std())
+        if not detail > 0:
+            return False
+        return bool(detail >= chance * self.data.min_detail * sample["hr_std"])
 
     def _noisy(self, lr: Tensor, std: Tensor, rng: np.random.Generator) -> Tensor:
         """Add noise of each patch's own strength."""

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from monai.config.type_definitions import KeysCollection
 from monai.data.image_reader import ImageReader
-from monai.transforms.io.array import LoadImage
 from monai.transforms.transform import MapTransform, RandomizableTransform
 from torch import Tensor
 
@@ -97,10 +96,10 @@ def _unit(img: Any, dim: Any, *, has_spacing: bool) -> str:
 
 
 class LoadScand(MapTransform):
-    """Read the scan under a key with :class:`SrImagingReader`, and no other reader if that one refuses.
+    """Read the scan under a key with :class:`SrImagingReader`.
 
-    Adds ``<key>_facts``: a dict with ``spacing``, ``unit`` and ``std``, the standard deviation of each
-    channel's valid pixels.
+    MONAI's ``LoadImaged`` would try its own readers where ours refuses a scan. Adds ``<key>_facts``: a dict
+    with ``spacing``, ``unit`` and ``std``, the standard deviation of each channel's valid pixels.
 
     Parameters
     ----------
@@ -122,14 +121,14 @@ class LoadScand(MapTransform):
         super().__init__(keys)
         self.clip = clip
         self.kept = kept
-        self.load = LoadImage(image_only=False, expanduser=False)
+        self.reader = SrImagingReader()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace every path by a ``(C, [z,] y, x)`` float32 tensor."""
         out = dict(data)
         for key in self.key_iterator(out):
-            image, meta = self.load(out[key], reader=SrImagingReader())
-            values = torch.as_tensor(image).as_subclass(Tensor)
+            image, meta = self.reader.get_data(self.reader.read(out[key]))
+            values = torch.from_numpy(image)
             first, last = (round(values.shape[1] * fraction) for fraction in self.kept)
             values = values[:, first:last].clone()
             if self.clip is not None:
@@ -231,7 +230,7 @@ class RandPlaned(RandomizableTransform, MapTransform):
             index = {axis: self.R.randint(size) for axis, size in enumerate(shape)}
             out[key] = take_plane(out[key], view, channel, index)
             std = facts["std"][channel or 0] if channel is not None else max(facts["std"])
-            out[f"{key}_std"] = torch.tensor(std)
+            out[f"{key}_std"] = std
             del out[f"{key}_facts"]
         return out
 
