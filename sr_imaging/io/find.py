@@ -124,7 +124,7 @@ def _kind(path: Path) -> str | None:
     """What a file is by its first bytes, or None."""
     from .dicom_scan import is_dicom
     from .geotiff import is_tiff
-    from .nifti import first_bytes, is_nifti
+    from .nifti_header import first_bytes, is_nifti
 
     try:
         head = first_bytes(path)
@@ -165,7 +165,7 @@ def _series(files: list[Path]) -> list[Scan]:
 
 def _paired_header(path: Path) -> Path | None:
     """The NIfTI header beside an .img that was named."""
-    from .nifti import first_bytes, is_nifti
+    from .nifti_header import first_bytes, is_nifti
 
     if not path.name.lower().endswith((".img", ".img.gz")):
         return None

@@ -4,7 +4,6 @@ What `geotiff.py` keeps in coords and attrs goes back to its place in the file. 
 it is closed, because GDAL reports some errors of the disk late or not at all.
 """
 
-import json
 import logging
 import math
 import os
@@ -19,15 +18,14 @@ import numpy as np
 import xarray as xr
 
 from ..errors import ReadError, ResourceError, WriteError
-from ..geometry import check_grid, geo_transform, spatial_dims
-from ..world import world_reference
-from .geotiff import RESERVED, damage, open_raster
+from ..geometry import check_grid, spatial_dims
+from .geotiff_pixels import damage, open_raster
+from .geotiff_tags import describe, profile
 from .packing import pack
-from .references import placed_by_pixels, scaled_references
 
 __all__ = ["write_cog", "write_geotiff"]
 
-_TILE = 512  # pixels: the usual block of a Cloud Optimized GeoTIFF
+_STRIP = 512  # rows: whole tiles of the file
 _BATCH_BYTES = 256 * 2**20  # of chunks computed at once
 _MIN_FREE = 2**20  # bytes; less than this is a full disk
 _PIXELS_PER_TURN = 2**24  # of an array in memory, written by window
@@ -138,8 +136,8 @@ def _write_file(da: xr.DataArray, path: Path) -> None:
     """Describe the file first, since GDAL rewrites its directory otherwise, then stream the pixels."""
     import rasterio
 
-    with rasterio.open(path, "w", **_profile(da)) as dst:
-        _describe(da, dst)
+    with rasterio.open(path, "w", **profile(da)) as dst:
+        describe(da, dst)
         for window, block in _blocks(da):
             dst.write(block, window=window)
         if "mask" in da.coords:
@@ -151,163 +149,18 @@ def _mask(da: xr.DataArray) -> xr.DataArray:
     """The per-dataset mask as one band of 0 and 255."""
     dims = spatial_dims(da)
     mask = da.coords["mask"].reset_coords(drop=True).transpose(dims["y"], dims["x"])
-    return (mask.astype(bool) * np.uint8(255)).expand_dims("band")
-
-
-def _profile(da: xr.DataArray) -> dict[str, Any]:
-    """Creation options: lossless, tiled to fit the chunks."""
-    from rasterio.enums import ColorInterp
-
-    bands, height, width = da.shape
-    tile = _tile(da)
-    kinds = _color_interp(da)
-    rgb = kinds[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
-    palette = kinds[0] == ColorInterp.palette and "color_table" in da.attrs
-    chunked_bands = da.chunks is not None and len(da.chunks[0]) > 1
-    return {
-        "driver": "GTiff",
-        "dtype": da.dtype.name,
-        "count": bands,
-        "height": height,
-        "width": width,
-        "crs": _crs(da),
-        "transform": _transform(da),
-        "nodata": _nodata(da),
-        "tiled": True,
-        "blockxsize": tile,
-        "blockysize": tile,
-        "compress": "deflate",
-        "predictor": 3 if da.dtype.kind == "f" else 2,
-        "num_threads": "all_cpus",
-        "bigtiff": "if_safer",
-        "interleave": "band" if chunked_bands or bands > 16 else "pixel",
-        "photometric": "rgb" if rgb else "palette" if palette else "minisblack",
-    }
-
-
-def _tile(da: xr.DataArray) -> int:
-    """Side of the file's tiles: small for small images, else such that chunks end where tiles end."""
-    if max(da.shape[1:]) < _TILE:
-        return 16 * math.ceil(max(da.shape[1:]) / 16)
-    ends = [end for chunks in (da.chunks or ((), (), ()))[1:] for end in np.cumsum(chunks[:-1])]
-    return next(
-        (side for side in (_TILE, _TILE // 2, _TILE // 4) if not any(end % side for end in ends)), 256
-    )
-
-
-def _crs(da: xr.DataArray) -> Any | None:
-    """The CRS of the grid mapping."""
-    from rasterio.crs import CRS
-    from rasterio.errors import CRSError
-
-    reference = world_reference(da)
-    attrs = da.coords[reference].attrs if reference is not None else {}
-    wkt = attrs.get("crs_wkt", attrs.get("spatial_ref"))
-    if not wkt:
-        return None
-    try:
-        return CRS.from_wkt(str(wkt))
-    except CRSError as error:
-        raise WriteError(
-            f"the CRS of {reference!r} is not understood: {error}; write it anew with rio.write_crs"
-        ) from error
-
-
-def _transform(da: xr.DataArray) -> Any | None:
-    """The transform of the coords; the stated one where both agree, free of the coords' rounding."""
-    from rasterio import Affine
-
-    if placed_by_pixels(da):
-        return None
-    numbers = geo_transform(da)
-    reference = world_reference(da)
-    stated = da.coords[reference].attrs.get("GeoTransform") if reference is not None else None
-    if numbers is None:
-        return None
-    if stated is not None:
-        told = [float(part) for part in str(stated).split()]
-        corners = np.array(
-            [[1, col, row] for row in (0, da.shape[1]) for col in (0, da.shape[2])], dtype=float
-        )
-        shift = np.abs(corners @ (np.reshape(told, (2, 3)) - np.reshape(numbers, (2, 3))).T).max()
-        if shift < 1e-6 * math.hypot(numbers[1], numbers[4]):
-            numbers = told
-    return Affine.from_gdal(*numbers)
-
-
-def _nodata(da: xr.DataArray) -> Any | None:
-    """Nodata of the values as they are."""
-    value = da.attrs.get("_FillValue", da.attrs.get("missing_value"))
-    return None if value is None else np.asarray(value).item()
-
-
-def _color_interp(da: xr.DataArray) -> list[Any]:
-    """What each band means for a viewer; unknown where the number of bands has changed."""
-    from rasterio.enums import ColorInterp
-
-    names = da.attrs.get("color_interp", ())
-    if len(names) == da.shape[0]:
-        return [ColorInterp[name] for name in names]
-    return [ColorInterp.gray] + [ColorInterp.undefined] * (da.shape[0] - 1)
-
-
-def _describe(da: xr.DataArray, dst: Any) -> None:
-    """All but the pixels."""
-    bands = range(1, dst.count + 1)
-    dst.colorinterp = _color_interp(da)
-    for band, name in zip(bands, _per_band(_names(da), dst.count, ""), strict=True):
-        if name:
-            dst.set_band_description(band, str(name))
-    attrs = da.attrs
-    dst.scales = _per_band(attrs.get("scales", attrs.get("scale_factor", 1.0)), dst.count, 1.0)
-    dst.offsets = _per_band(attrs.get("offsets", attrs.get("add_offset", 0.0)), dst.count, 0.0)
-    if attrs.get("units"):
-        dst.units = [str(unit) for unit in _per_band(attrs["units"], dst.count, "")]
-    dst.update_tags(**{key: _text(value) for key, value in attrs.items() if key not in RESERVED})
-    for band, tags in json.loads(attrs.get("band_tags", "{}")).items():
-        if int(band) in bands:
-            dst.update_tags(int(band), **tags)
-    for namespace, tags in json.loads(attrs.get("tag_namespaces", "{}")).items():
-        dst.update_tags(ns=namespace, **tags)
-    for band, table in json.loads(attrs.get("color_table", "{}")).items():
-        dst.write_colormap(int(band), {int(key): tuple(colour) for key, colour in table.items()})
-    references = scaled_references(da)
-    if "gcps" in references:
-        dst.gcps = references["gcps"]
-    if "rpcs" in references:
-        dst.rpcs = references["rpcs"]
-
-
-def _names(da: xr.DataArray) -> Any:
-    """Names of the bands: long_name, else the band coordinate where it holds names."""
-    if "long_name" in da.attrs:
-        return da.attrs["long_name"]
-    band = da.coords.get(da.dims[0])
-    return band.values.tolist() if band is not None and band.dtype.kind in "UO" else ""
-
-
-def _per_band(value: Any, count: int, neutral: Any) -> list[Any]:
-    """One value for each band; `neutral` where the number of bands has changed."""
-    if isinstance(value, list | tuple | np.ndarray):
-        return list(value) if len(value) == count else [neutral] * count
-    return [value] * count
-
-
-def _text(value: Any) -> str:
-    """An attribute as a tag."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    bytes_: xr.DataArray = mask.astype(bool) * np.uint8(255)
+    return bytes_.expand_dims("band")
 
 
 def _blocks(da: xr.DataArray) -> Iterator[tuple[Any, np.ndarray]]:
     """Windows and their values from top to bottom, a few chunks in memory at a time."""
     if da.chunks is None:
-        rows = _TILE * max(1, _PIXELS_PER_TURN // (_TILE * da.shape[0] * da.shape[2]))
+        rows = _STRIP * max(1, _PIXELS_PER_TURN // (_STRIP * da.shape[0] * da.shape[2]))
         for top in range(0, da.shape[1], rows):
             yield _window(top, 0, block := da.values[:, top : top + rows]), block
         return
-    import dask
+    import dask.base
 
     rechunked = da.data.rechunk({0: -1})
     tops, lefts = (np.cumsum((0, *chunks[:-1])) for chunks in rechunked.chunks[1:])
@@ -317,7 +170,9 @@ def _blocks(da: xr.DataArray) -> Iterator[tuple[Any, np.ndarray]]:
     places = [(row, col) for row in range(len(tops)) for col in range(len(lefts))]
     for start in range(0, len(places), turn):
         batch = places[start : start + turn]
-        for (row, col), block in zip(batch, dask.compute(*(delayed[place] for place in batch)), strict=True):
+        for (row, col), block in zip(
+            batch, dask.base.compute(*(delayed[place] for place in batch)), strict=True
+        ):
             yield _window(int(tops[row]), int(lefts[col]), block), np.asarray(block)
 
 
@@ -348,7 +203,7 @@ def _copy_as_cog(da: xr.DataArray, scratch: Path, path: Path) -> None:
 
 def _verify(da: xr.DataArray, path: Path) -> None:
     """Open the finished file and compare what it says to what was asked for."""
-    asked = _profile(da)
+    asked = profile(da)
     try:
         with open_raster(path, complete=True) as src:
             got = {"shape": (src.count, src.height, src.width), "dtype": src.dtypes[0], "crs": src.crs}

@@ -12,7 +12,8 @@ import xarray as xr
 
 from ..errors import WriteError
 from ..geometry import affine, spacing, spatial_dims
-from .nifti import EXTENSION_CODE, EXTENSION_KEY, RAS_LPS, SPACES
+from .nifti import EXTENSION_CODE, EXTENSION_KEY
+from .nifti_header import RAS_LPS, SPACES
 from .packing import pack
 
 __all__ = ["write_nifti"]
@@ -136,7 +137,7 @@ def _write_stream(header: Any, da: xr.DataArray, file: IO[bytes] | gzip.GzipFile
     """Header, then voxels with the first index fastest, which is the C order of (time, z, y, x)."""
     header.write_to(file)
     for slab in _slabs(da):
-        file.write(np.ascontiguousarray(slab.values))
+        file.write(np.ascontiguousarray(slab.values).data)
 
 
 def _slabs(da: xr.DataArray) -> Iterator[xr.DataArray]:

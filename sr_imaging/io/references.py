@@ -2,8 +2,8 @@
 
 A raster placed by them carries the scalar coord ``image_ref``. Its attrs hold the points (``gcps``,
 ``gcps_wkt``) and polynomials (``rpcs``) of the file that was read, and that file's ``transform``. Where the
-file had no transform, the axes ``x`` and ``y`` count the file's pixels, so that a cropped or refined array still
-tells where in the file it lies.
+file had no transform, the axes ``x`` and ``y`` count the file's pixels, so that a cropped or refined array
+still tells where in the file it lies.
 """
 
 import json

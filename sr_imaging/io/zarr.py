@@ -119,7 +119,7 @@ def read_zarr(scan: Scan) -> xr.DataArray:
     """
     dataset = _open(scan.path)
     name = _only_image(scan.path, dataset)
-    da = dataset[name].rename(None if name == _UNNAMED else name)
+    da: xr.DataArray = dataset[name].rename(None if name == _UNNAMED else name)
     da.attrs = _restored(da.attrs, da.dtype)
     for key in da.coords:
         da.coords[key].attrs = _restored(da.coords[key].attrs, da.coords[key].dtype)

@@ -1,0 +1,151 @@
+"""Pixels of a GeoTIFF, read window by window when they are asked for.
+
+The file is opened anew for each window, so that the array can be pickled, read from many threads, and keeps
+no file open.
+"""
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ReadError
+
+__all__ = ["cut_short", "damage", "lazy_pixels", "open_raster"]
+
+_CHUNK_BYTES = 32 * 2**20  # of one dask chunk: large enough for few tasks, small beside a network's memory
+_CHECKED_BLOCKS = 20_000  # blocks whose extent is compared to the file's size, about 50 ms
+
+_warnings_lock = threading.Lock()  # warnings.catch_warnings is not thread-safe
+
+
+@contextmanager
+def open_raster(path: Path, *, complete: bool = False) -> Iterator[Any]:
+    """Open a GeoTIFF with rasterio, quiet about missing georeference; library errors become ReadError.
+
+    With `complete`, a file whose blocks reach beyond its end is an error as well.
+    """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    try:
+        with _warnings_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = rasterio.open(Path(path), driver="GTiff")
+        with dataset:
+            if complete and (reason := cut_short(dataset)):
+                raise ReadError(reason)
+            yield dataset
+    except (RasterioError, rasterio._err.CPLE_BaseError) as error:
+        raise ReadError(
+            f"cannot read {path}: {damage(error)}; the file is damaged or cut short, fetch it again"
+        ) from error
+
+
+def damage(error: BaseException) -> str:
+    """The deepest message of a chain, in one line: GDAL's own words."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def cut_short(src: Any) -> str:
+    """Compare the blocks' places to the size of the file."""
+    size = Path(src.name).stat().st_size
+    height, width = src.block_shapes[0]
+    rows, cols = -(-src.height // height), -(-src.width // width)
+    bands = 1 if src.interleaving and src.interleaving.name == "pixel" else src.count
+    total = rows * cols * bands
+    for number in np.unique(np.linspace(0, total - 1, min(total, _CHECKED_BLOCKS)).astype(np.int64)):
+        band, place = divmod(int(number), rows * cols)
+        key = f"{place % cols}_{place // cols}"
+        start = src.get_tag_item(f"BLOCK_OFFSET_{key}", "TIFF", bidx=band + 1)
+        length = src.get_tag_item(f"BLOCK_SIZE_{key}", "TIFF", bidx=band + 1)
+        if start and length and int(start) + int(length) > size:
+            return (
+                f"{src.name} is cut short: block {key} of band {band + 1} ends at byte "
+                f"{int(start) + int(length)}, the file has {size}; fetch it again"
+            )
+    return ""
+
+
+def lazy_pixels(src: Any, *, mask: bool) -> Any:
+    """The pixels, or the mask, as a dask array."""
+    import dask.array
+
+    stat = Path(src.name).stat()
+    bands, rows, cols = _chunks(src)
+    dtype = np.dtype(bool) if mask else np.dtype(src.dtypes[0])
+    shape = (src.height, src.width) if mask else (src.count, src.height, src.width)
+    pixels = _Pixels(Path(src.name), shape, dtype)
+    return dask.array.from_array(
+        pixels,
+        chunks=(rows, cols) if mask else (bands, rows, cols),
+        name=f"geotiff-{dask.base.tokenize(src.name, stat.st_mtime_ns, stat.st_size, mask)}",
+        fancy=False,
+        meta=np.empty((0,) * len(shape), dtype),
+    )
+
+
+def _chunks(src: Any) -> tuple[int, int, int]:
+    """Whole blocks of the file, near the wanted number of bytes and as square as may be."""
+    block_rows, block_cols = src.block_shapes[0]
+    pixels = max(_CHUNK_BYTES // np.dtype(src.dtypes[0]).itemsize // src.count, 256**2)
+    cols = _multiple(block_cols, min(src.width, round(pixels**0.5)), src.width)
+    rows = _multiple(block_rows, min(src.height, max(1, pixels // cols)), src.height)
+    return src.count, rows, cols
+
+
+def _multiple(block: int, wanted: int, size: int) -> int:
+    """The multiple of `block` nearest below `wanted`; a far larger block is split, a small image is not."""
+    if wanted == size or block > 8 * wanted:
+        return wanted
+    return min(size, max(1, wanted // block) * block)
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """Pixels of a file, read when indexed; two dimensions mean the mask."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        from rasterio.windows import Window
+
+        index = index if isinstance(index, tuple) else (index,)
+        index = index + (slice(None),) * (self.ndim - len(index))
+        spans = [_span(part, size) for part, size in zip(index, self.shape, strict=True)]
+        if any(high <= low for low, high, _ in spans):
+            values = np.empty([high - low for low, high, _ in spans], self.dtype)
+            return np.asarray(values[tuple(rest for *_, rest in spans)])
+        (top, bottom, _), (left, right, _) = spans[-2:]
+        window = Window(left, top, right - left, bottom - top)
+        with open_raster(self.path) as src:
+            if self.ndim == 2:
+                values = src.read_masks(1, window=window) != 0
+            else:
+                values = src.read(list(range(spans[0][0] + 1, spans[0][1] + 1)), window=window)
+        picked: np.ndarray = np.asarray(values[tuple(rest for *_, rest in spans)])
+        return picked
+
+
+def _span(part: Any, size: int) -> tuple[int, int, Any]:
+    """First and last + 1 position that an index touches, and the index within that span."""
+    if isinstance(part, slice):
+        picks = range(size)[part]
+        if not picks:
+            return 0, 0, slice(None)
+        return min(picks[0], picks[-1]), max(picks[0], picks[-1]) + 1, slice(None, None, picks.step)
+    place = range(size)[int(part)]
+    return place, place + 1, 0

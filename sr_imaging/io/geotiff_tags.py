@@ -1,0 +1,164 @@
+"""What a GeoTIFF says besides its pixels: creation options and place, then names, units, tags and colours."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..errors import WriteError
+from ..geometry import geo_transform
+from ..world import world_reference
+from .geotiff import RESERVED
+from .references import placed_by_pixels, scaled_references
+
+__all__ = ["describe", "profile"]
+
+_TILE = 512  # pixels: the usual block of a Cloud Optimized GeoTIFF
+
+
+def profile(da: xr.DataArray) -> dict[str, Any]:
+    """Creation options: lossless, tiled to fit the chunks."""
+    from rasterio.enums import ColorInterp
+
+    bands, height, width = da.shape
+    tile = _tile(da)
+    kinds = _color_interp(da)
+    rgb = kinds[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+    palette = kinds[0] == ColorInterp.palette and "color_table" in da.attrs
+    chunked_bands = da.chunks is not None and len(da.chunks[0]) > 1
+    return {
+        "driver": "GTiff",
+        "dtype": da.dtype.name,
+        "count": bands,
+        "height": height,
+        "width": width,
+        "crs": _crs(da),
+        "transform": _transform(da),
+        "nodata": _nodata(da),
+        "tiled": True,
+        "blockxsize": tile,
+        "blockysize": tile,
+        "compress": "deflate",
+        "predictor": 3 if da.dtype.kind == "f" else 2,
+        "num_threads": "all_cpus",
+        "bigtiff": "if_safer",
+        "interleave": "band" if chunked_bands or bands > 16 else "pixel",
+        "photometric": "rgb" if rgb else "palette" if palette else "minisblack",
+    }
+
+
+def _tile(da: xr.DataArray) -> int:
+    """Side of the file's tiles: small for small images, else such that chunks end where tiles end."""
+    if max(da.shape[1:]) < _TILE:
+        return 16 * math.ceil(max(da.shape[1:]) / 16)
+    ends = [end for chunks in (da.chunks or ((), (), ()))[1:] for end in np.cumsum(chunks[:-1])]
+    return next(
+        (side for side in (_TILE, _TILE // 2, _TILE // 4) if not any(end % side for end in ends)), 256
+    )
+
+
+def _crs(da: xr.DataArray) -> Any | None:
+    """The CRS of the grid mapping."""
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    reference = world_reference(da)
+    attrs = da.coords[reference].attrs if reference is not None else {}
+    wkt = attrs.get("crs_wkt", attrs.get("spatial_ref"))
+    if not wkt:
+        return None
+    try:
+        return CRS.from_wkt(str(wkt))
+    except CRSError as error:
+        raise WriteError(
+            f"the CRS of {reference!r} is not understood: {error}; write it anew with rio.write_crs"
+        ) from error
+
+
+def _transform(da: xr.DataArray) -> Any | None:
+    """The transform of the coords; the stated one where both agree, free of the coords' rounding."""
+    from rasterio import Affine
+
+    if placed_by_pixels(da):
+        return None
+    numbers = geo_transform(da)
+    reference = world_reference(da)
+    stated = da.coords[reference].attrs.get("GeoTransform") if reference is not None else None
+    if numbers is None:
+        return None
+    if stated is not None:
+        told = [float(part) for part in str(stated).split()]
+        corners = np.array(
+            [[1, col, row] for row in (0, da.shape[1]) for col in (0, da.shape[2])], dtype=float
+        )
+        shift = np.abs(corners @ (np.reshape(told, (2, 3)) - np.reshape(numbers, (2, 3))).T).max()
+        if shift < 1e-6 * math.hypot(numbers[1], numbers[4]):
+            numbers = told
+    return Affine.from_gdal(*numbers)
+
+
+def _nodata(da: xr.DataArray) -> Any | None:
+    """Nodata of the values as they are."""
+    value = da.attrs.get("_FillValue", da.attrs.get("missing_value"))
+    return None if value is None else np.asarray(value).item()
+
+
+def _color_interp(da: xr.DataArray) -> list[Any]:
+    """What each band means for a viewer; unknown where the number of bands has changed."""
+    from rasterio.enums import ColorInterp
+
+    names = da.attrs.get("color_interp", ())
+    if len(names) == da.shape[0]:
+        return [ColorInterp[name] for name in names]
+    return [ColorInterp.gray] + [ColorInterp.undefined] * (da.shape[0] - 1)
+
+
+def describe(da: xr.DataArray, dst: Any) -> None:
+    """All but the pixels."""
+    bands = range(1, dst.count + 1)
+    dst.colorinterp = _color_interp(da)
+    for band, name in zip(bands, _per_band(_names(da), dst.count, ""), strict=True):
+        if name:
+            dst.set_band_description(band, str(name))
+    attrs = da.attrs
+    dst.scales = _per_band(attrs.get("scales", attrs.get("scale_factor", 1.0)), dst.count, 1.0)
+    dst.offsets = _per_band(attrs.get("offsets", attrs.get("add_offset", 0.0)), dst.count, 0.0)
+    if attrs.get("units"):
+        dst.units = [str(unit) for unit in _per_band(attrs["units"], dst.count, "")]
+    dst.update_tags(**{key: _text(value) for key, value in attrs.items() if key not in RESERVED})
+    for band, tags in json.loads(attrs.get("band_tags", "{}")).items():
+        if int(band) in bands:
+            dst.update_tags(int(band), **tags)
+    for namespace, tags in json.loads(attrs.get("tag_namespaces", "{}")).items():
+        dst.update_tags(ns=namespace, **tags)
+    for band, table in json.loads(attrs.get("color_table", "{}")).items():
+        dst.write_colormap(int(band), {int(key): tuple(colour) for key, colour in table.items()})
+    references = scaled_references(da)
+    if "gcps" in references:
+        dst.gcps = references["gcps"]
+    if "rpcs" in references:
+        dst.rpcs = references["rpcs"]
+
+
+def _names(da: xr.DataArray) -> Any:
+    """Names of the bands: long_name, else the band coordinate where it holds names."""
+    if "long_name" in da.attrs:
+        return da.attrs["long_name"]
+    band = da.coords.get(da.dims[0])
+    return band.values.tolist() if band is not None and band.dtype.kind in "UO" else ""
+
+
+def _per_band(value: Any, count: int, neutral: Any) -> list[Any]:
+    """One value for each band; `neutral` where the number of bands has changed."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return list(value) if len(value) == count else [neutral] * count
+    return [value] * count
+
+
+def _text(value: Any) -> str:
+    """An attribute as a tag."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return value if isinstance(value, str) else json.dumps(value, default=str)
