@@ -93,10 +93,15 @@ def _along(values: Any, axis: int, scale: float) -> Any:
     size = values.shape[axis]
     position = (np.arange(fine_size(size, scale)) + 0.5) / scale - 0.5
     if values.dtype.kind not in "f" or size == 1:
-        return values.take(np.clip(np.round(position), 0, size - 1).astype(int), axis)
+        return _take(values, np.clip(np.round(position), 0, size - 1).astype(int), axis)
     low = np.clip(np.floor(position), 0, size - 2).astype(int)
     weight = (position - low).reshape([-1 if k == axis else 1 for k in range(values.ndim)])
-    return values.take(low, axis) * (1 - weight) + values.take(low + 1, axis) * weight
+    return _take(values, low, axis) * (1 - weight) + _take(values, low + 1, axis) * weight
+
+
+def _take(values: Any, index: np.ndarray, axis: int) -> Any:
+    """Pick along one axis; dask arrays have no method ``take``."""
+    return values[(slice(None),) * axis + (index,)]
 
 
 def _place_in_world(da: xr.DataArray, fine: xr.DataArray, scale: Mapping[Any, float]) -> xr.DataArray:

@@ -25,7 +25,7 @@ def axis_step(da: xr.DataArray, dim: Any) -> float | None:
     float or None
         Step in the coordinate's unit, negative where it descends; None where nothing states it.
     """
-    if dim in da.coords and da.sizes[dim] > 1:
+    if dim in da.coords and da.sizes.get(dim, 1) > 1:
         return mean_step(da.coords[dim].values.astype(np.float64))
     axis = AXIS_OF[str(dim)]
     reference = world_reference(da)

@@ -155,7 +155,7 @@ def read_frames(path: Path) -> list[Frame]:
 
 
 def _read_header(path: Path) -> tuple[Dataset, int]:
-    """Read up to the last tag of interest; return also how many bytes follow (pixel data and more)."""
+    """Read up to the last tag of interest; return also how many bytes follow its next element's header."""
     tags = [*SCAN_TAGS.values()]
     with path.open("rb") as file:
         size = file.seek(0, 2)
@@ -173,7 +173,8 @@ def _read_header(path: Path) -> tuple[Dataset, int]:
         )
         if not dataset:
             raise LeftOutError("not DICOM" if not has_preamble else "empty or truncated header")
-        return dataset, size - file.tell()
+        next_header = 8 if dataset.original_encoding[0] else 12  # bytes before the pixels, VR implicit or not
+        return dataset, size - file.tell() - next_header
 
 
 def _starts_like_a_dataset(start: bytes) -> bool:
@@ -221,9 +222,9 @@ def _check_size(frame: Frame, size_left: int) -> None:
     if frame.transfer_syntax == DeflatedExplicitVRLittleEndian:
         return
     if frame.transfer_syntax not in NATIVE:
-        needed = 8
+        needed = 1
     if size_left < needed:
-        what = "no pixel data" if size_left < 8 else f"truncated: {size_left} of {needed} bytes of pixel data"
+        what = "no pixel data" if size_left <= 0 else f"truncated: {size_left} of {needed} bytes of pixel data"
         raise LeftOutError(what)
 
 

@@ -171,30 +171,11 @@ LOSSY_METHODS: Final = {
 
 # Body parts that have no left and right (PS3.16 table L-1, the usual ones): Laterality must be absent.
 UNPAIRED: Final = frozenset(
-    [
-        "ABDOMEN",
-        "ABDOMENPELVIS",
-        "BRAIN",
-        "CHEST",
-        "COCCYX",
-        "CSPINE",
-        "HEAD",
-        "HEADNECK",
-        "HEART",
-        "LIVER",
-        "LSPINE",
-        "NECK",
-        "PANCREAS",
-        "PELVIS",
-        "PROSTATE",
-        "SKULL",
-        "SPINE",
-        "SSPINE",
-        "STERNUM",
-        "TSPINE",
-        "UTERUS",
-        "WHOLEBODY",
-    ]
+    {
+        *("ABDOMEN", "ABDOMENPELVIS", "BRAIN", "CHEST", "COCCYX", "CSPINE", "HEAD", "HEADNECK", "HEART"),
+        *("LIVER", "LSPINE", "NECK", "PANCREAS", "PELVIS", "PROSTATE", "SKULL", "SPINE", "SSPINE"),
+        *("STERNUM", "TSPINE", "UTERUS", "WHOLEBODY"),
+    }
 )
 
 # Code value and meaning in scheme DCM (PS3.16 annex D).

@@ -23,7 +23,7 @@ _OWN_NAMESPACES = ("IMAGE_STRUCTURE", "DERIVED_SUB", "SUBDATASETS", "COLOR_PROFI
 # Keys of attrs that are not tags of the data set; the writer puts each in its own place.
 RESERVED = frozenset(
     {"_FillValue", "missing_value", "scale_factor", "add_offset", "scales", "offsets", "units", "long_name"}
-    | {"band_tags", "tag_namespaces", "color_interp", "color_table", "grid_mapping", "coordinates"}
+    | {"band_tags", "tag_namespaces", "color_interp", "colour_table", "grid_mapping", "coordinates"}
 )
 
 _log = logging.getLogger(__name__)
@@ -240,7 +240,7 @@ def _nested(src: Any) -> dict[str, str]:
         for band, kind in zip(bands, src.colorinterp, strict=True)
         if kind.name == "palette"
     }
-    nested = {"band_tags": band_tags, "tag_namespaces": spaces, "color_table": tables}
+    nested = {"band_tags": band_tags, "tag_namespaces": spaces, "colour_table": tables}
     return {key: json.dumps(value) for key, value in nested.items() if value}
 
 

@@ -26,7 +26,7 @@ def profile(da: xr.DataArray) -> dict[str, Any]:
     tile = _tile(da)
     kinds = _color_interp(da)
     rgb = kinds[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
-    palette = kinds[0] == ColorInterp.palette and "color_table" in da.attrs
+    palette = kinds[0] == ColorInterp.palette and "colour_table" in da.attrs
     chunked_bands = da.chunks is not None and len(da.chunks[0]) > 1
     return {
         "driver": "GTiff",
@@ -133,7 +133,7 @@ def describe(da: xr.DataArray, dst: Any) -> None:
             dst.update_tags(int(band), **tags)
     for namespace, tags in json.loads(attrs.get("tag_namespaces", "{}")).items():
         dst.update_tags(ns=namespace, **tags)
-    for band, table in json.loads(attrs.get("color_table", "{}")).items():
+    for band, table in json.loads(attrs.get("colour_table", "{}")).items():
         dst.write_colormap(int(band), {int(key): tuple(colour) for key, colour in table.items()})
     references = scaled_references(da)
     if "gcps" in references:
