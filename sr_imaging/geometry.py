@@ -13,7 +13,17 @@ import xarray as xr
 
 from .axes import AXES, AXIS_OF, check_grid, fine_centres, fine_size, spatial_dims
 from .errors import GridError
-from .world import affine, axis_step, edges, geo_transform, is_rotated, spacing, volume, world_reference
+from .world import (
+    affine,
+    axis_step,
+    edges,
+    geo_transform,
+    is_rotated,
+    rotated_centres,
+    spacing,
+    volume,
+    world_reference,
+)
 
 __all__ = [
     "affine",
@@ -135,12 +145,9 @@ def _place_in_world(da: xr.DataArray, fine: xr.DataArray, scale: Mapping[Any, fl
 
 def _rotated_centres(fine: xr.DataArray, numbers: list[float]) -> dict[str, xr.Variable]:
     """2-D pixel centres of a rotated raster from its six numbers."""
-    x0, a, b, y0, d, e = numbers
     dims = spatial_dims(fine)
-    rows = np.arange(fine.sizes[dims["y"]])[:, None] + 0.5
-    cols = np.arange(fine.sizes[dims["x"]])[None, :] + 0.5
-    centres = {"xc": x0 + a * cols + b * rows, "yc": y0 + d * cols + e * rows}
-    return {
-        name: xr.Variable((dims["y"], dims["x"]), grid, dict(fine.coords[name].attrs))
-        for name, grid in centres.items()
-    }
+    sizes = {dims[axis]: fine.sizes[dims[axis]] for axis in "yx"}
+    centres = rotated_centres(numbers, sizes, lazy=fine.coords["xc"].chunks is not None)
+    for name, grid in centres.items():
+        grid.attrs.update(fine.coords[name].attrs)
+    return centres

@@ -1,5 +1,6 @@
 """Where the axes lie in the world: steps, GDAL's transform of a raster, the affine of a volume."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ import xarray as xr
 
 from .axes import AXES, AXIS_OF, check_grid, mean_step, spatial_dims
 from .errors import GridError
+
+_LAZY_CENTRES = 4096  # pixels: side of a chunk of 2-D centres, where they are lazy
 
 
 def axis_step(da: xr.DataArray, dim: Any) -> float | None:
@@ -158,14 +161,14 @@ def geo_transform(da: xr.DataArray) -> list[float] | None:
 
 def _rotated_transform(da: xr.DataArray, y: Any, x: Any) -> list[float]:
     """Fit the six numbers to the 2-D centres; a side of one pixel takes its vector from GeoTransform."""
-    centres = [da.coords[name].transpose(y, x).values.astype(np.float64) for name in ("xc", "yc")]
+    centres = [_corners(da.coords[name].transpose(y, x)) for name in ("xc", "yc")]
+    rows, cols = da.sizes[y], da.sizes[x]
     stated = None
     reference = world_reference(da)
     if reference is not None and "GeoTransform" in da.coords[reference].attrs:
         stated = _parse_geo_transform(da.coords[reference].attrs["GeoTransform"])
     numbers: list[float] = []
     for k, grid in enumerate(centres):
-        rows, cols = grid.shape
         if stated is None and min(rows, cols) < 2:
             raise GridError(
                 "a rotated raster of one row or column needs a GeoTransform; write_transform first"
@@ -174,6 +177,39 @@ def _rotated_transform(da: xr.DataArray, y: Any, x: Any) -> list[float]:
         along_row = (grid[-1, 0] - grid[0, 0]) / (rows - 1) if rows > 1 else stated[3 * k + 2]  # type: ignore[index]
         numbers += [float(grid[0, 0] - along_col / 2 - along_row / 2), float(along_col), float(along_row)]
     return numbers
+
+
+def rotated_centres(
+    numbers: Sequence[float], sizes: Mapping[Any, int], *, lazy: bool = False
+) -> dict[str, xr.Variable]:
+    """Return the 2-D pixel centres of a rotated raster.
+
+    Parameters
+    ----------
+    numbers : (6,) sequence of float
+        GDAL's corner-based numbers.
+    sizes : mapping
+        Length of the y dim and of the x dim, in that order.
+    lazy : bool
+        Return dask arrays, for rasters too large to hold two float64 centres for every pixel.
+
+    Returns
+    -------
+    dict
+        ``xc`` and ``yc``, float64 Variables (y, x) in CRS units.
+    """
+    x0, a, b, y0, d, e = numbers
+    rows, cols = (xr.Variable((dim,), np.arange(size) + 0.5) for dim, size in sizes.items())
+    with warnings.catch_warnings():
+        if lazy:
+            rows, cols = rows.chunk(_LAZY_CENTRES), cols.chunk(_LAZY_CENTRES)
+            warnings.filterwarnings("ignore", "Increasing number of chunks")  # an outer sum does
+        return {"xc": x0 + (b * rows + a * cols), "yc": y0 + (e * rows + d * cols)}
+
+
+def _corners(centres: xr.DataArray) -> np.ndarray:
+    """The four corner values of 2-D centres, without computing the rest of lazy ones."""
+    return centres.isel({dim: [0, -1] for dim in centres.dims}).values.astype(np.float64)
 
 
 def affine(da: xr.DataArray) -> np.ndarray:

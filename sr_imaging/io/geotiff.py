@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import ReadError
+from ..world import rotated_centres
 from .geotiff_pixels import cut_short, lazy_pixels, open_raster
 from .scan import Scan, Verdict
 
@@ -25,6 +26,8 @@ RESERVED = frozenset(
     {"_FillValue", "missing_value", "scale_factor", "add_offset", "scales", "offsets", "units", "long_name"}
     | {"band_tags", "tag_namespaces", "color_interp", "colour_table", "grid_mapping", "coordinates"}
 )
+
+_EAGER_CENTRES = 2**24  # pixels of a rotated raster, above which its 2-D centres are lazy
 
 _log = logging.getLogger(__name__)
 
@@ -183,11 +186,8 @@ def _centres(src: Any) -> dict[str, Any]:
     rows, cols = np.arange(src.height) + 0.5, np.arange(src.width) + 0.5
     if t.b == 0 and t.d == 0:
         return {"y": ("y", t.f + t.e * rows), "x": ("x", t.c + t.a * cols)}
-    rows, cols = rows[:, None], cols[None, :]
-    return {
-        "xc": (("y", "x"), t.c + t.a * cols + t.b * rows),
-        "yc": (("y", "x"), t.f + t.d * cols + t.e * rows),
-    }
+    lazy = src.width * src.height > _EAGER_CENTRES
+    return dict(rotated_centres(t.to_gdal(), {"y": src.height, "x": src.width}, lazy=lazy))
 
 
 def _nodata(src: Any) -> Any | None:
