@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
 from pydicom.uid import (
     UID,
@@ -29,6 +29,7 @@ NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, D
 BROKEN_FILE = (
     ArithmeticError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     InvalidDicomError,
     LookupError,
@@ -134,13 +135,18 @@ def read_frames(path: Path) -> list[Frame]:
         If the file is no DICOM slice; the message is the reason.
     """
     try:
-        dataset, size_left = _read_header(path)
+        return _read(path)
     except InvalidDicomError:
         raise LeftOutError("not DICOM") from None
     except PermissionError:
         raise LeftOutError("may not be read: permission denied") from None
     except BROKEN_FILE as error:
         raise LeftOutError(f"damaged or truncated header ({type(error).__name__})") from error
+
+
+def _read(path: Path) -> list[Frame]:
+    """Read the frames of a file; what is wrong with it raises in many ways."""
+    dataset, size_left = _read_header(path)
     header = Header(dataset)
     _check_kind(header)
     if header.text("SOPClassUID") in ENHANCED:
@@ -224,7 +230,9 @@ def _check_size(frame: Frame, size_left: int) -> None:
     if frame.transfer_syntax not in NATIVE:
         needed = 1
     if size_left < needed:
-        what = "no pixel data" if size_left <= 0 else f"truncated: {size_left} of {needed} bytes of pixel data"
+        what = (
+            "no pixel data" if size_left <= 0 else f"truncated: {size_left} of {needed} bytes of pixel data"
+        )
         raise LeftOutError(what)
 
 

@@ -1,6 +1,5 @@
 """Pixels of DICOM files: decoded, cut to the stored bits, rescaled to modality values."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from pydicom.uid import ExplicitVRBigEndian
 
 from ..errors import ReadError
 from .dicom_header import BROKEN_FILE, NATIVE, Frame
+from .dicom_quiet import quiet_pydicom
 
 __all__ = ["are_same_slices", "codec_problem", "modality_lut", "open_pixels", "stored_values"]
 
@@ -62,8 +62,7 @@ def open_pixels(path: Path) -> Dataset:
         If the file cannot be opened or parsed.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_pydicom():
             return dcmread(path, force=True)
     except BROKEN_FILE as error:
         raise ReadError(
@@ -100,8 +99,7 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
     try:
         if frame.transfer_syntax in NATIVE and frame.transfer_syntax != ExplicitVRBigEndian:
             return _from_bytes(element.value, frame, int(dataset.get("NumberOfFrames") or 1))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_pydicom():
             return _cut_bits(np.asarray(dataset.pixel_array), frame)
     except BROKEN_FILE as error:
         if isinstance(error, ReadError):

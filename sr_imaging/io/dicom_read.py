@@ -1,6 +1,5 @@
 """A DICOM series with a good verdict becomes a DataArray of modality values, placed in patient space."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ..errors import ReadError
 from .dicom_header import Frame, LeftOutError, read_frames
 from .dicom_pixels import are_same_slices, modality_lut, open_pixels, stored_values
 from .dicom_place import Placement, place
+from .dicom_quiet import quiet_pydicom
 from .dicom_series import group_frames
 from .scan import Scan
 
@@ -86,8 +86,7 @@ def load_placement(scan: Scan) -> Placement:
         If a file is gone or no longer part of the series.
     """
     frames: list[Frame] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_pydicom():
         for path in scan.files:
             try:
                 frames += read_frames(path)

@@ -1,6 +1,5 @@
 """DICOM files of a folder: which series they form, and whether each is one good volume."""
 
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -62,12 +61,12 @@ def find_series(files: Iterable[Path]) -> tuple[list[Scan], list[tuple[Path, str
         Files that belong to no scan, each with its reason.
     """
     from .dicom_header import Frame, LeftOutError, read_frames
+    from .dicom_quiet import quiet_pydicom
     from .dicom_series import group_frames
 
     frames: list[Frame] = []
     left_out: list[tuple[Path, str]] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks on odd headers; what matters becomes a reason
+    with quiet_pydicom():
         for path in sorted(Path(file) for file in files):
             try:
                 frames += read_frames(path)

@@ -1,6 +1,5 @@
 """A DataArray becomes a derived CT or MR series: single-frame files in Explicit VR Little Endian."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..errors import ReadError, WriteError
 from .dicom_derive import SourceSlice, load_sources
 from .dicom_encode import choose_encoding, encode
 from .dicom_facts import SeriesFacts
+from .dicom_quiet import quiet_pydicom
 from .dicom_read import load_placement
 from .scan import Scan
 
@@ -47,8 +47,7 @@ def write_series(da: xr.DataArray, folder: Path, source: Scan | None) -> None:
     values = _planes(da)
     modality = _modality(da, source)
     fill = _fill(da)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd values of the source are carried as they are
+    with quiet_pydicom():
         sources = _sources(da, source, modality)
         encoding = choose_encoding(values, fill, [item.frame for item in sources])
         planes = [encode(plane, encoding, fill) for plane in values]

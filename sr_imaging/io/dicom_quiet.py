@@ -1,0 +1,42 @@
+"""Odd header values become verdicts: pydicom neither warns of them nor logs them with their text."""
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from pydicom.config import disable_value_validation
+
+__all__ = ["quiet_pydicom"]
+
+_LOCK = threading.Lock()
+_OPEN: list[ExitStack] = []
+_DEPTH = [0]
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom from judging values, whose texts would end in logs and warnings.
+
+    The settings are global, so the first of several threads sets them and the last one restores them.
+
+    Yields
+    ------
+    None
+        While the settings hold.
+    """
+    with _LOCK:
+        if _DEPTH[0] == 0:
+            stack = ExitStack()
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            stack.enter_context(disable_value_validation())
+            _OPEN.append(stack)
+        _DEPTH[0] += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _DEPTH[0] -= 1
+            if _DEPTH[0] == 0:
+                _OPEN.pop().close()
