@@ -1,4 +1,7 @@
-"""A model on disk is one safetensors file that carries its card; nothing in it is ever executed."""
+"""A model on disk is one safetensors file that carries its card; nothing in it is ever executed.
+
+Cards are read without torch, so that a table or a menu of models appears at once.
+"""
 
 import hashlib
 import json
@@ -6,16 +9,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
 
 from .errors import ModelError
 from .io.atomic import whole_output
-from .networks import GENERATORS, INTERPOLATIONS, build_generator
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 __all__ = ["FORMAT", "ModelCard", "list_models", "load_model", "read_card", "save_model"]
 
@@ -119,7 +122,7 @@ _TUPLES = ("scale", "axes", "halo", "bands", "spacing_range", "data_sources")
 
 
 def save_model(
-    generator: nn.Module, path: str | os.PathLike[str], card: ModelCard, *, overwrite: bool = False
+    generator: "nn.Module", path: str | os.PathLike[str], card: ModelCard, *, overwrite: bool = False
 ) -> Path:
     """Save a generator and its card as one safetensors file.
 
@@ -146,6 +149,11 @@ def save_model(
     WriteError
         If the file exists or cannot be written.
     """
+    import torch
+    from safetensors.torch import save_file
+
+    from .networks import build_generator
+
     path = Path(path)
     tensors = {key: value.detach().cpu().contiguous() for key, value in generator.state_dict().items()}
     _check_tensors(tensors, build_generator(card.architecture, card.arguments), path)
@@ -159,7 +167,7 @@ def save_model(
     return path
 
 
-def load_model(name_or_path: str | os.PathLike[str], *, scale: Sequence[float] | None = None) -> nn.Module:
+def load_model(name_or_path: str | os.PathLike[str], *, scale: Sequence[float] | None = None) -> "nn.Module":
     """Load a bundled model by name, a model file by path, or an interpolation by name and scale.
 
     Parameters
@@ -180,25 +188,31 @@ def load_model(name_or_path: str | os.PathLike[str], *, scale: Sequence[float] |
         If there is no such model, or the file is damaged, foreign, pickled, of a newer format, or its weights
         are not those of its architecture. Nothing in a file is executed.
     """
+    from .networks import GENERATORS, INTERPOLATIONS, build_generator
+
     if name_or_path in INTERPOLATIONS:
         return _load_interpolation(str(name_or_path), scale)
     path = _find(name_or_path)
     card, tensors = _read(path)
     if scale is not None and tuple(scale) != tuple(card.scale):
         raise ModelError(f"{card.name} has scale {card.scale}, not {tuple(scale)}; leave scale out")
+    if card.architecture not in GENERATORS:
+        raise ModelError(f"{path} has architecture {card.architecture!r}, unknown here; update sr_imaging")
     generator = build_generator(card.architecture, card.arguments)
     _check_tensors(tensors, generator, path)
     generator.load_state_dict(tensors)
     return _with_card(generator, card)
 
 
-def _with_card(generator: nn.Module, card: ModelCard) -> nn.Module:
+def _with_card(generator: "nn.Module", card: ModelCard) -> "nn.Module":
     """Attach the card and freeze the module for inference."""
     generator.card = card  # type: ignore[assignment]
     return generator.eval().requires_grad_(False)
 
 
-def _load_interpolation(name: str, scale: Sequence[float] | None) -> nn.Module:
+def _load_interpolation(name: str, scale: Sequence[float] | None) -> "nn.Module":
+    from .networks import build_generator
+
     if scale is None:
         raise ModelError(f"the interpolation {name!r} has no scale of its own; give scale=(2, 2) or the like")
     arguments = {"scale": tuple(scale)}
@@ -248,18 +262,20 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
         return bundled
     if path.is_file():
         return path
+    from .networks import INTERPOLATIONS
+
     names = [p.stem for p in sorted(ZOO.glob("*.safetensors"))]
     known = ", ".join([*names, *INTERPOLATIONS])
     raise ModelError(f"no model {str(name_or_path)!r}; use a model file or one of {known}")
 
 
-def _read(path: Path, *, weights: bool = True) -> tuple[ModelCard, dict[str, torch.Tensor]]:
+def _read(path: Path, *, weights: bool = True) -> "tuple[ModelCard, dict[str, torch.Tensor]]":
     """Read card and tensors of a file, with a clear word on files that are something else."""
     start = path.open("rb").read(4)
     if start.startswith((b"PK", b"\x80")):
         raise ModelError(f"{path} is a pickled checkpoint, which could run code; export it with save_model")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt" if weights else "np") as file:
             metadata = file.metadata() or {}
             if _KEY not in metadata:
                 raise ModelError(f"{path} is safetensors without a card of ours; save it with save_model")
@@ -292,17 +308,13 @@ def _parse_card(text: str, path: Path) -> ModelCard:
     required = ("name", "architecture", "arguments", "scale", "axes", "spatial_dims")
     if missing := [key for key in required if key not in stored]:
         raise ModelError(f"the card of {path} lacks {missing[0]!r}; save it with save_model")
-    if stored["architecture"] not in GENERATORS:
-        raise ModelError(
-            f"{path} has architecture {stored['architecture']!r}, unknown here; update sr_imaging"
-        )
     for key in _TUPLES:
         if stored.get(key) is not None:
             stored[key] = tuple(stored[key])
     return ModelCard(**stored)
 
 
-def _check_tensors(tensors: Mapping[str, torch.Tensor], generator: nn.Module, path: Path) -> None:
+def _check_tensors(tensors: "Mapping[str, torch.Tensor]", generator: "nn.Module", path: Path) -> None:
     """Raise at the first weight whose name, shape or dtype is not that of the architecture."""
     expected = generator.state_dict()
     for key in sorted(set(expected) | set(tensors)):
