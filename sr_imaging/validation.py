@@ -16,7 +16,7 @@ from .networks import build_generator, replicate
 from .patches import PatchPlan
 from .transforms import LoadScand, degrade_batch, take_plane, views
 
-__all__ = ["HeldOut", "held_out_images", "judge", "upscale_image"]
+__all__ = ["HeldOut", "fill_invalid", "held_out_images", "judge", "upscale_image"]
 
 SIDE = {2: 256, 3: 96}  # HR pixels: largest side of a validation image by number of axes
 
@@ -110,7 +110,7 @@ def _held_out(plane: Tensor, plan: PatchPlan, psf: Psf) -> HeldOut | None:
     valid = np.isfinite(values)
     if valid.mean() < 0.5 or values[valid].std() == 0:
         return None
-    values = _fill(values, valid)
+    values = fill_invalid(values, valid)
     offset, unit = plan.fixed_values or (values[valid].mean(), values[valid].std())
     hr = (values - np.float32(offset)) / np.float32(unit)
     border = [(margin(psf, s),) * 2 for s in plan.scale]
@@ -122,7 +122,7 @@ def _held_out(plane: Tensor, plan: PatchPlan, psf: Psf) -> HeldOut | None:
     return HeldOut(lr, hr, valid, span, _figures(upscale_image(cubic, lr), hr, valid, span))
 
 
-def _fill(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+def fill_invalid(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Replace invalid pixels by their nearest valid ones."""
     if valid.all():
         return values
