@@ -81,7 +81,7 @@ def refine(da: xr.DataArray, data: Any, scale: Mapping[Any, float]) -> xr.DataAr
 
 def _refine_coord(da: xr.DataArray, name: Any, scale: Mapping[Any, float]) -> xr.Variable | None:
     """One coordinate on the fine grid; None where a one-pixel axis has no spacing to refine by."""
-    variable = da.coords[name].variable
+    variable: xr.Variable = da.coords[name].variable
     touched = [dim for dim in variable.dims if dim in scale]
     if not touched:
         return variable

@@ -17,6 +17,7 @@ _REMEDY = {
     errno.EROFS: "choose a folder that is not read-only",
     errno.ENOSPC: "free some disk space",
     errno.EDQUOT: "free some disk space",
+    errno.EFBIG: "choose a disk that holds larger files",
     errno.ENOTDIR: "a part of the path is a file; choose another folder",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
@@ -53,8 +54,11 @@ def whole_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _replace(temporary, path)
+    except (WriteError, ResourceError) as error:
+        told = str(error).replace(str(temporary), str(path))
+        raise type(error)(told) from (error.__cause__ or error)
     except OSError as error:
-        if isinstance(error, WriteError) or error.errno not in _REMEDY:
+        if error.errno not in _REMEDY:
             raise
         kind = ResourceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else WriteError
         raise kind(f"cannot write {path}: {error.strerror}; {_REMEDY[error.errno]}") from error

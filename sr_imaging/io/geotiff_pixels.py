@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import ReadError
 
-__all__ = ["cut_short", "damage", "lazy_pixels", "open_raster"]
+__all__ = ["block_extents", "cut_short", "damage", "lazy_pixels", "open_raster"]
 
 _CHUNK_BYTES = 32 * 2**20  # of one dask chunk: large enough for few tasks, small beside a network's memory
 _CHECKED_BLOCKS = 20_000  # blocks whose extent is compared to the file's size, about 50 ms
@@ -25,11 +25,8 @@ _warnings_lock = threading.Lock()  # warnings.catch_warnings is not thread-safe
 
 
 @contextmanager
-def open_raster(path: Path, *, complete: bool = False) -> Iterator[Any]:
-    """Open a GeoTIFF with rasterio, quiet about missing georeference; library errors become ReadError.
-
-    With `complete`, a file whose blocks reach beyond its end is an error as well.
-    """
+def open_raster(path: Path) -> Iterator[Any]:
+    """Open a GeoTIFF with rasterio, quiet about missing georeference; library errors become ReadError."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -38,8 +35,6 @@ def open_raster(path: Path, *, complete: bool = False) -> Iterator[Any]:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(Path(path), driver="GTiff")
         with dataset:
-            if complete and (reason := cut_short(dataset)):
-                raise ReadError(reason)
             yield dataset
     except (RasterioError, rasterio._err.CPLE_BaseError) as error:
         raise ReadError(
@@ -55,23 +50,33 @@ def damage(error: BaseException) -> str:
 
 
 def cut_short(src: Any) -> str:
-    """Compare the blocks' places to the size of the file."""
+    """Compare the places of blocks, of all or of many, to the size of the file; an empty text is good."""
     size = Path(src.name).stat().st_size
+    for name, start, length in block_extents(src, most=_CHECKED_BLOCKS):
+        if start + length > size:
+            return (
+                f"{src.name} is cut short: {name} ends at byte {start + length}, the file has {size}; "
+                "fetch it again"
+            )
+    return ""
+
+
+def block_extents(src: Any, *, most: int | None = None) -> Iterator[tuple[str, int, int]]:
+    """Name, first byte and length of all blocks, or of `most` spread evenly; 0, 0 where one is not stored."""
     height, width = src.block_shapes[0]
     rows, cols = -(-src.height // height), -(-src.width // width)
     bands = 1 if src.interleaving and src.interleaving.name == "pixel" else src.count
     total = rows * cols * bands
-    for number in np.unique(np.linspace(0, total - 1, min(total, _CHECKED_BLOCKS)).astype(np.int64)):
-        band, place = divmod(int(number), rows * cols)
-        key = f"{place % cols}_{place // cols}"
-        start = src.get_tag_item(f"BLOCK_OFFSET_{key}", "TIFF", bidx=band + 1)
-        length = src.get_tag_item(f"BLOCK_SIZE_{key}", "TIFF", bidx=band + 1)
-        if start and length and int(start) + int(length) > size:
-            return (
-                f"{src.name} is cut short: block {key} of band {band + 1} ends at byte "
-                f"{int(start) + int(length)}, the file has {size}; fetch it again"
-            )
-    return ""
+    count = total if most is None else min(total, most)
+    for number in range(count):
+        band, place = divmod(number * (total - 1) // max(1, count - 1), rows * cols)
+        row, col = divmod(place, cols)
+        told = (
+            src.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=band + 1)
+            for what in ("OFFSET", "SIZE")
+        )
+        start, length = (int(text or 0) for text in told)
+        yield f"block {row}, {col} of band {band + 1}", start, length
 
 
 def lazy_pixels(src: Any, *, mask: bool) -> Any:

@@ -7,7 +7,6 @@ it is closed, because GDAL reports some errors of the disk late or not at all.
 import logging
 import math
 import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +16,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..errors import ReadError, ResourceError, WriteError
+from ..errors import WriteError
 from ..geometry import check_grid, spatial_dims
-from .geotiff_pixels import damage, open_raster
+from .geotiff_pixels import damage
 from .geotiff_tags import describe, profile
+from .geotiff_verify import disk_error, verify
 from .packing import pack
 
 __all__ = ["write_cog", "write_geotiff"]
 
 _STRIP = 512  # rows: whole tiles of the file
 _BATCH_BYTES = 256 * 2**20  # of chunks computed at once
-_MIN_FREE = 2**20  # bytes; less than this is a full disk
 _PIXELS_PER_TURN = 2**24  # of an array in memory, written by window
 
 _log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ def write_cog(da: xr.DataArray, path: Path) -> None:
         write_geotiff(da, scratch)
         with _translated(path):
             _copy_as_cog(da, scratch, path)
-        _verify(_bands_first(pack(da)), path)
+        verify(_bands_first(pack(da)), path)
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -81,7 +80,7 @@ def write_geotiff(da: xr.DataArray, path: Path) -> None:
     path.touch()  # the system's own error names what is wrong with the folder
     with _translated(path):
         _write_file(raster, path)
-    _verify(raster, path)
+    verify(raster, path)
 
 
 def _bands_first(da: xr.DataArray) -> xr.DataArray:
@@ -121,15 +120,7 @@ def _translated(path: Path) -> Iterator[None]:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield
     except (RasterioError, rasterio._err.CPLE_BaseError) as error:
-        raise _disk_error(path, damage(error)) from error
-
-
-def _disk_error(path: Path, cause: str) -> WriteError | ResourceError:
-    """A full disk, or another reason why the output did not come about."""
-    free = shutil.disk_usage(path.parent).free
-    if free < _MIN_FREE or "No space left" in cause:
-        return ResourceError(f"cannot write {path}: the disk has {free} bytes left; free some disk space")
-    return WriteError(f"cannot write {path}: {cause}; check the disk and the folder")
+        raise disk_error(path, damage(error)) from error
 
 
 def _write_file(da: xr.DataArray, path: Path) -> None:
@@ -199,22 +190,3 @@ def _copy_as_cog(da: xr.DataArray, scratch: Path, path: Path) -> None:
         bigtiff="if_safer",
         overview_resampling=kind,
     )
-
-
-def _verify(da: xr.DataArray, path: Path) -> None:
-    """Open the finished file and compare what it says to what was asked for."""
-    asked = profile(da)
-    try:
-        with open_raster(path, complete=True) as src:
-            got = {"shape": (src.count, src.height, src.width), "dtype": src.dtypes[0], "crs": src.crs}
-            transform = src.transform
-    except ReadError as error:
-        raise _disk_error(path, str(error)) from error
-    wanted = {"shape": da.shape, "dtype": asked["dtype"], "crs": asked["crs"]}
-    for key, value in wanted.items():
-        if got[key] != value:
-            raise WriteError(f"{path} came out with {key} {got[key]}, not {value}; write zarr instead")
-    if asked["transform"] is not None and not transform.almost_equals(
-        asked["transform"], precision=1e-6 * math.hypot(asked["transform"].a, asked["transform"].d)
-    ):
-        raise WriteError(f"{path} came out with transform {transform}, not {asked['transform']}")
