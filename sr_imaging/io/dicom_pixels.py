@@ -95,7 +95,7 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
         raise ReadError(f"{frame.path}: {missing}")
     element = dataset.get_item(PIXEL_DATA) if PIXEL_DATA in dataset else None
     if element is None or not element.value:
-        raise ReadError(f"{frame.path} has no pixel data; restore the file or remove it")
+        raise ReadError(f"{frame.path} has no pixel data, or it is truncated; restore the file or remove it")
     try:
         if frame.transfer_syntax in NATIVE and frame.transfer_syntax != ExplicitVRBigEndian:
             return _from_bytes(element.value, frame, int(dataset.get("NumberOfFrames") or 1))
