@@ -38,7 +38,9 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 bench: $(VENV)/.test
-	@for script in benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py)); do \
+		echo "$$script"; $(BIN)/python "$$script" || exit 1; \
+	done
 
 setup: $(VENV)/.test $(VENV)/.debian
 
