@@ -88,6 +88,8 @@ class DataConfig:
         _require(
             0 <= self.patch_weight <= 1, f"data.patch_weight {self.patch_weight} is not in 0 to 1; fix it"
         )
+        low, high = self.clip or (0.0, 1.0)
+        _require(low < high, f"data.clip {self.clip} is no range; give the lowest and the highest value")
         _require(self.workers >= 0, f"data.workers {self.workers} is negative; give 0 or more processes")
 
 

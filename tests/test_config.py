@@ -1,0 +1,136 @@
+"""Settings: strict TOML, types, impossible values."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sr_imaging
+from sr_imaging import ConfigError
+from sr_imaging.config import TrainConfig, parse_config, read_config
+from sr_imaging.networks import build_generator
+
+LEAST: dict[str, Any] = {"name": "run", "data": {"train": ["*.tif"]}}
+ZOO = Path(sr_imaging.__file__).parent / "zoo"
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """The least settings with one more."""
+    table: dict[str, Any] = {"name": "run", "data": {"train": ["*.tif"]}}
+    *parents, key = path.split(".")
+    inner = table
+    for parent in parents:
+        inner = inner.setdefault(parent, {})
+    inner[key] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("data.pacth", "data.patch"),
+        ("pixel.step", "pixel.steps"),
+        ("seeds", "seed"),
+        ("loop.emma", "loop.ema"),
+    ],
+)
+def test_unknown_key_names_its_neighbour(path: str, near: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown key '{path}'.*did you mean '{near}'"):
+        parse_config(changed(path, 1))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("data.patch", "32"),
+        ("data.patch", 3.5),
+        ("data.patch", True),
+        ("data.train", "a.tif"),
+        ("data.train", [1]),
+        ("data.clip", [1.0]),
+        ("pixel.steps", 1.5),
+        ("pixel.rate", "fast"),
+        ("model", "srresnet"),
+        ("model.arguments", [2]),
+        ("degradation.sigma", [0.1, 0.2, 0.3]),
+    ],
+)
+def test_wrong_type_is_refused(path: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"{path} in .*; correct its type"):
+        parse_config(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "match"),
+    [
+        ("data.train", [], "names no scans"),
+        ("data.patch", 0, "not positive"),
+        ("data.patch", [8, -1], "not positive"),
+        ("data.batch", 0, "not positive"),
+        ("data.held_out", 1.0, "no fraction"),
+        ("data.clip", [5, 5], "no range"),
+        ("model.arguments", {"scale": [1, 1]}, "whole factors above 1"),
+        ("model.arguments", {"scale": [2.5, 2]}, "whole factors above 1"),
+        ("model.arguments", {"channels": 3}, "whole factors above 1"),
+        ("degradation.psf", "disc", "unknown psf"),
+        ("degradation.sigma", [0.5, 0.4], "no range"),
+        ("pixel.steps", 0, "both 0"),
+        ("pixel.rate", -1.0, "not positive"),
+        ("adversarial.weight", -1.0, "negative"),
+        ("loop.precision", "fp8", "unknown loop.precision"),
+        ("loop.ema", 1.0, "not in 0 to below 1"),
+        ("name", "a/b", "no plain file name"),
+    ],
+)
+def test_impossible_value_is_refused(path: str, value: object, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        parse_config(changed(path, value))
+
+
+@pytest.mark.parametrize("missing", ["name", "data"])
+def test_missing_key_is_named(missing: str) -> None:
+    table = {key: value for key, value in LEAST.items() if key != missing}
+    with pytest.raises(ConfigError, match=f"lacks the key '{missing}'"):
+        parse_config(table)
+
+
+def test_toml_arrays_and_whole_numbers_become_tuples_and_floats(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('name = "a"\n[data]\ntrain = ["b"]\npatch = [8, 16]\n[degradation]\nsigma = [0, 1]\n')
+    with pytest.raises(ConfigError, match="no range above 0"):
+        read_config(path)
+    path.write_text(path.read_text().replace("[0, 1]", "1"))
+    config = read_config(path)
+    assert config.data.patch == (8, 16)
+    assert isinstance(config.degradation.sigma, float)
+
+
+def test_file_that_is_no_toml_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    with pytest.raises(ConfigError, match=r"cannot read .*run\.toml"):
+        read_config(path)
+    path.write_text("name = [")
+    with pytest.raises(ConfigError, match="no valid TOML"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("path", sorted(ZOO.glob("*.toml")), ids=lambda path: path.stem)
+def test_bundled_settings_build_their_model(path: Path) -> None:
+    config = read_config(path)
+    generator = build_generator(config.model.architecture, config.model.arguments)
+    assert config.name == path.stem
+    assert generator.scale == tuple(config.model.arguments["scale"])
+    assert config.data.root == ""
+
+
+@pytest.mark.parametrize("path", sorted(ZOO.glob("*.toml")), ids=lambda path: path.stem)
+def test_bundled_settings_train_on_training_scans_only(path: Path, shared_data: Path) -> None:
+    index = (shared_data / "INDEX.md").read_text(encoding="utf-8")
+    sections = {part.split("\n", 1)[0].strip(): part for part in index.split("\n## ")}
+    allowed = "".join(text for title, text in sections.items() if title.endswith(": train"))
+    data = read_config(path).data
+    assert {folder for folder in (*data.train, *data.validation) if f"`{folder}`" not in allowed} == set()
+
+
+def test_settings_of_python_and_toml_are_one_type() -> None:
+    assert isinstance(parse_config(LEAST), TrainConfig)
