@@ -131,6 +131,8 @@ def _kind(path: Path) -> str | None:
     except OSError as error:
         _log.warning("left out: %s", error)
         return None
+    if head[128:132] == b"DICM":  # before TIFF: the preamble of a DICOM file may be a TIFF header
+        return "dicom"
     if is_tiff(head):
         return "geotiff"
     if is_nifti(head) or path.name.lower().endswith((".nii", ".nii.gz")):
@@ -217,7 +219,7 @@ def pick(scans: list[Scan], path: Any, series: str | int | None) -> Scan:
         return good[0]
     if good:
         raise ReadError(
-            f"{path} holds {len(good)} scans; pass series= or one of these paths:\n{_listed(good)}"
+            f"{path} holds {len(good)} scans; pass series= or one scan of find_scans:\n{_listed(good)}"
         )
     if len(scans) == 1:
         reason = scans[0].verdict.reason
