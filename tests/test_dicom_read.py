@@ -90,18 +90,18 @@ def test_read_series_agrees_with_simpleitk_on_real_scans(shared_data: Path, fold
     da = read_series(scan)
     values, matrix = simpleitk(list(scan.files))
     np.testing.assert_allclose(da.values, values, rtol=1e-6)  # float32 against ITK's doubles
-    # ITK takes cosines as rounded in the header and the first gap as spacing: compare what is stated
-    np.testing.assert_allclose(geometry.affine(da)[:3, 1:], matrix[:3, 1:], atol=1e-6)
+    np.testing.assert_allclose(geometry.affine(da), matrix, atol=1e-6)
 
 
 @pytest.mark.parametrize("folder", GOOD_SERIES)
-def test_read_series_places_first_and_last_slice_exactly(shared_data: Path, folder: str) -> None:
+def test_read_series_places_first_and_last_slice_as_stated(shared_data: Path, folder: str) -> None:
     scan = find_series((shared_data / folder).iterdir())[0][0]
     matrix = geometry.affine(read_series(scan))
     for k in (0, -1):
         stated = [float(v) for v in dcmread(scan.files[k]).ImagePositionPatient]
         index = len(scan.files) - 1 if k else 0
-        np.testing.assert_allclose((matrix @ [index, 0, 0, 1])[:3], stated, atol=1e-6)
+        # the first one exactly; the last one within the tolerance of uneven slices, 1 % of 7 mm at most
+        np.testing.assert_allclose((matrix @ [index, 0, 0, 1])[:3], stated, atol=0.07 if k else 1e-9)
 
 
 def test_read_series_sorts_by_position_whatever_the_order(tmp_path: Path) -> None:

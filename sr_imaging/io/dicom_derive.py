@@ -34,6 +34,7 @@ class SourceSlice:
 
     frame: Frame
     header: Dataset
+    class_uid: str
     instance_uid: str
 
 
@@ -78,18 +79,20 @@ def load_sources(frames: Sequence[Frame], modality: str) -> list[SourceSlice]:
     list of SourceSlice
         One a frame; the frames of an enhanced file share one header.
     """
-    headers: dict[str, tuple[Dataset, str]] = {}
+    headers: dict[str, tuple[Dataset, str, str]] = {}
     slices = []
     for frame in frames:
         key = str(frame.path)
         if key not in headers:
             dataset = dcmread(frame.path, stop_before_pixels=True, force=True)
-            meta_uid = str(getattr(dataset, "file_meta", {}).get("MediaStorageSOPInstanceUID", ""))
+            meta = getattr(dataset, "file_meta", Dataset())
             header = _enhanced_header(dataset, modality) if frame.is_enhanced else _carried(dataset)
             if not frame.sop_class:  # never a valid image: complete what its class demands
                 header = _completed(header, modality)
             _keep_lossy(header, frame)
-            headers[key] = (header, frame.sop_instance or meta_uid)
+            class_uid = frame.sop_class or str(meta.get("MediaStorageSOPClassUID", _class_uid(modality)))
+            instance_uid = frame.sop_instance or str(meta.get("MediaStorageSOPInstanceUID", ""))
+            headers[key] = (header, class_uid, instance_uid)
         slices.append(SourceSlice(frame, *headers[key]))
     return slices
 
@@ -241,7 +244,7 @@ def stamp(
     """
     out = Dataset()
     out.update(header)
-    out.SOPClassUID = UID(CT_IMAGE if modality == "CT" else MR_IMAGE)
+    out.SOPClassUID = UID(_class_uid(modality))
     out.SOPInstanceUID = generate_uid(entropy_srcs=[uids["SeriesInstanceUID"], str(index)])
     for name, uid in uids.items():
         setattr(out, name, UID(uid))
@@ -253,6 +256,11 @@ def stamp(
     out.ImagePositionPatient = [ds_text(v) for v in position]
     out.SliceLocation = ds_text(float(position @ normal))
     return out
+
+
+def _class_uid(modality: str) -> str:
+    """Class of a single-frame slice."""
+    return CT_IMAGE if modality == "CT" else MR_IMAGE
 
 
 def _as_list(value: object) -> list[object]:

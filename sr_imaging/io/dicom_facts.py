@@ -228,7 +228,7 @@ def _digest(matrix: np.ndarray, encoding: Encoding, planes: Sequence[np.ndarray]
 def _reference(item: SourceSlice) -> Dataset:
     """One item of the Source Image Sequence."""
     out = Dataset()
-    out.ReferencedSOPClassUID = UID(item.frame.sop_class or str(item.header.get("SOPClassUID") or ""))
+    out.ReferencedSOPClassUID = UID(item.class_uid)
     out.ReferencedSOPInstanceUID = UID(item.instance_uid)
     out.PurposeOfReferenceCodeSequence = code("source")
     return out

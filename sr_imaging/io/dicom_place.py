@@ -73,8 +73,7 @@ def place(frames: Sequence[Frame], are_same: Callable[[Frame, Frame], bool]) -> 
     problems = [*_tilt(ordered), *_uneven(ordered)]
     if problems:
         return Placement(tuple(ordered), problems=tuple(problems), notes=tuple(notes))
-    points = np.array([frame.position for frame in ordered])
-    return _placed(ordered, (points[-1] - points[0]) / (len(points) - 1), notes)
+    return _placed(ordered, _z_step(ordered), notes)
 
 
 def positions_on_normal(frames: Sequence[Frame]) -> np.ndarray:
@@ -183,7 +182,7 @@ def _uneven(ordered: list[Frame]) -> list[tuple[str, str]]:
     along = positions_on_normal(ordered)
     steps = np.diff(along)
     usual = float(np.median(steps))
-    allowed = max(UNEVEN_MM, UNEVEN * usual)
+    allowed = _allowed(usual)
     gaps = np.flatnonzero(
         (np.round(steps / usual) > 1) & (np.abs(steps - np.round(steps / usual) * usual) <= 2 * allowed)
     )
@@ -222,6 +221,24 @@ def _gap(ordered: list[Frame], along: np.ndarray, gaps: list[int], usual: float)
     slices = "slice is" if missing == 1 else "slices are"
     what = f"{missing} {slices} missing: {_names(places)}, where slices are {usual:.4g} mm apart"
     return what, "add the missing files"
+
+
+def _z_step(ordered: list[Frame]) -> np.ndarray:
+    """Vector from slice to slice: along the normal, unless that would misplace the last slice.
+
+    Rounded positions drift off the normal by less than the tolerance; the straight axes agree with what
+    other readers make of them.
+    """
+    points = np.array([frame.position for frame in ordered])
+    step = (points[-1] - points[0]) / (len(points) - 1)
+    straight = (step @ normal(ordered[0])) * normal(ordered[0])
+    drift = float(np.linalg.norm(step - straight)) * (len(points) - 1)
+    return np.asarray(straight if drift <= _allowed(float(np.linalg.norm(step))) else step)
+
+
+def _allowed(spacing: float) -> float:
+    """Deviation of a slice in mm that counts as rounding."""
+    return max(UNEVEN_MM, UNEVEN * spacing)
 
 
 def _single(frame: Frame, notes: list[str]) -> Placement:
