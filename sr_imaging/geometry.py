@@ -5,7 +5,9 @@ from a DataArray's coordinates and return new values; nothing is mutated. The co
 ``spatial_ref``, ``volume_ref``) is described in ``docs/architecture.md``.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from .world import (
     is_rotated,
     rotated_centres,
     spacing,
+    stated_transform,
     volume,
     world_reference,
 )
@@ -39,6 +42,7 @@ __all__ = [
 ]
 
 STALE_ENCODING = ("chunks", "preferred_chunks", "chunksizes", "shards", "original_shape", "source")
+_ROUNDING_ENCODING = ("dtype", "scale_factor", "add_offset", "_FillValue", "missing_value")
 
 
 def refine(da: xr.DataArray, data: Any, scale: Mapping[Any, float]) -> xr.DataArray:
@@ -88,13 +92,20 @@ def _refine_coord(da: xr.DataArray, name: Any, scale: Mapping[Any, float]) -> xr
     if name in touched and str(name) in AXIS_OF:
         step = axis_step(da, name)
         if step is None:
+            warnings.warn(
+                f"dim {name!r} has one pixel and no stated spacing, so the result has no coord along it; "
+                "write a GeoTransform or a volume_ref first",
+                stacklevel=4,
+            )
             return None
         values: Any = fine_centres(variable.values, scale[name], step)
     else:
         values = variable.data
         for dim in touched:
             values = _along(values, variable.dims.index(dim), scale[dim])
-    encoding = {key: value for key, value in variable.encoding.items() if key not in STALE_ENCODING}
+    # finer centres need not fit the whole numbers or the float32 that held the coarse ones on disk
+    drop = (*STALE_ENCODING, *(_ROUNDING_ENCODING if values.dtype.kind == "f" else ()))
+    encoding = {key: value for key, value in variable.encoding.items() if key not in drop}
     return xr.Variable(variable.dims, values, dict(variable.attrs), encoding)
 
 
@@ -115,32 +126,61 @@ def _take(values: Any, index: np.ndarray, axis: int) -> Any:
 
 
 def _place_in_world(da: xr.DataArray, fine: xr.DataArray, scale: Mapping[Any, float]) -> xr.DataArray:
-    """Rewrite GeoTransform (and xc, yc) or the spacing of volume_ref for the fine grid."""
+    """Rewrite what places the array besides its 1-D coordinates."""
+    factors = [scale.get(spatial_dims(da).get(axis), 1.0) for axis in AXES]
+    fine = fine.assign_attrs(_raster_attrs(da.attrs, factors))
     reference = world_reference(da)
     if reference is None or not scale:
         return fine
-    attrs = dict(da.coords[reference].attrs)
-    factors = [scale.get(spatial_dims(da).get(axis), 1.0) for axis in AXES]
+    old = da.coords[reference].variable
+    attrs, updates = dict(old.attrs), {}
     if "spacing" in attrs:
         attrs["spacing"] = tuple(
             float(d) / s for d, s in zip(np.asarray(attrs["spacing"]), factors, strict=True)
         )
     if "slice_thickness" in attrs:
         attrs["slice_thickness"] = float(attrs["slice_thickness"]) / factors[0]
-    updates: dict[Any, Any] = {}
-    if reference != "volume_ref":
-        numbers = geo_transform(da)
-        if numbers is not None and is_rotated(da):
-            x0, a, b, y0, d, e = numbers
-            numbers = [x0, a / factors[2], b / factors[1], y0, d / factors[2], e / factors[1]]
-            updates = _rotated_centres(fine, numbers)
-        elif numbers is not None:
-            numbers = geo_transform(fine)
-        if numbers is not None:
-            attrs["GeoTransform"] = " ".join(map(repr, numbers))
-    old = da.coords[reference].variable
+    numbers = None if reference == "volume_ref" else _fine_transform(da, fine, factors)
+    if numbers is not None:
+        attrs["GeoTransform"] = " ".join(map(repr, numbers))
+        updates = _rotated_centres(fine, numbers) if is_rotated(da) else {}
     updates[reference] = xr.Variable(old.dims, old.values, attrs, dict(old.encoding))
     return fine.assign_coords(updates)
+
+
+def _fine_transform(da: xr.DataArray, fine: xr.DataArray, factors: list[float]) -> list[float] | None:
+    """GDAL's six numbers of the fine raster: from its coords, else those stated of the coarse one, scaled."""
+    numbers = None if is_rotated(da) else geo_transform(fine)
+    return numbers if numbers is not None else _scaled(geo_transform(da) or stated_transform(da), factors)
+
+
+def _scaled(numbers: Sequence[float] | None, factors: list[float]) -> list[float] | None:
+    """GDAL's six numbers with the pixel's sides divided by `factors` (z, y, x)."""
+    if numbers is None:
+        return None
+    x0, a, b, y0, d, e = numbers
+    return [x0, a / factors[2], b / factors[1], y0, d / factors[2], e / factors[1]]
+
+
+def _raster_attrs(attrs: Mapping[Any, Any], factors: list[float]) -> dict[str, Any]:
+    """The attrs ``transform`` (a, b, x0, d, e, y0) and ``res`` (x, y) that older readers leave, rewritten."""
+    rewritten: dict[str, Any] = {}
+    transform, res = (_floats(attrs.get(key)) for key in ("transform", "res"))
+    x, y = factors[2], factors[1]
+    if len(transform) in (6, 9):
+        a, b, x0, d, e, y0 = transform[:6]
+        rewritten["transform"] = (a / x, b / y, x0, d / x, e / y, y0)
+    if len(res) == 2:
+        rewritten["res"] = (res[0] / x, res[1] / y)
+    return rewritten
+
+
+def _floats(value: Any) -> list[float]:
+    """The numbers of an attribute, none if it is anything else."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return []
+    numbers = list(value)
+    return [float(v) for v in numbers] if all(isinstance(v, Real) for v in numbers) else []
 
 
 def _rotated_centres(fine: xr.DataArray, numbers: list[float]) -> dict[str, xr.Variable]:

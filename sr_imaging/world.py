@@ -131,6 +131,14 @@ def _parse_geo_transform(text: Any) -> list[float]:
     return numbers
 
 
+def stated_transform(da: xr.DataArray) -> list[float] | None:
+    """GDAL's six numbers as the array's reference states them; stale where the array was cropped."""
+    reference = world_reference(da)
+    if reference is None or "GeoTransform" not in da.coords[reference].attrs:
+        return None
+    return _parse_geo_transform(da.coords[reference].attrs["GeoTransform"])
+
+
 def geo_transform(da: xr.DataArray) -> list[float] | None:
     """Return GDAL's six corner-based numbers of a raster, computed from its coordinates.
 
@@ -163,10 +171,7 @@ def _rotated_transform(da: xr.DataArray, y: Any, x: Any) -> list[float]:
     """Fit the six numbers to the 2-D centres; a side of one pixel takes its vector from GeoTransform."""
     centres = [_corners(da.coords[name].transpose(y, x)) for name in ("xc", "yc")]
     rows, cols = da.sizes[y], da.sizes[x]
-    stated = None
-    reference = world_reference(da)
-    if reference is not None and "GeoTransform" in da.coords[reference].attrs:
-        stated = _parse_geo_transform(da.coords[reference].attrs["GeoTransform"])
+    stated = stated_transform(da)
     numbers: list[float] = []
     for k, grid in enumerate(centres):
         if stated is None and min(rows, cols) < 2:
@@ -240,7 +245,7 @@ def affine(da: xr.DataArray) -> np.ndarray:
     dims = spatial_dims(da)
     steps, first = np.empty(3), np.zeros(3)
     for k, axis in enumerate(AXES):
-        dim = dims.get(axis, axis)
+        dim = dims.get(axis) or _scalar_coord(da, axis)
         step = axis_step(da, dim)
         if step is None:
             raise GridError(f"axis {axis!r} states no spacing; assign its coordinate in mm")
@@ -251,6 +256,12 @@ def affine(da: xr.DataArray) -> np.ndarray:
     matrix[:3, :3] = direction * steps
     matrix[:3, 3] = np.asarray(attrs["origin"], dtype=np.float64) + direction @ first
     return matrix
+
+
+def _scalar_coord(da: xr.DataArray, axis: str) -> Any:
+    """Name of the scalar coordinate that an axis leaves when one of its pixels is selected, or the axis."""
+    names = [name for name, coord in da.coords.items() if coord.ndim == 0 and AXIS_OF.get(str(name)) == axis]
+    return names[0] if names else axis
 
 
 def volume(

@@ -1,0 +1,431 @@
+"""Laws of the grid: outer edges stay, blocks average to their coarse centre, the world agrees."""
+
+import copy
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from builders import oblique, raster, scan
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sr_imaging import GridError, InputTypeError
+from sr_imaging.geometry import (
+    affine,
+    check_grid,
+    edges,
+    fine_centres,
+    fine_size,
+    geo_transform,
+    refine,
+    spacing,
+    spatial_dims,
+    volume,
+)
+from sr_imaging.world import is_rotated
+
+quick = settings(max_examples=40, deadline=None)
+firsts = st.floats(-1e7, 1e7)
+steps = st.floats(1e-4, 1e4).flatmap(lambda d: st.sampled_from([d, -d]))
+sizes = st.integers(2, 40)
+scales = st.integers(1, 8)
+
+
+def fine_like(da: xr.DataArray, scale: dict[Any, float]) -> xr.DataArray:
+    shape = [fine_size(n, scale.get(dim, 1)) for dim, n in da.sizes.items()]
+    return refine(da, np.zeros(shape, da.dtype), scale)
+
+
+def rotated(rows: int = 4, cols: int = 6, shear: float = 0.0) -> xr.DataArray:
+    """Return a raster as rioxarray reads one with a rotated transform."""
+    numbers = (500_000.0, 8.0, 3.0 + shear, 4_100_000.0, 6.0, -9.0)
+    x0, a, b, y0, d, e = numbers
+    r, c = np.arange(rows)[:, None] + 0.5, np.arange(cols)[None, :] + 0.5
+    coords = {"xc": (("y", "x"), x0 + a * c + b * r), "yc": (("y", "x"), y0 + d * c + e * r)}
+    da = xr.DataArray(np.zeros((rows, cols)), dims=("y", "x"), coords=coords)
+    return da.assign_coords(
+        spatial_ref=((), 0, {"crs_wkt": "LOCAL", "GeoTransform": " ".join(map(repr, numbers))})
+    )
+
+
+@quick
+@given(firsts, steps, sizes, scales)
+def test_fine_centres_keep_outer_edges(first: float, step: float, n: int, scale: int) -> None:
+    coarse = first + step * np.arange(n)
+    fine = fine_centres(coarse, scale)
+    d = (coarse[-1] - coarse[0]) / (n - 1)
+    rounding = 8 * np.spacing(np.abs(coarse).max() + abs(d))  # of the coordinate itself
+    assert abs((fine[0] - d / scale / 2) - (coarse[0] - d / 2)) <= rounding
+    assert abs((fine[-1] + d / scale / 2) - (coarse[-1] + d / 2)) <= rounding
+
+
+@quick
+@given(firsts, steps, sizes, scales)
+def test_fine_centres_average_to_their_coarse_centre(first: float, step: float, n: int, scale: int) -> None:
+    coarse = first + step * np.arange(n)
+    blocks = fine_centres(coarse, scale).reshape(n, scale)
+    shift = np.abs(blocks.mean(1) - coarse).max()
+    assert shift <= 16 * np.spacing(np.abs(coarse).max() + abs(step))
+
+
+@quick
+@given(steps, sizes, st.floats(0.3, 9.7))
+def test_fine_centres_of_any_scale_keep_first_edge_and_spacing(step: float, n: int, scale: float) -> None:
+    coarse = 7.0 + step * np.arange(n)
+    fine = fine_centres(coarse, scale, step)
+    assert len(fine) == max(1, round(n * scale))
+    assert fine[0] - step / scale / 2 == pytest.approx(7.0 - step / 2, abs=1e-9 * abs(step) + 1e-12)
+    np.testing.assert_allclose(np.diff(fine), step / scale, rtol=1e-9, atol=1e-11)
+    if len(fine) > 1:
+        moved = fine[-1] + step / scale / 2 - (coarse[-1] + step / 2)
+        assert abs(moved) <= abs(step / scale) * (0.5 + 1e-6)
+
+
+def test_fine_centres_follow_the_specified_example() -> None:
+    fine = fine_centres(np.arange(95.0, 0.0, -10.0), 4)
+    assert fine[0] == 98.75
+    np.testing.assert_allclose(np.diff(fine), -2.5)
+
+
+def test_fine_centres_of_one_pixel_need_a_step() -> None:
+    with pytest.raises(GridError, match="one pixel has no spacing of its own; give its step"):
+        fine_centres(np.array([3.0]), 2)
+    np.testing.assert_array_equal(fine_centres(np.array([3.0]), 2, -4.0), [4.0, 2.0])
+
+
+@pytest.mark.parametrize("step", [(-10.0, 20.0), (10.0, 20.0), (-10.0, -20.0), (0.25, -0.125)])
+@pytest.mark.parametrize("scale", [{"y": 2, "x": 2}, {"y": 4, "x": 1}, {"y": 3, "x": 5}])
+def test_refine_keeps_edges_in_every_direction(step: tuple[float, float], scale: dict[str, int]) -> None:
+    lr = raster((5, 7), step=step)
+    hr = fine_like(lr, scale)
+    for dim, d in zip(("y", "x"), step, strict=True):
+        assert edges(hr, dim) == pytest.approx(edges(lr, dim), abs=1e-7 * abs(d))
+        assert np.sign(hr[dim][1] - hr[dim][0]) == np.sign(d)
+
+
+@quick
+@given(firsts, firsts, steps, steps, st.integers(1, 9), st.integers(1, 9), scales, scales)
+def test_refined_geo_transform_is_that_of_the_coords(
+    x0: float, y0: float, dy: float, dx: float, rows: int, cols: int, sy: int, sx: int
+) -> None:
+    lr = raster((rows + 1, cols + 1), origin=(x0, y0), step=(dy, dx))
+    hr = fine_like(lr, {"y": sy, "x": sx})
+    assert hr.rio.transform() == hr.rio.transform(recalc=True)
+    assert hr.rio.crs == lr.rio.crs
+    # bounds to 1e-6 of a pixel, unless the coordinates themselves are coarser than that
+    for old, new, d in zip(lr.rio.bounds(), hr.rio.bounds(), (dx, dy, dx, dy), strict=True):
+        assert new == pytest.approx(old, abs=1e-6 * abs(d) + 16 * np.spacing(abs(x0) + abs(y0) + 4e5))
+
+
+def test_refined_raster_of_one_pixel_takes_its_spacing_from_geo_transform() -> None:
+    lr = raster((6, 8)).isel(y=[2], x=[3])
+    hr = fine_like(lr, {"y": 2, "x": 4})
+    np.testing.assert_allclose(hr.y, lr.y.item() + np.array([2.5, -2.5]))
+    np.testing.assert_allclose(hr.x, lr.x.item() + np.array([-7.5, -2.5, 2.5, 7.5]))
+    assert geo_transform(hr) == [lr.x.item() - 10, 5.0, 0.0, lr.y.item() + 5, 0.0, -5.0]
+
+
+def test_refined_axis_of_one_pixel_without_spacing_loses_its_coord_with_a_warning() -> None:
+    lr = xr.DataArray(np.zeros((1, 3)), dims=("y", "x"), coords={"y": [4.0], "x": [1.0, 2, 3]})
+    with pytest.warns(UserWarning, match="'y' has one pixel and no stated spacing"):
+        hr = fine_like(lr, {"y": 2, "x": 2})
+    assert "y" not in hr.coords
+    np.testing.assert_array_equal(hr.x, [0.75, 1.25, 1.75, 2.25, 2.75, 3.25])
+
+
+def test_refined_raster_without_coords_gets_a_scaled_geo_transform() -> None:
+    lr = raster((4, 6)).drop_vars(["y", "x"])
+    hr = fine_like(lr, {"y": 2, "x": 5})
+    assert hr.rio.transform().to_gdal() == (500_000.0, 4.0, 0.0, 4_100_000.0, 0.0, -5.0)
+    assert hr.rio.bounds() == lr.rio.bounds()
+
+
+def test_refined_transform_and_res_attrs_are_rewritten() -> None:
+    lr = raster((4, 6)).drop_vars("spatial_ref")
+    lr.attrs.update(transform=(20.0, 0.0, 500_000.0, 0.0, -10.0, 4_100_000.0), res=(20.0, 10.0))
+    hr = fine_like(lr, {"y": 2, "x": 4})
+    assert tuple(hr.attrs["transform"])[:6] == (5.0, 0.0, 500_000.0, 0.0, -5.0, 4_100_000.0)
+    assert hr.attrs["res"] == (5.0, 5.0)
+
+
+@pytest.mark.parametrize("transform", ["1 2 3 4 5 6", 7.0, (1, 2), None, ("a",) * 6])
+def test_refine_keeps_attrs_that_only_share_a_name(transform: Any) -> None:
+    lr = raster((4, 6)).assign_attrs(transform=transform, res="10 m")
+    assert fine_like(lr, {"y": 2}).attrs == lr.attrs
+
+
+@pytest.mark.parametrize("shear", [0.0, 2.5])
+@pytest.mark.parametrize("scale", [{"y": 2, "x": 3}, {"y": 1, "x": 2.5}])
+def test_refined_rotated_raster_keeps_its_corners(shear: float, scale: dict[str, float]) -> None:
+    lr = rotated(4, 6, shear)
+    hr = fine_like(lr, scale)
+    x0, a, b, y0, d, e = hr.rio.transform().to_gdal()
+    rows, cols = hr.shape
+    ox, oa, ob, oy, od, oe = lr.rio.transform().to_gdal()
+    assert (x0, y0) == pytest.approx((ox, oy), abs=1e-6)
+    assert x0 + a * cols + b * rows == pytest.approx(ox + oa * 6 + ob * 4, abs=1e-6)
+    assert y0 + d * cols + e * rows == pytest.approx(oy + od * 6 + oe * 4, abs=1e-6)
+
+
+def test_refined_rotated_centres_are_those_of_geo_transform() -> None:
+    hr = fine_like(rotated(), {"y": 2, "x": 3})
+    x0, a, b, y0, d, e = hr.rio.transform().to_gdal()
+    r, c = np.arange(8)[:, None] + 0.5, np.arange(18)[None, :] + 0.5
+    np.testing.assert_allclose(hr.xc, x0 + a * c + b * r, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(hr.yc, y0 + d * c + e * r, rtol=0, atol=1e-6)
+    assert is_rotated(hr)
+    np.testing.assert_allclose(geo_transform(hr), hr.rio.transform().to_gdal(), rtol=1e-12)
+
+
+def test_refined_rotated_blocks_average_to_their_coarse_centre() -> None:
+    lr = rotated()
+    hr = fine_like(lr, {"y": 2, "x": 3})
+    blocks = hr.xc.values.reshape(4, 2, 6, 3).mean((1, 3))
+    np.testing.assert_allclose(blocks, lr.xc, atol=1e-6)
+
+
+def test_rotated_crop_then_refine_is_refine_then_crop() -> None:
+    lr, scale = rotated(7, 9), {"y": 2, "x": 3}
+    first = fine_like(lr.isel(y=slice(2, 6), x=slice(1, 5)), scale)
+    second = fine_like(lr, scale).isel(y=slice(4, 12), x=slice(3, 15))
+    np.testing.assert_allclose(first.xc, second.xc, atol=1e-6)
+    np.testing.assert_allclose(geo_transform(first), geo_transform(second), rtol=1e-12)
+
+
+def test_rotated_spacing_is_the_length_of_the_pixel_sides() -> None:
+    assert spacing(rotated()) == pytest.approx({"y": np.hypot(3, 9), "x": np.hypot(8, 6)})
+
+
+@pytest.mark.parametrize("dims", [{"y": [0]}, {"x": [2]}])
+def test_rotated_raster_of_one_row_or_column_refines_by_its_geo_transform(dims: dict[str, list[int]]) -> None:
+    lr = rotated().isel(dims)
+    hr = fine_like(lr, {"y": 2, "x": 2})
+    numbers = hr.rio.transform().to_gdal()
+    assert numbers[1] == pytest.approx(4.0, abs=1e-9)
+    assert numbers[5] == pytest.approx(-4.5, abs=1e-9)
+    middle = hr.xc.values.reshape(lr.sizes["y"], 2, lr.sizes["x"], 2).mean((1, 3))
+    np.testing.assert_allclose(middle, lr.xc, atol=1e-6)
+
+
+@quick
+@given(
+    st.tuples(*[st.floats(-3, 3)] * 3),
+    st.tuples(*[st.floats(0.2, 9)] * 3),
+    st.tuples(*[st.integers(1, 5)] * 3),
+)
+def test_affine_of_an_oblique_volume_is_exact(angles: Any, space: Any, shape: Any) -> None:
+    matrix = np.eye(4)
+    matrix[:3, :3] = oblique(angles) * np.array(space)
+    matrix[:3, 3] = (-250.5, 180.25, -1400.0)
+    np.testing.assert_allclose(affine(volume(np.zeros(shape), matrix)), matrix, rtol=0, atol=1e-9)
+
+
+@quick
+@given(st.tuples(*[st.floats(-3, 3)] * 3), st.tuples(*[st.integers(1, 5)] * 3))
+def test_affine_of_a_refined_volume_keeps_its_corner(angles: Any, factors: Any) -> None:
+    lr = scan((3, 4, 5), angles=angles)
+    hr = fine_like(lr, dict(zip("zyx", factors, strict=True)))
+    corner = np.array([-0.5, -0.5, -0.5, 1])
+    far = np.array([*(n - 0.5 for n in lr.shape), 1])
+    fine_far = np.array([*(n - 0.5 for n in hr.shape), 1])
+    np.testing.assert_allclose(affine(hr) @ corner, affine(lr) @ corner, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(affine(hr) @ fine_far, affine(lr) @ far, rtol=0, atol=1e-9)
+
+
+def test_affine_of_a_cropped_volume_moves_with_the_crop() -> None:
+    lr = scan((5, 6, 7))
+    part = lr.isel(z=slice(1, 4), y=slice(2, 6), x=slice(3, 7))
+    index = np.array([1, 2, 3, 1])
+    np.testing.assert_allclose(affine(part)[:, 3], affine(lr) @ index, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("z", [slice(1, 4), slice(2, 3)])
+def test_volume_crop_then_refine_is_refine_then_crop(z: slice) -> None:
+    lr, scale = scan((5, 6, 7)), {"z": 5, "y": 2}
+    first = fine_like(lr.isel(z=z, y=slice(2, 6)), scale)
+    second = fine_like(lr, scale).isel(z=slice(z.start * 5, z.stop * 5), y=slice(4, 12))
+    np.testing.assert_allclose(affine(first), affine(second), rtol=0, atol=1e-9)
+
+
+def test_raster_crop_then_refine_is_refine_then_crop() -> None:
+    lr, scale = raster((9, 8)), {"y": 3, "x": 2}
+    first = fine_like(lr.isel(y=slice(2, 7), x=slice(5, 8)), scale)
+    second = fine_like(lr, scale).isel(y=slice(6, 21), x=slice(10, 16))
+    np.testing.assert_allclose(first.y, second.y, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(first.x, second.x, rtol=0, atol=1e-7)
+    assert geo_transform(first) == pytest.approx(geo_transform(second), abs=1e-7)
+
+
+def test_refine_twice_is_refine_at_once() -> None:
+    lr = scan((3, 4, 5))
+    twice = fine_like(fine_like(lr, {"z": 2, "x": 3}), {"z": 2})
+    np.testing.assert_allclose(affine(twice), affine(fine_like(lr, {"z": 4, "x": 3})), rtol=0, atol=1e-9)
+
+
+def test_affine_of_one_slice_counts_its_scalar_coord() -> None:
+    lr = scan((5, 6, 7))
+    np.testing.assert_allclose(affine(lr.isel(z=3)), affine(lr.isel(z=[3])), rtol=0, atol=1e-9)
+
+
+def test_affine_of_one_slice_of_a_renamed_axis_counts_its_scalar_coord() -> None:
+    lr = scan((5, 6, 7))
+    part = lr.rename(z="slice").isel(slice=3)
+    np.testing.assert_allclose(affine(part), affine(lr.isel(z=[3])), rtol=0, atol=1e-9)
+
+
+def test_affine_follows_a_flipped_axis() -> None:
+    lr = scan((5, 6, 7))
+    flipped = lr.isel(z=slice(None, None, -1))
+    np.testing.assert_allclose(affine(flipped) @ [0, 1, 2, 1], affine(lr) @ [4, 1, 2, 1], rtol=0, atol=1e-9)
+
+
+def test_refined_volume_reference_states_the_fine_spacing() -> None:
+    hr = fine_like(scan((3, 4, 5)), {"z": 5, "x": 2})
+    attrs = hr.volume_ref.attrs
+    assert attrs["spacing"] == pytest.approx((1.0, 0.8, 0.35))
+    assert attrs["slice_thickness"] == pytest.approx(1.0)
+    old = scan((3, 4, 5)).volume_ref.attrs
+    assert attrs["origin"] == old["origin"]
+    assert attrs["direction"] == old["direction"]
+
+
+def test_refine_leaves_its_input_alone() -> None:
+    lr = raster((2, 4, 5))
+    lr.encoding = {"chunks": (1, 2, 2), "dtype": "float32"}
+    before, encoding = lr.copy(deep=True), copy.deepcopy(lr.encoding)
+    hr = fine_like(lr, {"y": 2, "x": 2})
+    hr.attrs["new"] = 1
+    hr.spatial_ref.attrs["new"] = 1
+    hr.band.attrs["new"] = 1
+    hr.encoding["new"] = 1
+    xr.testing.assert_identical(lr, before)
+    assert lr.encoding == encoding
+
+
+def test_refine_interpolates_float_coords_and_repeats_others() -> None:
+    lr = xr.DataArray(
+        np.zeros((2, 3)),
+        dims=("y", "x"),
+        coords={
+            "y": [1.0, 2.0],
+            "x": [10.0, 20.0, 30.0],
+            "lat": (("y", "x"), np.add.outer([0.0, 4.0], [0.0, 1.0, 2.0])),
+            "row": ("y", ["a", "b"]),
+        },
+    )
+    hr = fine_like(lr, {"y": 2, "x": 2})
+    np.testing.assert_allclose(hr.lat[:, 0], np.array([-1.0, 1.0, 3.0, 5.0]) - 0.25)
+    assert hr.row.values.tolist() == ["a", "a", "b", "b"]
+
+
+def test_refine_drops_chunk_encoding_only() -> None:
+    lr = raster((4, 5))
+    stale = {"chunks": (2, 2), "preferred_chunks": {"y": 2}, "chunksizes": (2, 2), "shards": (4, 4)}
+    lr.encoding = {**stale, "original_shape": (4, 5), "source": "a.tif", "_FillValue": -1.0, "zlib": True}
+    assert fine_like(lr, {"y": 2}).encoding == {"_FillValue": -1.0, "zlib": True}
+
+
+def test_refined_coord_does_not_keep_a_storage_type_that_would_round_it() -> None:
+    lr = raster((4, 5))
+    lr.y.encoding.update(dtype=np.dtype("int32"), scale_factor=10.0, zlib=True)
+    lr["y"] = lr.y
+    hr = fine_like(lr, {"y": 2})
+    assert not {"dtype", "scale_factor"} & set(hr.y.encoding)
+
+
+def test_refine_rejects_data_of_another_shape() -> None:
+    with pytest.raises(GridError, match=re.escape("data of shape (4, 5) is not the refined shape (8, 10)")):
+        refine(raster((4, 5)), np.zeros((4, 5)), {"y": 2, "x": 2})
+
+
+@quick
+@given(st.integers(3, 30), st.data())
+def test_uneven_coord_is_refused_with_its_largest_deviation(n: int, data: Any) -> None:
+    place = data.draw(st.integers(1, n - 2))
+    x = 5.0 * np.arange(n)
+    x[place] += 0.01
+    da = xr.DataArray(np.zeros((2, n)), dims=("y", "x"), coords={"x": x})
+    text = f"coord 'x' is uneven: pixel {place} is 0.002 steps of 5 off the even grid (tolerance 0.001)"
+    with pytest.raises(GridError, match=re.escape(text)):
+        check_grid(da)
+
+
+@quick
+@given(firsts, steps, sizes, st.integers(0, 99))
+def test_coord_within_tolerance_is_even(first: float, step: float, n: int, seed: int) -> None:
+    noise = np.random.default_rng(seed).uniform(-4e-4, 4e-4, n)  # both ends move too: half of 1e-3
+    rounding = np.spacing(abs(first) + n * abs(step)) / abs(step)
+    if rounding > 1e-4:
+        return
+    x = first + step * (np.arange(n) + noise)
+    check_grid(xr.DataArray(np.zeros((2, n)), dims=("y", "x"), coords={"x": x}))
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([1.0, np.nan, 3.0], "non-finite"),
+        ([1.0, np.inf, 3.0], "non-finite"),
+        ([2.0, 2.0, 2.0], "zero spacing"),
+        ([1.0, 2.0, 1.0], "zero spacing"),
+    ],
+)
+def test_impossible_coord_is_refused(values: list[float], text: str) -> None:
+    da = xr.DataArray(np.zeros((3, 2)), dims=("lat", "lon"), coords={"lat": values})
+    with pytest.raises(GridError, match=f"coord 'lat' has {text}.*; assign"):
+        check_grid(da)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array(["2020-01-01", "2020-01-02"], "datetime64[ns]"),
+        np.array(["a", "b"]),
+        np.array([1, "b"], object),
+        np.array([1j, 2j]),
+        np.array([True, False]),
+    ],
+)
+def test_coord_that_is_no_number_is_refused(values: np.ndarray) -> None:
+    da = xr.DataArray(np.zeros((2, 2)), dims=("y", "x"), coords={"y": values})
+    with pytest.raises(InputTypeError, match=r"spatial coord 'y' has dtype .*, not numbers; assign"):
+        check_grid(da)
+
+
+def test_integer_coords_refine_to_floats() -> None:
+    lr = xr.DataArray(np.zeros((2, 2)), dims=("y", "x"), coords={"y": [10, 0], "x": [0, 1]})
+    np.testing.assert_array_equal(fine_like(lr, {"y": 2}).y, [12.5, 7.5, 2.5, -2.5])
+
+
+def test_spatial_dims_come_in_the_order_z_y_x() -> None:
+    da = xr.DataArray(np.zeros((1, 2, 3, 4)), dims=("lon", "time", "depth", "lat"))
+    assert list(spatial_dims(da).items()) == [("z", "depth"), ("y", "lat"), ("x", "lon")]
+
+
+def test_two_dims_of_one_axis_are_refused() -> None:
+    with pytest.raises(GridError, match="'y' and 'lat' are both the y axis; rename"):
+        spatial_dims(xr.DataArray(np.zeros((1, 2, 3)), dims=("y", "lat", "x")))
+
+
+def test_volume_of_a_singular_affine_is_refused() -> None:
+    with pytest.raises(GridError, match="singular or not finite"):
+        volume(np.zeros((2, 3, 4)), np.diag([1.0, 0.0, 2.0, 1.0]))
+
+
+def test_volume_whose_spacing_is_not_that_of_its_affine_is_refused() -> None:
+    with pytest.raises(GridError, match="is not that of the affine"):
+        volume(np.zeros((2, 3, 4)), np.diag([1.0, 3.0, 2.0, 1.0]), spacing=(1, 3, 2.1))
+
+
+def test_affine_without_reference_is_refused() -> None:
+    with pytest.raises(GridError, match="no volume_ref coord; read it"):
+        affine(xr.DataArray(np.zeros((2, 3, 4)), dims=("z", "y", "x")))
+
+
+def test_geo_transform_of_the_wrong_length_is_refused() -> None:
+    lr = raster((6, 8)).isel(y=[2])
+    lr.spatial_ref.attrs["GeoTransform"] = "1 2 3"
+    with pytest.raises(GridError, match="'1 2 3' has 3 numbers, not 6; write it anew"):
+        spacing(lr)
