@@ -271,7 +271,8 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
 
 def _read(path: Path, *, weights: bool = True) -> "tuple[ModelCard, dict[str, torch.Tensor]]":
     """Read card and tensors of a file, with a clear word on files that are something else."""
-    start = path.open("rb").read(4)
+    with path.open("rb") as file:
+        start = file.read(4)
     if start.startswith((b"PK", b"\x80")):
         raise ModelError(f"{path} is a pickled checkpoint, which could run code; export it with save_model")
     try:

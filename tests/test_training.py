@@ -1,0 +1,285 @@
+"""The training loop: it learns, resumes exactly, refuses, stops cleanly."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from rasterio import Affine
+
+from sr_imaging import CancelledError, ConfigError, ModelError, load_model, train
+from sr_imaging.checkpoint import load_checkpoint
+from sr_imaging.config import AdversarialConfig, DataConfig, LoopConfig, ModelConfig, PixelConfig, TrainConfig
+from sr_imaging.model_file import read_card
+from sr_imaging.networks import build_generator
+from sr_imaging.training import _average, _descend, _rate
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two smooth rasters in whose detail there is something to learn."""
+    folder = tmp_path_factory.mktemp("scans")
+    for number, name in enumerate(("a.tif", "b.tif")):
+        rng = np.random.default_rng(number)
+        values = np.kron(rng.normal(500, 80, size=(16, 20)), np.ones((5, 5))).astype(np.float32)
+        with rasterio.open(
+            folder / name,
+            "w",
+            driver="GTiff",
+            count=1,
+            height=80,
+            width=100,
+            dtype="float32",
+            crs="EPSG:32632",
+            transform=Affine(10, 0, 500000, 0, -10, 5000000),
+        ) as file:
+            file.write(values[None])
+    return folder
+
+
+def tiny(output: Path, **changes: Any) -> TrainConfig:
+    """Six pixel steps, then four adversarial ones."""
+    config = TrainConfig(
+        name="tiny",
+        output=str(output),
+        data=DataConfig(train=("a.tif", "b.tif"), patch=8, batch=3, per_plane=2, held_out=0.25),
+        model=ModelConfig("espcn", {"scale": (2, 2), "channels": 8}),
+        pixel=PixelConfig(steps=6, rate=2e-3, warmup=2),
+        adversarial=AdversarialConfig(steps=4, ramp=2, feature_weight=0.1, arguments={"channels": 4}),
+        loop=LoopConfig(checkpoint_every=3, validate_every=5),
+        seed=3,
+    )
+    return replace(config, **changes)
+
+
+def run(config: TrainConfig, scans: Path, **options: Any) -> Path:
+    return train(config, data_root=scans, device="cpu", progress=False, **options)
+
+
+def stop_at(step: int, error: type[Exception]) -> Any:
+    def on_step(row: Mapping[str, Any]) -> None:
+        if row["step"] == step:
+            raise error("stop")
+
+    return on_step
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return dict(load_model(path).state_dict())
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "tiny.csv").open() as file:
+        return [
+            {key: value for key, value in row.items() if "seconds" not in key} for row in csv.DictReader(file)
+        ]
+
+
+@pytest.fixture(scope="module")
+def unbroken(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    assert run(tiny(folder), scans) == folder / "tiny-gan.safetensors"
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        (2, CancelledError),  # before the first regular checkpoint
+        (5, RuntimeError),  # killed: goes back to step 3
+        (6, RuntimeError),  # between the phases
+        (8, CancelledError),  # in the adversarial phase
+        (10, RuntimeError),  # at the very end
+    ],
+)
+def test_resumed_run_equals_the_unbroken_run_bit_by_bit(
+    step: int, error: type[Exception], scans: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match="stop"):
+        run(tiny(tmp_path), scans, on_step=stop_at(step, error))
+    torch.rand(7)  # the state of the process does not matter
+    run(tiny(tmp_path), scans, resume=True)
+    for name in ("tiny", "tiny-gan"):
+        mine, theirs = (weights(folder / f"{name}.safetensors") for folder in (tmp_path, unbroken))
+        assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
+    assert rows(tmp_path) == rows(unbroken)
+
+
+def test_run_learns_to_beat_cubic(scans: Path, tmp_path: Path) -> None:
+    config = tiny(
+        tmp_path, pixel=PixelConfig(steps=60, rate=4e-3, warmup=5), adversarial=AdversarialConfig(steps=0)
+    )
+    card = read_card(run(config, scans))
+    assert card.metrics["gain_db"] > 0.3
+
+
+def test_seed_decides_the_run(scans: Path, unbroken: Path, tmp_path: Path) -> None:
+    run(tiny(tmp_path, seed=4), scans)
+    assert not torch.equal(
+        weights(tmp_path / "tiny.safetensors")["tail.weight"],
+        weights(unbroken / "tiny.safetensors")["tail.weight"],
+    )
+
+
+def test_card_is_filled_from_the_run(unbroken: Path) -> None:
+    card = read_card(unbroken / "tiny.safetensors")
+    assert card.scale == (2, 2)
+    assert (card.spacing_range, card.spacing_unit) == ((20, 20), "m")
+    assert card.degradation == "Gaussian of 0.4 LR pixels, then area mean"
+    assert card.data_sources == ("a.tif", "b.tif")
+    assert {"psnr", "psnr_cubic", "ssim", "ssim_cubic", "gain_db"} <= set(card.metrics)
+    assert {"sr_imaging", "torch", "monai"} <= set(card.versions)
+    assert read_card(unbroken / "tiny-gan.safetensors").name == "tiny-gan"
+
+
+def test_log_tells_both_phases(unbroken: Path) -> None:
+    table = rows(unbroken)
+    assert [(row["step"], row["phase"]) for row in table] == [
+        ("5", "pixel"),
+        ("6", "pixel"),
+        ("10", "adversarial"),
+    ]
+    assert all(float(row["psnr"]) > 0 for row in table)
+    assert 0 <= float(table[-1]["accuracy_hr"]) <= 1
+
+
+def test_global_random_state_is_left_alone(scans: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    wanted = torch.rand(3)
+    torch.manual_seed(0)
+    run(tiny(tmp_path, adversarial=AdversarialConfig(steps=0)), scans)
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_diverging_run_stops_and_keeps_its_checkpoint(scans: Path, tmp_path: Path) -> None:
+    def poison(row: Mapping[str, Any]) -> None:
+        if row["step"] == 3:
+            (tmp_path / "seen").write_bytes((tmp_path / "tiny.checkpoint.safetensors").read_bytes())
+
+    config = tiny(
+        tmp_path, pixel=PixelConfig(steps=9, rate=1e25, warmup=0), loop=LoopConfig(checkpoint_every=1, clip=0)
+    )
+    with pytest.raises(ModelError, match=r"generator diverged.*lower the rate"):
+        run(config, scans, on_step=poison)
+    assert (tmp_path / "tiny.checkpoint.safetensors").is_file()
+    assert not (tmp_path / "tiny.safetensors").exists()
+
+
+def test_start_takes_over_the_weights_of_a_model(scans: Path, unbroken: Path, tmp_path: Path) -> None:
+    start = ModelConfig("espcn", {"scale": (2, 2), "channels": 8}, start=str(unbroken / "tiny.safetensors"))
+    config = tiny(
+        tmp_path, model=start, pixel=PixelConfig(steps=1, rate=1e-12), adversarial=AdversarialConfig(steps=0)
+    )
+    mine, theirs = weights(run(config, scans)), weights(unbroken / "tiny.safetensors")
+    torch.testing.assert_close(mine, theirs, atol=1e-9, rtol=0)
+
+
+def test_start_with_other_weights_is_refused(scans: Path, unbroken: Path, tmp_path: Path) -> None:
+    start = ModelConfig("espcn", {"scale": (2, 2), "channels": 6}, start=str(unbroken / "tiny.safetensors"))
+    with pytest.raises(ConfigError, match="has other weights"):
+        run(tiny(tmp_path, model=start), scans)
+
+
+def test_resume_with_other_settings_names_the_setting(scans: Path, unbroken: Path) -> None:
+    with pytest.raises(ConfigError, match=r"pixel\.rate was 0\.002 .* and is 0\.1 now"):
+        run(tiny(unbroken, pixel=PixelConfig(steps=6, rate=0.1, warmup=2)), scans, resume=True)
+
+
+def test_resume_without_checkpoint_is_refused(scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        run(tiny(tmp_path), scans, resume=True)
+
+
+def test_damaged_checkpoint_is_refused(unbroken: Path, tmp_path: Path) -> None:
+    whole = (unbroken / "tiny.checkpoint.safetensors").read_bytes()
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match="no complete checkpoint"):
+        load_checkpoint(path, config=tiny(tmp_path), modules={}, optimisers={})
+
+
+def test_model_file_is_no_checkpoint(unbroken: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no checkpoint of this version"):
+        load_checkpoint(unbroken / "tiny.safetensors", config=tiny(tmp_path), modules={}, optimisers={})
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "match"),
+    [
+        ({"pixel": PixelConfig(loss="l3")}, ConfigError, "unknown pixel.loss 'l3'"),
+        ({"adversarial": AdversarialConfig(steps=1, loss="wgan2")}, ConfigError, "unknown adversarial.loss"),
+        ({"adversarial": AdversarialConfig(steps=1, discriminator="x")}, ModelError, "unknown discriminator"),
+        ({"model": ModelConfig("espcm", {"scale": (2, 2)})}, ModelError, "unknown architecture"),
+        ({"model": ModelConfig("cubic", {"scale": (2, 2)})}, ConfigError, "nothing to train"),
+        ({"data": DataConfig(train=("c.tif",))}, ConfigError, "'c.tif' finds nothing"),
+        ({"data": DataConfig(train=("a.tif",), patch=(8, 8, 8))}, ConfigError, "not one number for each"),
+        ({"data": DataConfig(train=("a.tif",), validation=("*.tif",))}, ConfigError, "take it out of one"),
+    ],
+)
+def test_impossible_run_is_refused_before_it_starts(
+    changes: dict[str, Any], error: type[Exception], match: str, scans: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=match):
+        run(tiny(tmp_path, **changes), scans)
+    assert not any(tmp_path.iterdir())
+
+
+def test_unknown_device_is_refused(scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown device 'gpu'"):
+        train(tiny(tmp_path), data_root=scans, device="gpu", progress=False)
+
+
+def test_validation_on_other_scans_needs_no_held_out_part(scans: Path, tmp_path: Path) -> None:
+    data = DataConfig(train=("a.tif",), validation=("b.tif",), patch=8, batch=2, validation_images=3)
+    config = tiny(tmp_path, data=data, adversarial=AdversarialConfig(steps=0))
+    assert read_card(run(config, scans)).metrics["data"].startswith("3 held-out images")
+
+
+def test_bf16_run_saves_float32_weights(scans: Path, tmp_path: Path) -> None:
+    path = run(tiny(tmp_path, loop=LoopConfig(precision="bf16")), scans)
+    assert {tensor.dtype for tensor in weights(path).values()} == {torch.float32}
+
+
+def test_rate_rises_then_falls_as_a_cosine() -> None:
+    rates = [_rate(1.0, step, 100, warmup=10, last=0.1) for step in range(100)]
+    np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10)
+    assert rates[10] == 1
+    assert rates[55] == pytest.approx(0.55)
+    assert rates[99] == pytest.approx(0.1, abs=1e-3)
+    assert np.all(np.diff(rates[10:]) < 0)
+
+
+class _Stub:
+    """What one optimiser step looks at."""
+
+    def __init__(self, clip: float) -> None:
+        self.generator = build_generator("espcn", {"scale": (2, 2), "channels": 4})
+        self.average = build_generator("espcn", {"scale": (2, 2), "channels": 4})
+        self.optimisers = {"generator": torch.optim.SGD(self.generator.parameters())}
+        self.config = TrainConfig("x", DataConfig(("a",)), loop=LoopConfig(clip=clip, ema=0.9))
+
+
+def test_clipping_limits_the_norm_of_the_step() -> None:
+    stub: Any = _Stub(clip=0.5)
+    before = {key: value.clone() for key, value in stub.generator.state_dict().items()}
+    loss = 100 * sum((p**2).sum() + p.sum() for p in stub.generator.parameters())
+    norm = _descend(stub, "generator", loss, 1.0)
+    moved = sum(
+        float(((value - before[key]) ** 2).sum()) for key, value in stub.generator.state_dict().items()
+    )
+    assert norm > 10
+    assert moved**0.5 == pytest.approx(0.5, rel=1e-4)
+
+
+def test_average_moves_towards_the_generator_by_its_decay() -> None:
+    stub: Any = _Stub(clip=1.0)
+    old, new = (network.state_dict()["tail.weight"].clone() for network in (stub.average, stub.generator))
+    with torch.no_grad():
+        stub.generator.tail.weight += 1
+    _average(stub, 1000)
+    torch.testing.assert_close(stub.average.state_dict()["tail.weight"], 0.9 * old + 0.1 * (new + 1))
