@@ -1,0 +1,101 @@
+"""Tiled inference against the whole image at once, and against MONAI's sliding window.
+
+    python benchmarks/tiles.py [--quick]
+
+A ratio of 1 means that tiling costs nothing. Printed beside is what the arithmetic alone allows: that of the
+network on the tile over that on the tile with the halo it eats, averaged over the layers.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+import torch
+from common import image, paired, ratio
+from monai.inferers import sliding_window_inference
+
+from sr_imaging import load_model
+from sr_imaging.engine import make_engine
+from sr_imaging.intensity import Values
+from sr_imaging.networks import build_generator, replicate
+from sr_imaging.tiler import run
+
+
+def whole(generator: torch.nn.Module, x: np.ndarray) -> np.ndarray:
+    """The network on the whole image in one pass."""
+    with torch.inference_mode():
+        tensor = torch.from_numpy((x - x.mean()) / x.std())[None, None]
+        padded = replicate(tensor, [(h, h) for h in generator.halo])
+        if x.ndim == 2:
+            padded = padded.contiguous(memory_format=torch.channels_last)
+        return generator(padded)[0, 0].numpy() * x.std() + x.mean()
+
+
+def halo_share(generator: torch.nn.Module, tile: tuple[int, ...]) -> float:
+    """Arithmetic on the tile alone over the arithmetic with its halo, averaged over the layers."""
+    steps = np.linspace(0, 1, 2 * max(generator.halo) + 1)[:, None]
+    grown = np.prod(np.array(tile) + 2 * np.array(generator.halo) * steps, axis=1)
+    return float(np.prod(tile) / grown.mean())
+
+
+def against_whole(name: str, model: torch.nn.Module, shape: tuple[int, ...], runs: int) -> None:
+    """Print the throughput of tiles over that of the whole image, and their largest difference."""
+    x = image(*shape)
+    engine = make_engine(model)
+    values, axes = Values(x.dtype, x.dtype), tuple(range(x.ndim))
+    pairs = paired(lambda: run(x, engine, values, spatial=axes), lambda: whole(engine.generator, x), runs)
+    gap = np.abs(run(x, engine, values, spatial=axes) - whole(engine.generator, x)).max() / np.ptp(x)
+    tile = tuple(min(n, t) for n, t in zip(shape, engine.tile, strict=True))
+    print(
+        f"{name:16} {shape!s:16} tile {tile!s:16} tiled/whole {ratio(pairs)}, "
+        f"without halo {halo_share(engine.generator, tile):.2f}, difference {gap:.1e} of range"
+    )
+
+
+def against_monai(name: str, model: torch.nn.Module, shape: tuple[int, ...], tile: int, runs: int) -> None:
+    """Print our speed over that of MONAI's blended windows, and how far each is from the whole image."""
+    x = image(*shape)
+    engine = make_engine(model, tile=tile)
+    values, axes = Values(x.dtype, x.dtype), tuple(range(x.ndim))
+    halo = engine.generator.halo
+
+    def padded(t: torch.Tensor) -> torch.Tensor:
+        return engine.generator(replicate(t, [(h, h) for h in halo]))
+
+    def monai() -> np.ndarray:
+        with torch.inference_mode():
+            tensor = torch.from_numpy((x - x.mean()) / x.std())[None, None]
+            size = (tile,) * x.ndim
+            y = sliding_window_inference(tensor, size, 4, padded, overlap=0.25, mode="gaussian")
+            return y[0, 0].numpy() * x.std() + x.mean()
+
+    pairs = paired(lambda: run(x, engine, values, spatial=axes), monai, runs)
+    truth = whole(engine.generator, x)
+    ours = np.abs(run(x, engine, values, spatial=axes) - truth).max() / np.ptp(x)
+    theirs = np.abs(monai() - truth).max() / np.ptp(x)
+    print(
+        f"{name:16} {shape!s:16} tile {tile:4} speed over MONAI {ratio(pairs)}, "
+        f"seam error {ours:.1e} of range, MONAI's {theirs:.1e}"
+    )
+
+
+def main() -> int:
+    """Print all ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small images, to see that it runs")
+    quick = parser.parse_args().quick
+    torch.manual_seed(0)
+    runs, side, depth = (1, 300, 40) if quick else (5, 2048, 160)
+    raster = load_model("raster-x2")
+    through = load_model("mr-through-x4")
+    cube = build_generator("srresnet", {"scale": (2, 2, 2), "channels": 16, "blocks": 4})
+    against_whole("raster-x2", raster, (side, side), runs)
+    against_whole("mr-through-x4", through, (depth // 4, 2 * depth, 2 * depth), runs)
+    against_whole("3-D, same depth", cube, (depth,) * 3, runs)
+    against_monai("raster-x2", raster, (side // 2,) * 2, 128 if not quick else 64, runs)
+    against_monai("3-D, same depth", cube, (depth // 2,) * 3, 48 if not quick else 24, runs)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
