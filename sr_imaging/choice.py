@@ -4,6 +4,8 @@ import logging
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -174,13 +176,21 @@ def _generator(da: xr.DataArray, model: Any, request: _Request) -> tuple[Generat
     if isinstance(model, str | os.PathLike):
         name = model
         if name == "auto":
-            name = _auto(da, request)
-            log.info("model 'auto' is %s", name)
-        loaded: Any = load_model(name)
+            path = ZOO / f"{_auto(da, request)}.safetensors"
+            log.info("model 'auto' is %s", path.stem)
+            loaded: Any = _bundled(path, path.stat().st_mtime_ns) if path.is_file() else load_model(path.stem)
+        else:
+            loaded = load_model(name)
         return loaded, loaded.card.name
     check_generator(model)
     card = getattr(model, "card", None)
     return model, card.name if card is not None else type(model).__name__
+
+
+@lru_cache(maxsize=8)
+def _bundled(path: Path, mtime_ns: int) -> Any:
+    """A bundled model, loaded once for many scans; it is frozen, and run as a copy."""
+    return load_model(path)
 
 
 def _auto(da: xr.DataArray, request: _Request) -> str:

@@ -1,0 +1,164 @@
+"""What the arguments of a batch mean: files, folders, globs, lists, DICOMDIR and zip become scans."""
+
+import glob
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .errors import ConfigError, ReadError, ResourceError
+from .io.dicom_scan import find_series, is_dicom
+from .io.find import find_scans
+from .io.scan import Scan, Verdict
+
+__all__ = ["Found", "find_inputs", "shown_cause"]
+
+_MAGIC = frozenset("*?[")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scan, the name that a user knows it by, and its place in the tree of its input.
+
+    Parameters
+    ----------
+    scan : Scan
+        What was found; one with a bad verdict stands for a path that cannot be read.
+    label : str
+        Path as the user would write it, inside a zip behind the path of the zip.
+    place : Path
+        Relative path of the file, or of the folder of a DICOM series, that an output tree mirrors.
+    root : Path
+        Folder that `place` is relative to.
+    """
+
+    scan: Scan
+    label: str
+    place: Path
+    root: Path
+
+
+def find_inputs(arguments: Sequence[str | os.PathLike[str]]) -> list[Found]:
+    """Return the scans that the arguments of a batch stand for.
+
+    Parameters
+    ----------
+    arguments : sequence of path
+        Files, folders (searched with their subfolders), patterns with ``*``, ``?``, ``**``, lists
+        ``@list.txt`` (a path a line, ``#`` for comments), DICOMDIR files and zips. DICOM files that are named
+        one by one form series.
+
+    Returns
+    -------
+    list of Found
+        In the order of the arguments, each scan once. What cannot be read is in it with its reason.
+
+    Raises
+    ------
+    ConfigError
+        If a list cannot be read.
+    """
+    found: list[Found] = []
+    slices: dict[Path, list[Path]] = {}
+    for path, root in _expand(arguments):
+        if path.is_file() and is_dicom(path):
+            slices.setdefault(path.parent, []).append(path)
+        else:
+            found += _scans_of(path, root)
+    for folder, files in slices.items():
+        found += _named_slices(folder, files)
+    return list({_identity(item.scan): item for item in reversed(found)}.values())[::-1]
+
+
+def _identity(scan: Scan) -> tuple[object, ...]:
+    """What makes two findings the same scan."""
+    return scan.path.resolve(), scan.series_uid, scan.facts.get("split")
+
+
+def _expand(arguments: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:
+    """Paths and the folders that their outputs mirror, with lists and patterns resolved."""
+    for argument in arguments:
+        text = os.fspath(argument)
+        path = Path(text)
+        if text.startswith("@") and not path.exists():
+            yield from _expand(_lines(Path(text[1:])))
+        elif path.exists() or not _MAGIC & set(text):
+            yield path, path if path.is_dir() else path.parent
+        else:
+            matches = sorted(glob.glob(text, recursive=True))
+            fixed = [part for part in _until_magic(path)]
+            root = Path(*fixed) if fixed else Path()
+            yield from ((Path(match), root) for match in matches or [text])
+
+
+def _until_magic(path: Path) -> Iterator[str]:
+    """Parts of a pattern before the first that matches many."""
+    for part in path.parts[:-1]:
+        if _MAGIC & set(part):
+            return
+        yield part
+
+
+def _lines(path: Path) -> list[str]:
+    """Paths of a list file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read the list {path}: {error}; give a text file, one path a line"
+        ) from error
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _scans_of(path: Path, root: Path) -> list[Found]:
+    """Scans of one path; one with the reason where there is none."""
+    try:
+        scans = find_scans(path)
+    except (ReadError, ResourceError) as error:
+        bad = Scan(path, "unknown", Verdict(False, str(error)), files=(path,))
+        return [Found(bad, str(path), Path(path.name), root)]
+    if path.is_file() and scans and not scans[0].path.is_relative_to(path.parent):
+        return [_in_zip(scan, path) for scan in scans]
+    return [Found(scan, str(scan.path), _place(scan, root), root) for scan in scans]
+
+
+def _in_zip(scan: Scan, path: Path) -> Found:
+    """A scan of an unpacked zip under the name of the zip."""
+    from .io.archive import unpacked
+
+    inner = scan.path.relative_to(unpacked(path))
+    label = str(path / inner)
+    reason = scan.verdict.reason.replace(str(scan.path), label)
+    scan = replace(scan, verdict=replace(scan.verdict, reason=reason))
+    return Found(scan, label, inner if inner.parts else Path(path.stem), path.parent)
+
+
+def _place(scan: Scan, root: Path) -> Path:
+    """Place in the tree of the input; a series that fills the whole input takes its name."""
+    if not scan.path.is_relative_to(root):
+        return Path(scan.path.name)
+    inner = scan.path.relative_to(root)
+    return inner if inner.parts else Path(root.resolve().name or "series")
+
+
+def _named_slices(folder: Path, files: list[Path]) -> list[Found]:
+    """DICOM files of one folder that were named one by one, as series."""
+    scans, left_out = find_series(files)
+    name = folder.resolve().name or "series"
+    places = [Path(scan.path.name if scan.path.is_file() else name) for scan in scans]
+    found = [Found(scan, str(scan.path), place, folder) for scan, place in zip(scans, places, strict=True)]
+    for path, reason in left_out:
+        bad = Scan(path, "dicom", Verdict(False, f"{path}: {reason}"), files=(path,))
+        found.append(Found(bad, str(path), Path(path.name), folder))
+    return found
+
+
+def shown_cause(cause: str, label: str) -> str:
+    """Return a reason without the path that stands before it in a line of its own."""
+    for lead in (f"{label}: ", f"{label} "):
+        cause = cause.removeprefix(lead)
+    return " ".join(cause.split())

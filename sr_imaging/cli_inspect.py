@@ -1,0 +1,99 @@
+"""``sr-imaging inspect``: which scans a path holds, and whether each is one good image."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .cli_common import (
+    NOTHING_READABLE,
+    Quiet,
+    Verbose,
+    consoles,
+    exit_codes,
+    print_json,
+    start_logging,
+    table,
+)
+
+if TYPE_CHECKING:
+    from .batch import Found
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Files, folders, patterns, @list.txt, DICOMDIR, zip."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Show the scans of a path with their grids and verdicts; no patient data.
+
+    Exit codes: 0 all readable, 3 some refused, 4 none readable.
+    """
+    out, err = consoles()
+    with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
+        from .batch import find_inputs
+
+        found = find_inputs(inputs)
+        if as_json:
+            print_json([_facts(item) for item in found])
+        else:
+            rows = table("scan", "kind", "shape", "spacing", "type", "place", "verdict")
+            for item in found:
+                rows.add_row(*_row(item))
+            out.print(rows)
+        good = sum(item.scan.verdict.ok for item in found)
+        if not good:
+            raise typer.Exit(NOTHING_READABLE)
+        raise typer.Exit(0 if good == len(found) else 3)
+
+
+def _row(item: "Found") -> list[str]:
+    """One scan as text."""
+    scan = item.scan
+    number = scan.facts.get("series_number")
+    return [
+        item.label + (f" (series {number})" if number is not None else ""),
+        f"{scan.kind} {scan.modality}" if scan.modality else scan.kind,
+        "x".join(map(str, scan.shape)),
+        "x".join(f"{step:.4g}" for step in scan.spacing),
+        str(scan.facts.get("dtype") or _bits(scan.facts)),
+        str(scan.facts.get("crs") or scan.facts.get("space") or ""),
+        _verdict(item),
+    ]
+
+
+def _verdict(item: "Found") -> str:
+    """The verdict without the path that its row begins with."""
+    from .batch import shown_cause
+
+    verdict = item.scan.verdict
+    reason = shown_cause(verdict.reason, item.label)
+    return "; ".join(["ok" if verdict.ok else f"refused: {reason}", *verdict.notes])
+
+
+def _bits(facts: dict[str, Any]) -> str:
+    """Stored bits of DICOM pixels."""
+    return f"{facts['bits_stored']} bit" if "bits_stored" in facts else ""
+
+
+def _facts(item: "Found") -> dict[str, Any]:
+    """One scan as data."""
+    scan = item.scan
+    return {
+        "path": item.label,
+        "kind": scan.kind,
+        "ok": scan.verdict.ok,
+        "reason": scan.verdict.reason,
+        "notes": list(scan.verdict.notes),
+        "series_uid": scan.series_uid,
+        "files": len(scan.files),
+        "shape": list(scan.shape),
+        "spacing": list(scan.spacing),
+        "modality": scan.modality,
+        **scan.facts,
+    }

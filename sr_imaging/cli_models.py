@@ -1,0 +1,98 @@
+"""``sr-imaging models``: which models there are, what each was trained on and gains, and a copy of one."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .cli_common import consoles, exit_codes, print_json, table
+from .errors import WriteError
+
+if TYPE_CHECKING:
+    from . import ModelCard
+
+__all__ = ["app"]
+
+app = typer.Typer(help="The bundled models and model files.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="For other programs.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A bundled model or a model file.")]
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List the bundled models."""
+    out, err = consoles()
+    with exit_codes(err):
+        from . import list_models
+
+        cards = list_models()
+        if as_json:
+            print_json([asdict(card) for card in cards])
+            return
+        rows = table("name", "refines", "trained on spacing", "description")
+        for card in cards:
+            rows.add_row(card.name, _refines(card), _range(card), card.description)
+        out.print(rows)
+        out.print("also: cubic, linear, lanczos, nearest, for any axis and factor", markup=False)
+
+
+@app.command()
+def info(name: Name, as_json: AsJson = False) -> None:
+    """Show the card of a model."""
+    out, err = consoles()
+    with exit_codes(err):
+        from . import load_model
+
+        card: Any = load_model(name).card
+        if as_json:
+            print_json(asdict(card))
+            return
+        rows = table("", "")
+        rows.show_header = False
+        for key, value in asdict(card).items():
+            if value not in ("", None, (), {}):
+                rows.add_row(key.replace("_", " "), _text(value))
+        out.print(rows)
+
+
+@app.command()
+def export(
+    name: Name,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .safetensors file.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+) -> None:
+    """Copy a model, its card inside, to a file of your own."""
+    out, err = consoles()
+    with exit_codes(err):
+        from . import load_model, save_model
+
+        model: Any = load_model(name)
+        if output.suffix != ".safetensors":
+            raise WriteError(f"{output} does not end in .safetensors; give such a name")
+        save_model(model, output, model.card, overwrite=overwrite)
+        out.print(str(output), markup=False)
+
+
+def _refines(card: "ModelCard") -> str:
+    """Axes and factors."""
+    pairs = zip(card.axes, card.scale, strict=True)
+    return ", ".join(f"{axis} x{s:g}" for axis, s in pairs if s != 1)
+
+
+def _range(card: "ModelCard") -> str:
+    """Spacings of the training scans."""
+    if card.spacing_range is None:
+        return ""
+    low, high = card.spacing_range
+    return f"{low:.3g} to {high:.3g} {card.spacing_unit}".rstrip()
+
+
+def _text(value: Any) -> str:
+    """A value of a card as lines."""
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_text(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        numbers = all(isinstance(inner, int | float) for inner in value)
+        return (", " if numbers else "\n").join(_text(inner) for inner in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,163 @@
+"""``sr-imaging upscale``: many scans in, finer ones out, one line for each."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .cli_common import Quiet, Verbose, consoles, exit_codes, print_json, start_logging, table
+from .cli_parse import parse_scale, parse_spacing, parse_tile
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .batch import Plan, RunReport, Task
+
+__all__ = ["upscale"]
+
+
+def upscale(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN...",
+            help="Files, folders with all below them, 'patterns*', @list.txt, DICOM folders, DICOMDIR, zip.",
+            show_default=False,
+        ),
+    ],
+    *,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="A file for one scan, else a folder that mirrors the inputs."),
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="'auto', a name of 'models list', 'cubic', or a model file.")
+    ] = "auto",
+    scale: Annotated[
+        str | None, typer.Option(help="Fine pixels per pixel: 2, or by axis 4,1,1 or z=4.")
+    ] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="Target spacing in the scan's unit instead: 1, or z=1.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of an output, with {stem}, {scale}, {model}, {SeriesNumber}."),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(help="geotiff, cog, dicom, nifti or zarr instead of the input's.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32 or bf16.")] = "auto",
+    tile: Annotated[str | None, typer.Option(help="Pixels of a tile: 256, or by axis 64,128.")] = None,
+    max_memory: Annotated[str | None, typer.Option(help="Memory of one pass, such as '2 GiB'.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the noise of a stochastic model.")] = 0,
+    if_exists: Annotated[
+        str | None, typer.Option(help="skip, overwrite or error; error is the default, but for --resume.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep outputs of the same input, model and parameters.")
+    ] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be done.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write what became of every scan as JSON.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same on stdout.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Super-resolve scans; each keeps its place in the world.
+
+    A scan that fails never stops the others. Exit codes: 0 all done or up to date, 1 internal error, 2 usage,
+    3 some scans failed, 4 nothing readable, 5 all failed, 6 not enough disk or memory, 130 interrupted.
+    """
+    out, err = consoles()
+    with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
+        from .batch import BatchOptions, plan_batch
+
+        options = BatchOptions(
+            model=model,
+            scale=parse_scale(scale),
+            spacing=parse_spacing(spacing),
+            device=device,
+            precision=precision,
+            tile=parse_tile(tile),
+            max_memory=max_memory,
+            seed=seed,
+            format=format,
+            name=name,
+            if_exists=if_exists,
+            resume=resume,
+            fail_fast=fail_fast,
+        )
+        plan = plan_batch(inputs, output, options)
+        if dry_run:
+            code = _show(plan, out, err, as_json=as_json)
+        else:
+            code = _run(plan, err, report=report, as_json=as_json, quiet=quiet, verbose=verbose)
+        raise typer.Exit(code)
+
+
+def _show(plan: "Plan", out: "Console", err: "Console", *, as_json: bool) -> int:
+    """Show a plan and whether it fits."""
+    from .batch import size_text
+
+    if as_json:
+        print_json(
+            [{"input": t.found.label, "action": t.action, "cause": t.cause, **t.facts()} for t in plan.tasks]
+        )
+    else:
+        rows = table("scan", "shape", "spacing", "size", "model", "output", "action")
+        for task in plan.tasks:
+            rows.add_row(*_row(task))
+        out.print(rows)
+    text = f"up to {size_text(plan.disk_bytes)} to write, {size_text(plan.free_bytes)} free"
+    err.print(text, markup=False)
+    plan.check()
+    return 0 if any(task.found.scan.verdict.ok for task in plan.tasks) else 4
+
+
+def _as_dict(task: "Task") -> dict[str, Any]:
+    """One scan of a plan as data."""
+    own = {"input": task.found.label, "action": task.action, "cause": task.cause}
+    return {**own, "output": str(task.output or ""), "bytes": task.disk_bytes, **task.facts()}
+
+
+def _row(task: "Task") -> list[str]:
+    """One scan of a plan."""
+    from .batch import size_text
+
+    label, action = task.found.label, task.action + (f": {task.cause}" if task.cause else "")
+    if not task.fine_shape:
+        return [label, "", "", "", "", "", action]
+    steps = [f"{dim} {step:.4g} -> {task.fine_spacing[dim]:.4g}" for dim, step in task.spacing.items()]
+    shape = f"{_shape(task.shape)} -> {_shape(task.fine_shape)}"
+    size = size_text(task.fine_nbytes)
+    return [label, shape, ", ".join(steps), size, task.model, str(task.output or ""), action]
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _run(
+    plan: "Plan", err: "Console", *, report: Path | None, as_json: bool, quiet: bool, verbose: int
+) -> int:
+    """Run a plan under a display, and report."""
+    from .batch import run_batch
+    from .cli_display import display
+
+    with display(err, quiet=quiet, verbose=verbose) as listener:
+        ran = run_batch(plan, listener=listener)
+    if report is not None:
+        ran.write(report)
+    if as_json:
+        print_json(ran.as_dict())
+    if not quiet:
+        err.print(_summary(ran), markup=False)
+    return ran.exit_code
+
+
+def _summary(ran: "RunReport") -> str:
+    """One line on the whole run."""
+    kinds = ("done", "up to date", "skipped", "failed", "interrupted", "not started")
+    parts = [f"{number} {kind}" for kind in kinds if (number := ran.count(kind))]
+    return f"{', '.join(parts) or 'nothing to do'} in {ran.seconds:.1f} s"
