@@ -87,6 +87,7 @@ def _transform(da: xr.DataArray) -> Any | None:
     reference = world_reference(da)
     stated = da.coords[reference].attrs.get("GeoTransform") if reference is not None else None
     if numbers is None:
+        _check_not_lost(da)
         return None
     if stated is not None:
         told = [float(part) for part in str(stated).split()]
@@ -97,6 +98,15 @@ def _transform(da: xr.DataArray) -> Any | None:
         if shift < 1e-6 * math.hypot(numbers[1], numbers[4]):
             numbers = told
     return Affine.from_gdal(*numbers)
+
+
+def _check_not_lost(da: xr.DataArray) -> None:
+    """A raster has coords but no transform where one row or column states no spacing."""
+    for dim in da.dims[1:]:
+        if dim in da.coords and da.sizes[dim] == 1:
+            raise WriteError(
+                f"dim {dim!r} has one pixel and no stated spacing; write it with rio.write_transform first"
+            )
 
 
 def _nodata(da: xr.DataArray) -> Any | None:

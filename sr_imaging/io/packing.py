@@ -4,6 +4,7 @@ Casting floats to integers truncates and wraps around; here they are rounded, cl
 can hold, and kept off the nodata value.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,10 @@ def pack(da: xr.DataArray) -> xr.DataArray:
 
 def _stored(da: xr.DataArray, dtype: np.dtype[Any], scale: float, offset: float, nodata: Any) -> Any:
     """Apply `_round_to` block by block or at once."""
-    options = {"dtype": dtype, "scale": scale, "offset": offset, "nodata": nodata}
+    convert = partial(_round_to, dtype=dtype, scale=scale, offset=offset, nodata=nodata)
     if da.chunks is None:
-        return _round_to(da.values, **options)
-    return da.data.map_blocks(_round_to, **options, meta=np.empty((0,) * da.ndim, dtype))
+        return convert(da.values)
+    return da.data.map_blocks(convert, dtype=dtype, meta=np.empty((0,) * da.ndim, dtype))
 
 
 def _round_to(
