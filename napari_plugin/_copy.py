@@ -1,0 +1,116 @@
+"""A run as text: Python code and a command line that make the same pixels again."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._layers import plain_names
+from ._plan import Plan
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+__all__ = ["as_command", "as_python", "source_of"]
+
+
+def source_of(layer: "Image") -> dict[str, str]:
+    """Return ``path`` and, of a DICOM series, ``series`` of a layer that our reader made; else nothing."""
+    facts = layer.metadata.get("sr_imaging", {})
+    return {key: str(facts[key]) for key in ("path", "series") if facts.get(key)}
+
+
+def as_python(plan: Plan, layer: "Image") -> str:
+    """Return code that repeats a run: from the layer's file, or from the open layer where it has none.
+
+    Parameters
+    ----------
+    plan : Plan
+        The run.
+    layer : napari.layers.Image
+        Its source.
+
+    Returns
+    -------
+    str
+        Lines that end in a variable ``sr``, written to a file where the source is one.
+    """
+    source = source_of(layer)
+    lines = ["import sr_imaging", ""]
+    if source:
+        series = f", series={source['series']!r}" if "series" in source else ""
+        lines.append(f"da = sr_imaging.read({source['path']!r}{series})")
+    else:
+        lines = ["import napari", "import sr_imaging", "import xarray as xr", ""]
+        lines.append(f"layer = napari.current_viewer().layers[{layer.name!r}]")
+        lines.append(f"da = {_array_code(plan, layer)}")
+    if names := _renamed(plan, layer):
+        lines.append(f"da = da.rename({names!r})")
+    if plan.settings.is_lazy:
+        lines.append("da = da.chunk('auto')")
+    arguments = {"model": plan.settings.model, **plan.settings.arguments(plan.image)}
+    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    lines.append(f"sr = sr_imaging.upscale(da, {given.removeprefix('model=')})")
+    if source:
+        lines.append(f"sr_imaging.write(sr, {_output(source, plan)!r}{_dicom(source)})")
+    return "\n".join(lines) + "\n"
+
+
+def as_command(plan: Plan, layer: "Image") -> str:
+    """Return the command line that repeats a run; empty where the layer is not a file that our reader opened.
+
+    Parameters
+    ----------
+    plan : Plan
+        The run.
+    layer : napari.layers.Image
+        Its source.
+
+    Returns
+    -------
+    str
+        One line for a POSIX shell.
+    """
+    source = source_of(layer)
+    if not source or _renamed(plan, layer):
+        return ""
+    words = ["sr-imaging", "upscale", source["path"], "-o", _output(source, plan), "-m", plan.settings.model]
+    arguments = plan.settings.arguments(plan.image)
+    if scale := arguments.pop("scale", None):
+        words += ["--scale", ",".join(f"{s:g}" for s in scale.values())]
+    for key, value in arguments.items():
+        words += [f"--{key.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _array_code(plan: Plan, layer: "Image") -> str:
+    """Code for the array of an open layer."""
+    data = "layer.data[0]" if layer.multiscale else "layer.data"
+    if hasattr(layer.data[0] if layer.multiscale else layer.data, "coords"):
+        return data
+    dims = [*plain_names(plan.image), *(["channel"] if plan.image.colours else [])]
+    return f"xr.DataArray({data}, dims={dims!r})"
+
+
+def _renamed(plan: Plan, layer: "Image") -> dict[Any, str]:
+    """Dims of an array with coordinates that go under other names."""
+    if not source_of(layer) and not hasattr(layer.data[0] if layer.multiscale else layer.data, "coords"):
+        return {}
+    pairs = zip(plan.image.dims, plain_names(plan.image), strict=True)
+    return {dim: name for dim, name in pairs if dim != name}
+
+
+def _output(source: dict[str, str], plan: Plan) -> str:
+    """A name for the result, beside nothing that exists already."""
+    path = Path(source["path"])
+    suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
+    if "series" in source:
+        suffix = ""
+    elif suffix.lower() not in (".tif", ".tiff", ".nii", ".nii.gz"):
+        suffix = ".nii.gz" if plan.image.place("z") is not None else ".tif"
+    stem = path.name.removesuffix(suffix) if suffix else path.stem
+    return f"{stem}_{Path(plan.settings.model).stem}{suffix}"
+
+
+def _dicom(source: dict[str, str]) -> str:
+    """The source of patient and study, which a DICOM result needs."""
+    return f", source={source['path']!r}" if "series" in source else ""

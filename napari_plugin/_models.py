@@ -1,0 +1,119 @@
+"""What a model does to a layer, and where the layer lies outside what it was trained for."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ._layers import LayerImage, unit_factor
+
+if TYPE_CHECKING:
+    from sr_imaging import ModelCard
+
+__all__ = ["INTERPOLATIONS", "best_model", "card_text", "doubts", "model_factors", "refusal"]
+
+INTERPOLATIONS = ("cubic", "linear", "lanczos", "nearest")
+_THROUGH_PLANE = "plane"  # the name a through-plane model gives the two axes that it keeps
+_BANDS = ("band", "bands", "channel", "channels", "wavelength")
+_THICK = 1.5  # z spacing over the in-plane one, from which slices count as thick
+
+
+def model_factors(card: "ModelCard") -> dict[str, float]:
+    """Return the fine pixels per coarse pixel that a model makes along the axes that it refines.
+
+    Examples
+    --------
+    >>> from sr_imaging import ModelCard
+    >>> card = ModelCard("a", "espcn", {}, scale=(4.0, 1.0), axes=("z", "plane"), spatial_dims=2)
+    >>> model_factors(card)
+    {'z': 4.0}
+    """
+    return {
+        axis: s for axis, s in zip(card.axes, card.scale, strict=True) if axis != _THROUGH_PLANE and s != 1
+    }
+
+
+def needed_axes(card: "ModelCard") -> tuple[str, ...]:
+    """Return the axes that an image must have for a model."""
+    return ("z", "y", "x") if _THROUGH_PLANE in card.axes else tuple(card.axes)
+
+
+def refusal(card: "ModelCard", image: LayerImage) -> str:
+    """Return why a model cannot run on a layer, and what would help; empty where it can."""
+    for axis in needed_axes(card):
+        if axis not in image.axes:
+            help_ = "set Axes to volume" if len(image.dims) > 2 else "choose another model"
+            return f"{card.name} needs a {axis} axis, and the layer has {', '.join(image.dims)}; {help_}"
+    if card.in_channels > 1 and card.in_channels != (bands := _band_count(image)):
+        return (
+            f"{card.name} takes {card.in_channels} bands together, and the layer has {bands}; "
+            "choose another model"
+        )
+    return ""
+
+
+def doubts(card: "ModelCard", image: LayerImage) -> list[str]:
+    """Return where a layer lies outside what a model was trained for, one clause each."""
+    found = []
+    if image.modality and card.modality in ("CT", "MR") and image.modality != card.modality:
+        found.append(f"the layer is {image.modality} and the model was trained on {card.modality}")
+    if card.spacing_range is None:
+        return found
+    low, high = card.spacing_range
+    for axis in model_factors(card):
+        place = image.place(axis)
+        if place is None or "degree" in image.units[place]:
+            continue
+        factor = unit_factor(image.units[place], card.spacing_unit)
+        if factor is None:
+            found.append(
+                f"the layer states no {card.spacing_unit} along {axis}, so its spacing is not checked"
+            )
+        elif not low * 0.99 <= (value := image.spacing[place] * factor) <= high * 1.01:
+            found.append(
+                f"{axis} spacing {value:.3g} {card.spacing_unit} is outside the trained "
+                f"{low:.3g} to {high:.3g} {card.spacing_unit}"
+            )
+    return found
+
+
+def best_model(cards: Sequence["ModelCard"], image: LayerImage) -> str:
+    """Return the name of the model to offer first for a layer: a fitting one, else cubic interpolation."""
+    fitting = [card for card in cards if not refusal(card, image) and "gan" not in card.name]
+    if _has_thick_slices(image):
+        wanted = "CT" if image.modality == "CT" else "MR"
+        fitting = [card for card in fitting if "z" in model_factors(card) and card.modality == wanted]
+    else:
+        fitting = [card for card in fitting if "z" not in card.axes and card.modality == "raster"]
+        fitting = [] if image.modality else fitting
+    return fitting[0].name if fitting else INTERPOLATIONS[0]
+
+
+def card_text(card: "ModelCard") -> str:
+    """Return what a model does and was trained on, in one line."""
+    factors = ", ".join(f"{axis} by {s:g}" for axis, s in model_factors(card).items())
+    parts = [f"refines {factors}", card.modality]
+    if card.spacing_range is not None:
+        low, high = card.spacing_range
+        parts.append(f"trained at {low:.3g} to {high:.3g} {card.spacing_unit}")
+    if card.in_channels > 1:
+        parts.append(f"{card.in_channels} bands together")
+    return " · ".join(filter(None, parts))
+
+
+def _band_count(image: LayerImage) -> int:
+    """Length of the axis that a model of several bands would take."""
+    if image.colours:
+        return image.colours
+    for dim, axis, size in zip(image.dims, image.axes, image.shape, strict=True):
+        if not axis and dim.lower() in _BANDS:
+            return size
+    others = [size for axis, size in zip(image.axes, image.shape, strict=True) if not axis]
+    return others[-1] if others else 1
+
+
+def _has_thick_slices(image: LayerImage) -> bool:
+    """Whether the layer is a volume whose slices are thick."""
+    places = [image.place(axis) for axis in ("z", "y", "x")]
+    if None in places:
+        return False
+    z, y, x = (image.spacing[place] for place in places if place is not None)
+    return z >= _THICK * max(y, x)

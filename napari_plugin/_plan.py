@@ -1,0 +1,197 @@
+"""What a run would do, before it runs: shapes, spacing, memory, and the reason where it cannot."""
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._layers import LayerImage
+from ._models import doubts, model_factors, refusal
+
+if TYPE_CHECKING:
+    from sr_imaging import ModelCard
+
+__all__ = ["Plan", "Settings", "free_memory", "grid_text", "make_plan", "size_text"]
+
+_TIMES = " \N{MULTIPLICATION SIGN} "
+_SPARE = 0.9  # share of the free memory that a result may take
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked for.
+
+    Parameters
+    ----------
+    model : str
+        Bundled name, path, or interpolation.
+    card : ModelCard, optional
+        Of the model; None for an interpolation.
+    scale : dict
+        Factors of an interpolation by axis.
+    device : str
+        ``auto``, ``cpu``, ``cuda``.
+    tile : int, optional
+        LR pixels of a tile; chosen by the memory if None.
+    max_memory : str
+        Memory of one pass of the network, such as ``2 GiB``; empty for automatic.
+    is_lazy : bool
+        Whether the result is computed where it is shown, and never whole.
+    """
+
+    model: str
+    card: "ModelCard | None" = None
+    scale: dict[str, float] = field(default_factory=dict)
+    device: str = "auto"
+    tile: int | None = None
+    max_memory: str = ""
+    is_lazy: bool = False
+
+    def arguments(self, image: LayerImage) -> dict[str, Any]:
+        """Keyword arguments of ``sr_imaging.upscale`` that are not at their default."""
+        arguments: dict[str, Any] = {}
+        if self.card is None:
+            arguments["scale"] = {axis: _whole(self.scale.get(axis, 1)) for axis in image.axes if axis}
+        if self.device != "auto":
+            arguments["device"] = self.device
+        if self.tile:
+            arguments["tile"] = self.tile
+        if self.max_memory:
+            arguments["max_memory"] = self.max_memory
+        return arguments
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would make of a layer.
+
+    Parameters
+    ----------
+    image : LayerImage
+        The layer as it is.
+    settings : Settings
+        What is asked for.
+    factors : tuple of float
+        Fine pixels per coarse pixel along each data axis.
+    shape : tuple of int
+        Pixels of the result along each.
+    nbytes : int
+        Memory of the result in bytes.
+    refusal : str
+        Why it cannot run; empty where it can.
+    doubts : tuple of str
+        What to check in the result.
+    """
+
+    image: LayerImage
+    settings: Settings
+    factors: tuple[float, ...]
+    shape: tuple[int, ...]
+    nbytes: int
+    refusal: str = ""
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Distance of pixel centres of the result along each axis."""
+        return tuple(d / s for d, s in zip(self.image.spacing, self.factors, strict=True))
+
+
+def make_plan(image: LayerImage, settings: Settings, *, free: int | None = None) -> Plan:
+    """Return what a run would make of a layer.
+
+    Parameters
+    ----------
+    image : LayerImage
+        The layer.
+    settings : Settings
+        What is asked for.
+    free : int, optional
+        Free memory in bytes; asked of the system by default.
+
+    Returns
+    -------
+    Plan
+        With a refusal where it cannot run.
+    """
+    card = settings.card
+    by_axis = settings.scale if card is None else model_factors(card)
+    factors = tuple(float(by_axis.get(axis, 1)) if axis else 1.0 for axis in image.axes)
+    shape = tuple(round(n * s) for n, s in zip(image.shape, factors, strict=True))
+    nbytes = prod(shape) * max(1, image.colours) * image.dtype.itemsize
+    reason = _wrong_pixels(image) or (refusal(card, image) if card is not None else "")
+    if not reason and all(s == 1 for s in factors):
+        reason = "nothing would become finer; raise the scale of an axis"
+    if not reason and not settings.is_lazy:
+        reason = _too_large(image, nbytes, free_memory() if free is None else free)
+    found = tuple(doubts(card, image)) if card is not None and not reason else ()
+    return Plan(image, settings, factors, shape, nbytes, reason, found)
+
+
+def free_memory() -> int:
+    """Return the memory that programs may still take, in bytes."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def grid_text(shape: tuple[int, ...], spacing: tuple[float, ...], units: tuple[str, ...]) -> tuple[str, str]:
+    """Return pixels and spacing of a grid as a reader wants them.
+
+    Examples
+    --------
+    >>> grid_text((48, 256, 250), (3.0, 0.9, 0.9), ("millimeter",) * 3)
+    ('48 × 256 × 250', '3 × 0.9 × 0.9 mm')
+    """
+    pixels = _TIMES.join(map(str, shape))
+    short = [_short(unit) for unit in units]
+    if len(set(short)) == 1:
+        return pixels, _TIMES.join(f"{d:.4g}" for d in spacing) + f" {short[0]}"
+    return pixels, _TIMES.join(f"{d:.4g} {unit}" for d, unit in zip(spacing, short, strict=True))
+
+
+def size_text(nbytes: int) -> str:
+    """Return a size in memory for a reader.
+
+    Examples
+    --------
+    >>> size_text(25_165_824)
+    '24 MiB'
+    """
+    for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if nbytes >= 2**power:
+            return f"{nbytes / 2**power:.3g} {unit}"
+    return f"{nbytes} B"
+
+
+def _short(unit: str) -> str:
+    """The symbol of a unit."""
+    import pint
+
+    return f"{pint.Unit(unit):~}"
+
+
+def _whole(s: float) -> float:
+    """A whole factor as int, so that it prints as one."""
+    return int(s) if s == int(s) else s
+
+
+def _wrong_pixels(image: LayerImage) -> str:
+    """Why pixels of this kind or shape cannot be refined."""
+    if np.dtype(image.dtype).kind not in "biuf":
+        return f"pixels of type {image.dtype} are no real numbers; convert the layer, e.g. with np.abs"
+    if not prod(image.shape):
+        return "the layer has no pixels; choose another"
+    return ""
+
+
+def _too_large(image: LayerImage, nbytes: int, free: int) -> str:
+    """Why a result does not fit into memory."""
+    need = nbytes * (2 if image.is_lazy else 1)  # parts of a lazy layer are gathered into one array
+    if need <= _SPARE * free:
+        return ""
+    return (
+        f"the run needs {size_text(need)} and {size_text(free)} of memory is free; "
+        "crop the layer, lower the scale, or tick Lazy result"
+    )
