@@ -116,7 +116,7 @@ def test_write_restores_what_was_read(shared_data: Path, tmp_path: Path, name: s
     "name", ["scale_offset_uint16.tif", "internal_mask_uint8.tif", "gcps_only_uint16.tif"]
 )
 def test_cog_restores_what_was_read(shared_data: Path, tmp_path: Path, name: str) -> None:
-    da = read(shared_data / "odd/geotiff_derived" / name)
+    da = read(shared_data / f"odd/geotiff_derived/{name}.tif")
     assert_same_raster(da, read(write(da, tmp_path / "copy.tif", format="cog")))
 
 
@@ -417,9 +417,7 @@ def test_arrays_that_are_no_raster_are_refused(tmp_path: Path, da: xr.DataArray,
 
 
 def test_place_of_a_single_row_without_spacing_is_not_lost_silently(tmp_path: Path) -> None:
-    with pytest.raises(
-        WriteError, match=r"dim 'y' has one pixel and no stated spacing; write it with rio.write_"
-    ):
+    with pytest.raises(WriteError, match=r"dim 'y' has one pixel and no stated spacing"):
         write(raster()[:, :1], tmp_path / "out.tif")
 
 
@@ -436,7 +434,6 @@ def test_output_on_a_failing_disk_is_an_error_and_leaves_nothing(tmp_path: Path)
         "import resource, sys, numpy as np, xarray as xr, sr_imaging\n"
         "values = np.random.default_rng(0).integers(0, 65535, (1, 700, 900), dtype=np.uint16)\n"
         "da = xr.DataArray(values, dims=('band', 'y', 'x'))\n"
-        "import sr_imaging.io.geotiff_write, rioxarray\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (900_000, 900_000))\n"
         "try:\n"
         "    sr_imaging.write(da, sys.argv[1])\n"

@@ -1,11 +1,11 @@
-"""Malformed and unusual files end in a right array or a clear error: no crash, no hang, no library traceback."""
+"""Malformed and unusual files end in a right array or a clear error: no crash, no hang, no alien traceback."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from sr_imaging import ReadError, find_scans, read
+from sr_imaging import ReadError, Scan, find_scans, read
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -26,7 +26,7 @@ GEOTIFF = {
     "geotiff_derived/scale_offset_uint16.tif": (4, 150, 150),
     "geotiff_derived/south_up_int16.tif": (4, 150, 150),
     "geotiff_derived/text_named.tif": r"starts with b'this is not ' and is no DICOM, GeoTIFF",
-    "geotiff_derived/truncated_half.tif": r"is cut short: block 1, 0 of band 3 ends at byte 61487, the file has 55254",
+    "geotiff_derived/truncated_half.tif": r"is cut short: block 1, 0 of band 3 ends at byte 61487",
     "geotiff_variants/RGB.byte.tif": (3, 718, 791),
     "geotiff_variants/all-nodata.tif": (4, 2475, 71),
     "geotiff_variants/alpha.tif": (4, 1223, 1223),
@@ -153,15 +153,21 @@ def test_find_scans_agrees_with_read(shared_data: Path, name: str) -> None:
         assert scan.shape == told
 
 
+def outcome(scan: Scan) -> tuple[int, ...] | str:
+    """Shape, or the text of our error."""
+    try:
+        return read(scan).shape
+    except ReadError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("folder", NEMA)
 def test_every_file_of_a_dicom_folder_reads_or_ends_in_our_error(shared_data: Path, folder: str) -> None:
     for path in sorted((shared_data / "odd/dicom_nema_wg04" / folder).iterdir()):
         (scan,) = find_scans(path)
         assert scan.kind == "dicom"
-        try:
-            assert read(scan).shape[0] == 1
-        except ReadError as error:
-            assert path.name in str(error)
+        told = outcome(scan)
+        assert told == (1, 512, 512) or path.name in str(told)
 
 
 @pytest.mark.parametrize("family", ["geotiff_derived", "geotiff_variants", "nifti_derived"])

@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import ResourceError, WriteError
@@ -18,6 +18,7 @@ _REMEDY = {
     errno.ENOSPC: "free some disk space",
     errno.EDQUOT: "free some disk space",
     errno.EFBIG: "choose a disk that holds larger files",
+    errno.EEXIST: "a part of the path is a file; choose another folder",
     errno.ENOTDIR: "a part of the path is a file; choose another folder",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
@@ -67,8 +68,8 @@ def whole_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    """Put the finished output in place; an old folder is moved aside first, since rename keeps full ones."""
-    if path.is_dir() and not path.is_symlink():
+    """Put the finished output in place; where one is a folder the old one is moved aside first."""
+    if path.exists() and (_is_folder(path) or _is_folder(temporary)):
         aside = path.with_name(f".{os.getpid()}-old-{path.name}")
         path.rename(aside)
         try:
@@ -82,8 +83,14 @@ def _replace(temporary: Path, path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or folder if it is there."""
-    if path.is_dir() and not path.is_symlink():
+    """Remove a file or folder if it is there; an error here would hide the one that led here."""
+    if _is_folder(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder itself, not a link to one."""
+    return path.is_dir() and not path.is_symlink()

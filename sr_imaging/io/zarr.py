@@ -1,6 +1,7 @@
 """DataArray to Zarr and back, lazily, with the coordinates and attrs of the contract unchanged."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,17 @@ def _open(path: Path) -> xr.Dataset:
     import zarr
 
     try:
-        return xr.open_dataset(
-            path,
-            engine="zarr",
-            chunks={},
-            consolidated=_is_consolidated(path),
-            mask_and_scale=False,
-            decode_coords="all",
-            decode_timedelta=False,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Object at .* is not recognized")  # foreign files in the store
+            return xr.open_dataset(
+                path,
+                engine="zarr",
+                chunks={},
+                consolidated=_is_consolidated(path),
+                mask_and_scale=False,
+                decode_coords="all",
+                decode_timedelta=False,
+            )
     except (OSError, KeyError, ValueError, TypeError, zarr.errors.BaseZarrError) as error:
         cause = " ".join(str(error).split())
         raise ReadError(
