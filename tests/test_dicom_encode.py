@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sr_imaging.io.dicom_encode import Encoding, choose_encoding, ds_text, encode
-from sr_imaging.io.dicom_header import Frame, read_frames
+from sr_imaging.io.dicom_frame import Frame
+from sr_imaging.io.dicom_header import read_frames
 
 
 @pytest.fixture(scope="module")

@@ -244,11 +244,12 @@ def test_find_series_refuses_slices_without_geometry(tmp_path: Path, tag: str) -
         ("test-SR.dcm", "no image (Comprehensive SR Storage)"),
         ("rtplan_truncated.dcm", "no image (RT Plan Storage)"),
         ("waveform_ecg.dcm", "no image"),
+        ("dicomdirtests/DICOMDIR", "DICOMDIR, an index"),
         ("MR_truncated.dcm", "truncated: 8130 of 8192 bytes of pixel data"),
     ],
 )
 def test_find_series_leaves_other_objects_out(file: str, reason: str) -> None:
-    path = Path(get_testdata_file(file, download=False))
+    path = Path(get_testdata_file("CT_small.dcm", download=False)).parent / file
     scans, left_out = find_series([path])
     assert scans == []
     assert left_out[0][1].startswith(reason)
@@ -379,3 +380,31 @@ def test_find_series_splits_two_matrices(tmp_path: Path) -> None:
     assert [scan.shape for scan in scans] == [(3, *SHAPE), (3, 16, 24)]
     assert all("matrix" in scan.facts["split"] for scan in scans)
     assert AXIAL[0] == 1
+
+
+def test_find_series_splits_frames_of_reference(tmp_path: Path) -> None:
+    def edit(ds, k):
+        if k >= 3:
+            ds.FrameOfReferenceUID = "1.2.3.4"
+
+    build_series(tmp_path, 6, edit=edit)
+    scans, _ = find_series(tmp_path.iterdir())
+    assert [scan.shape[0] for scan in scans] == [3, 3]
+
+
+def test_find_series_skips_folders_and_repeated_paths(tmp_path: Path) -> None:
+    paths = build_series(tmp_path)
+    (tmp_path / "sub").mkdir()
+    scans, left_out = find_series([*tmp_path.iterdir(), *paths])
+    assert left_out == []
+    assert [scan.files for scan in scans] == [tuple(paths)]
+
+
+def test_notes_name_left_out_files_of_their_own_series_alone(tmp_path: Path) -> None:
+    paths = build_series(tmp_path)
+    paths[4].write_bytes(paths[4].read_bytes()[:-50])
+    build_series(tmp_path, 3, modality="MR", names=["m0", "m1", "m2"])
+    (tmp_path / "empty").touch()
+    notes = {scan.modality: " ".join(scan.verdict.notes) for scan in find_series(tmp_path.iterdir())[0]}
+    assert "IM0004.dcm left out: truncated" in notes["CT"]
+    assert "left out" not in notes["MR"]

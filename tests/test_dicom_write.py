@@ -344,6 +344,9 @@ def test_write_series_derives_from_an_enhanced_source(shared_data: Path, tmp_pat
     ds = dcmread(tmp_path / "out/IM_0001.dcm")
     assert ds.SOPClassUID == MRImageStorage
     assert ds.StudyInstanceUID == dcmread(source.files[0], stop_before_pixels=True).StudyInstanceUID
+    frames = [item.ReferencedFrameNumber for item in ds.SourceImageSequence]
+    assert len(frames) == 1
+    assert frames[0] in (1, len(read_series(source)))  # the outermost slice sees the outermost frame alone
     np.testing.assert_array_equal(read_series(scan_of(tmp_path / "out")).values, fine.values)
 
 

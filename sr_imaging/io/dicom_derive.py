@@ -11,7 +11,8 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID, generate_uid
 
 from .dicom_encode import ds_text
-from .dicom_header import BROKEN_FILE, Frame
+from .dicom_frame import BROKEN_FILE, Frame
+from .dicom_new import new_header
 from .dicom_tags import (
     CODES,
     CT_IMAGE,
@@ -23,7 +24,7 @@ from .dicom_tags import (
     UNPAIRED,
 )
 
-__all__ = ["Provenance", "SourceSlice", "code", "identify", "load_sources", "new_header", "stamp"]
+__all__ = ["Provenance", "SourceSlice", "code", "identify", "load_sources", "stamp"]
 
 logger = logging.getLogger(__name__)
 
@@ -139,37 +140,6 @@ def _keep_lossy(header: Dataset, frame: Frame) -> None:
     header.LossyImageCompression = "01"
     header.LossyImageCompressionMethod = method
     header.LossyImageCompressionRatio = ds_text(round(raw_size / max(frame.path.stat().st_size, 1), 2))
-
-
-def new_header(modality: str) -> Dataset:
-    """Return the header of a slice without a source: what its class demands, empty where it may be.
-
-    Parameters
-    ----------
-    modality : str
-        ``CT`` or ``MR``.
-
-    Returns
-    -------
-    Dataset
-        Type 1 and 2 attributes of the CT or MR image class but for those that :func:`stamp` sets.
-    """
-    header = Dataset()
-    for name in (
-        *("StudyDate", "StudyTime", "AccessionNumber", "Manufacturer", "ReferringPhysicianName"),
-        *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "PatientPosition"),
-        *("PositionReferenceIndicator", "Laterality", "AcquisitionNumber"),
-    ):
-        setattr(header, name, "" if name != "AcquisitionNumber" else None)
-    header.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if modality == "CT" else "OTHER"]
-    if modality == "CT":
-        header.KVP = None
-        header.RescaleType = "HU"
-        return header
-    header.ScanningSequence, header.SequenceVariant = "RM", "NONE"  # research mode: nothing is known
-    header.ScanOptions, header.MRAcquisitionType = "", ""
-    header.RepetitionTime = header.EchoTime = header.EchoTrainLength = None
-    return header
 
 
 def identify(

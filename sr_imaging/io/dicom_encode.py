@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydicom.valuerep import DSfloat
 
-from .dicom_header import Frame
+from .dicom_frame import Frame
 
 __all__ = ["Encoding", "choose_encoding", "ds_text", "encode"]
 

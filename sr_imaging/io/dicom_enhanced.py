@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset, dcmread
 
-from .dicom_header import BROKEN_FILE, Frame, LeftOutError
+from .dicom_frame import BROKEN_FILE, Frame, LeftOutError
 
 __all__ = ["enhanced_frames"]
 
@@ -83,7 +83,7 @@ def _keys(get: Any, own: Dataset) -> Iterator[tuple[str, str]]:
         for part in get(group, "FrameType") or ()
     ]
     content = next(iter(own.get("FrameContentSequence") or []), Dataset())
-    yield "EchoNumbers", str(get("MREchoSequence", "EffectiveEchoTime") or "")
+    yield "EffectiveEchoTime", str(get("MREchoSequence", "EffectiveEchoTime") or "")
     yield "TemporalPositionIdentifier", str(content.get("TemporalPositionIndex") or "")
     yield "DiffusionBValue", str(get("MRDiffusionSequence", "DiffusionBValue") or "")
     yield "component", "\\".join([*frame_type, *_component(get)])

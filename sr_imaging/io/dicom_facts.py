@@ -12,8 +12,9 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID
 
 from .. import __version__
-from .dicom_derive import Provenance, SourceSlice, code, identify, new_header, stamp
+from .dicom_derive import Provenance, SourceSlice, code, identify, stamp
 from .dicom_encode import Encoding, ds_text
+from .dicom_new import new_header
 
 __all__ = ["SeriesFacts"]
 
@@ -82,7 +83,7 @@ class SeriesFacts:
             base, modality=self.modality, index=index, position=position, normal=self.normal, uids=self.uids
         )
         out.update(self.shared)
-        references = DicomSequence([_reference(item) for item in self._in_order(seen) if item.instance_uid])
+        references = DicomSequence(self._references(seen))
         if references:
             out.SourceImageSequence = references
         own = _equipment(self.provenance)
@@ -106,10 +107,14 @@ class SeriesFacts:
         near = [int(k) for k in order if distance[k] <= self.source_step * (1 + 1e-3)]
         return [self.sources[k] for k in near or [int(order[0])]]
 
-    def _in_order(self, seen: list[SourceSlice]) -> list[SourceSlice]:
-        """The seen slices once each, in the order of the source."""
-        chosen = {item.instance_uid: item for item in self.sources if any(item is other for other in seen)}
-        return list(chosen.values())
+    def _references(self, seen: list[SourceSlice]) -> list[Dataset]:
+        """Name each seen file once, in the order of the source, with the frames seen of an enhanced one."""
+        wanted = {id(item) for item in seen if item.instance_uid}
+        files: dict[str, list[SourceSlice]] = {}
+        for item in self.sources:
+            if id(item) in wanted:
+                files.setdefault(item.instance_uid, []).append(item)
+        return [_reference(items) for items in files.values()]
 
     def _shared(self) -> Dataset:
         """Attributes that are equal in all slices."""
@@ -225,11 +230,14 @@ def _digest(matrix: np.ndarray, encoding: Encoding, planes: Sequence[np.ndarray]
     return digest.hexdigest()
 
 
-def _reference(item: SourceSlice) -> Dataset:
-    """One item of the Source Image Sequence."""
+def _reference(items: list[SourceSlice]) -> Dataset:
+    """One item of the Source Image Sequence, for the slices of one file."""
     out = Dataset()
-    out.ReferencedSOPClassUID = UID(item.class_uid)
-    out.ReferencedSOPInstanceUID = UID(item.instance_uid)
+    out.ReferencedSOPClassUID = UID(items[0].class_uid)
+    out.ReferencedSOPInstanceUID = UID(items[0].instance_uid)
+    numbers = [item.frame.index + 1 for item in items if item.frame.index is not None]
+    if numbers:
+        out.ReferencedFrameNumber = sorted(numbers)
     out.PurposeOfReferenceCodeSequence = code("source")
     return out
 

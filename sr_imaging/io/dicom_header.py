@@ -1,119 +1,19 @@
-"""DICOM headers as plain frames: what grouping, geometry and decoding need, and no patient data."""
+"""DICOM headers as plain frames: what grouping, geometry and decoding need."""
 
-import struct
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from .dicom_frame import BROKEN_FILE, NATIVE, Frame, LeftOutError
 from .dicom_raw import Header
 from .dicom_tags import ENHANCED, LAST_HEADER_TAG, SCAN_TAGS
 
-__all__ = ["BROKEN_FILE", "NATIVE", "Frame", "LeftOutError", "read_frames"]
-
-NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
-
-# What pydicom raises on junk, depending on where the junk is.
-BROKEN_FILE = (
-    ArithmeticError,
-    AttributeError,
-    BytesLengthException,
-    EOFError,
-    InvalidDicomError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-
-
-class LeftOutError(Exception):
-    """A file that is no slice of any series; the message is the reason."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """One slice: a single-frame file, or one frame of an enhanced file. Lengths in mm, axes in LPS.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    rows, columns : int
-        Matrix.
-    position : (3,) ndarray, optional
-        ImagePositionPatient: centre of the first pixel.
-    orientation : (6,) ndarray, optional
-        ImageOrientationPatient: direction along a row (x), then down a column (y).
-    pixel_spacing : (float, float), optional
-        Between rows (y), between columns (x).
-    rescale : (float, float)
-        Slope and intercept to modality values.
-    padding : (int, int), optional
-        Lowest and highest stored value that means no data.
-    padding_value : int, optional
-        PixelPaddingValue as stored.
-    keys : dict
-        Texts of the attributes that tell contrasts apart.
-    """
-
-    path: Path
-    rows: int
-    columns: int
-    position: np.ndarray | None
-    orientation: np.ndarray | None
-    pixel_spacing: tuple[float, float] | None
-    thickness: float | None
-    slice_gap: float | None
-    rescale: tuple[float, float]
-    has_lut: bool
-    padding: tuple[int, int] | None
-    padding_value: int | None
-    bits: tuple[int, int, int]  # allocated, stored, high bit
-    signed: bool
-    transfer_syntax: UID
-    sop_class: str
-    sop_instance: str
-    study_uid: str
-    series_uid: str
-    series_number: str
-    instance_number: str
-    frame_of_reference: str
-    modality: str
-    image_type: tuple[str, ...]
-    photometric: str
-    rescale_type: str
-    units: str
-    index: int | None = None
-    keys: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """File name, with the frame's number where the file has several."""
-        return self.path.name if self.index is None else f"{self.path.name} frame {self.index + 1}"
-
-    @property
-    def is_enhanced(self) -> bool:
-        """Whether the frame is one of many in its file."""
-        return self.index is not None
+__all__ = ["read_frames"]
 
 
 def read_frames(path: Path) -> list[Frame]:
@@ -148,14 +48,14 @@ def _read(path: Path) -> list[Frame]:
     """Read the frames of a file; what is wrong with it raises in many ways."""
     dataset, size_left = _read_header(path)
     header = Header(dataset)
-    _check_kind(header)
-    if header.text("SOPClassUID") in ENHANCED:
+    reason = _other_kind(header)
+    if reason:
+        raise LeftOutError(reason, header.text("SeriesInstanceUID"))
+    frame = _frame(path, header)
+    if frame.sop_class in ENHANCED:
         from .dicom_enhanced import enhanced_frames
 
-        return enhanced_frames(path, _frame(path, header))
-    if (header.number("NumberOfFrames") or 1) > 1:
-        raise LeftOutError(f"multi-frame {_class_name(header)} without a geometry of its frames")
-    frame = _frame(path, header)
+        return enhanced_frames(path, frame)
     _check_size(frame, size_left)
     return [frame]
 
@@ -177,8 +77,8 @@ def _read_header(path: Path) -> tuple[Dataset, int]:
         dataset = read_partial(
             file, lambda tag, vr, length: tag > LAST_HEADER_TAG, force=True, specific_tags=tags
         )
-        if not dataset:
-            raise LeftOutError("not DICOM" if not has_preamble else "empty or truncated header")
+        if not dataset and not has_preamble:
+            raise InvalidDicomError
         next_header = 8 if dataset.original_encoding[0] else 12  # bytes before the pixels, VR implicit or not
         return dataset, size - file.tell() - next_header
 
@@ -194,24 +94,27 @@ def _starts_like_a_dataset(start: bytes) -> bool:
     return big in (0x0002, 0x0008) and explicit
 
 
-def _check_kind(header: Header) -> None:
-    """Leave out what is no grey-scale image."""
-    if "DirectoryRecordSequence" in header.dataset or _class_name(header).startswith(
-        "Media Storage Directory"
-    ):
-        raise LeftOutError("DICOMDIR, an index; give the folder that holds the images")
-    name = _class_name(header)
-    if header.integer("Rows") is None or header.integer("Columns") is None:
-        raise LeftOutError(f"no image ({name})")
-    if name in ("RT Dose Storage", "Segmentation Storage", "Parametric Map Storage"):
-        raise LeftOutError(f"{name}, not a scan")
-    photometric = header.text("PhotometricInterpretation")
-    if (header.integer("SamplesPerPixel") or 1) != 1:
-        raise LeftOutError(f"colour image ({photometric or 'several samples per pixel'})")
-    if photometric.startswith("PALETTE"):
-        raise LeftOutError("palette colour image")
-    if "LOCALIZER" in header.texts("ImageType"):
-        raise LeftOutError("localizer")
+def _other_kind(header: Header) -> str:
+    """Say what a file is that is no grey-scale slice; empty where it is one."""
+    name, photometric = _class_name(header), header.text("PhotometricInterpretation")
+    many = (header.number("NumberOfFrames") or 1) > 1 and header.text("SOPClassUID") not in ENHANCED
+    reasons = (
+        (
+            name.startswith("Media Storage Directory"),
+            "DICOMDIR, an index; give the folder that holds the images",
+        ),
+        (not header.dataset, "empty or truncated header"),
+        (not (header.integer("Rows") and header.integer("Columns")), f"no image ({name})"),
+        (
+            name in ("RT Dose Storage", "Segmentation Storage", "Parametric Map Storage"),
+            f"{name}, not a scan",
+        ),
+        ((header.integer("SamplesPerPixel") or 1) != 1, f"colour image ({photometric or 'several samples'})"),
+        (photometric.startswith("PALETTE"), "palette colour image"),
+        ("LOCALIZER" in header.texts("ImageType"), "localizer"),
+        (many, f"multi-frame {name} without a geometry of its frames"),
+    )
+    return next((reason for applies, reason in reasons if applies), "")
 
 
 def _class_name(header: Header) -> str:
@@ -233,7 +136,7 @@ def _check_size(frame: Frame, size_left: int) -> None:
         what = (
             "no pixel data" if size_left <= 0 else f"truncated: {size_left} of {needed} bytes of pixel data"
         )
-        raise LeftOutError(what)
+        raise LeftOutError(what, frame.series_uid)
 
 
 def _frame(path: Path, header: Header) -> Frame:

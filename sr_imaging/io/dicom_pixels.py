@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.filereader import read_partial
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import ExplicitVRBigEndian, JPEGExtended12Bit
 
 from ..errors import ReadError
-from .dicom_header import BROKEN_FILE, NATIVE, Frame
+from .dicom_frame import BROKEN_FILE, NATIVE, Frame
 from .dicom_quiet import quiet_pydicom
 
 __all__ = ["are_same_slices", "codec_problem", "modality_lut", "open_pixels", "stored_values"]
@@ -43,6 +45,18 @@ def codec_problem(frame: Frame) -> str:
     return f"the series is compressed as {name}, which needs a codec; pip install 'sr-imaging[codecs]'"
 
 
+class _AfterPixels:
+    """Stop condition for pydicom: the element that follows the pixel data."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def __call__(self, tag: int, vr: str | None, length: int) -> bool:
+        """Tell whether the pixel data has been read."""
+        stop, self.seen = self.seen, self.seen or tag == PIXEL_DATA
+        return stop
+
+
 def open_pixels(path: Path) -> Dataset:
     """Read a file with its pixel data.
 
@@ -54,7 +68,7 @@ def open_pixels(path: Path) -> Dataset:
     Returns
     -------
     Dataset
-        Everything in the file.
+        Everything up to the pixel data; megabytes of zeros may follow it.
 
     Raises
     ------
@@ -62,8 +76,8 @@ def open_pixels(path: Path) -> Dataset:
         If the file cannot be opened or parsed.
     """
     try:
-        with quiet_pydicom():
-            return dcmread(path, force=True)
+        with quiet_pydicom(), path.open("rb") as file:
+            return read_partial(file, _AfterPixels(), force=True)
     except BROKEN_FILE as error:
         raise ReadError(
             f"{path} cannot be read ({type(error).__name__}); restore the file or remove it"
@@ -100,6 +114,8 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
         if frame.transfer_syntax in NATIVE and frame.transfer_syntax != ExplicitVRBigEndian:
             return _from_bytes(element.value, frame, int(dataset.get("NumberOfFrames") or 1))
         with quiet_pydicom():
+            if frame.transfer_syntax == JPEGExtended12Bit:
+                _repair_scan_headers(dataset)
             return _cut_bits(np.asarray(dataset.pixel_array), frame)
     except BROKEN_FILE as error:
         if isinstance(error, ReadError):
@@ -108,6 +124,20 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
             f"{frame.path}: no decoder could read its pixel data ({frame.transfer_syntax.name}), which may "
             "be truncated or damaged; restore the file or export it uncompressed"
         ) from error
+
+
+def _repair_scan_headers(dataset: Dataset) -> None:
+    """Set the spectral selection of sequential JPEG scans, which some writers leave 0 and libjpeg refuses.
+
+    A scan of the sequential mode always covers the coefficients 0 to 63 (ISO 10918-1 table B.3).
+    """
+    frames = []
+    for data in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
+        start = data.find(b"\xff\xda")
+        end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+        is_wrong = start >= 0 and data[end - 3 : end] == b"\0\0\0"
+        frames.append(data[: end - 3] + b"\x00\x3f\x00" + data[end:] if is_wrong else data)
+    dataset.PixelData = encapsulate(frames)
 
 
 def _from_bytes(data: bytes, frame: Frame, frames: int) -> np.ndarray:

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .dicom_header import Frame
+from .dicom_even import allowed_deviation, normal, positions_on_normal, some_names, tilt, uneven
+from .dicom_frame import Frame
 
-__all__ = ["Placement", "place", "positions_on_normal"]
+__all__ = ["Placement", "place"]
 
 SAME_PLACE_MM = 0.01  # two slices nearer than this lie at one position
-UNEVEN_MM, UNEVEN = 0.05, 0.01  # the larger of the two (1 % of the spacing) may be a slice's deviation
-TILT_DEGREES = 0.1  # below it a shift off the normal is rounding of the header
 COSINES = 1e-3  # deviation from unit length and right angle that header rounding can explain
 
 
@@ -70,34 +69,10 @@ def place(frames: Sequence[Frame], are_same: Callable[[Frame, Frame], bool]) -> 
         return Placement(tuple(ordered), problems=tuple(problems))
     if len(ordered) == 1:
         return _single(ordered[0], notes)
-    problems = [*_tilt(ordered), *_uneven(ordered)]
+    problems = [*tilt(ordered), *uneven(ordered)]
     if problems:
         return Placement(tuple(ordered), problems=tuple(problems), notes=tuple(notes))
     return _placed(ordered, _z_step(ordered), notes)
-
-
-def positions_on_normal(frames: Sequence[Frame]) -> np.ndarray:
-    """Project the positions of slices on the normal of the first one.
-
-    Parameters
-    ----------
-    frames : sequence of n Frame
-        Slices with position and orientation.
-
-    Returns
-    -------
-    (n,) float64 ndarray
-        Millimetres along row direction × column direction.
-    """
-    return np.asarray(np.array([frame.position for frame in frames]) @ normal(frames[0]))
-
-
-def normal(frame: Frame) -> np.ndarray:
-    """Unit normal of a slice: row direction × column direction."""
-    if frame.orientation is None:
-        raise ValueError("a slice without orientation has no normal")
-    cross = np.cross(frame.orientation[:3], frame.orientation[3:])
-    return np.asarray(cross / np.linalg.norm(cross))
 
 
 def _missing_geometry(frames: Sequence[Frame]) -> tuple[str, str] | None:
@@ -110,7 +85,7 @@ def _missing_geometry(frames: Sequence[Frame]) -> tuple[str, str] | None:
         lacking = [frame.name for frame in frames if getattr(frame, attribute) is None]
         if lacking:
             return (
-                f"{len(lacking)} of {len(frames)} slices have no {tag} ({_names(lacking)})",
+                f"{len(lacking)} of {len(frames)} slices have no {tag} ({some_names(lacking)})",
                 "export the series again with its geometry",
             )
     return None
@@ -157,70 +132,9 @@ def _drop_copies(
             clashes.append(f"{ordered[kept[-1]].name} and {ordered[i].name} at {along[i]:g} mm")
     problems = []
     if clashes:
-        what = f"{len(clashes)} positions hold duplicate slices with different pixels ({_names(clashes)})"
+        what = f"{len(clashes)} positions hold duplicate slices with different pixels ({some_names(clashes)})"
         problems.append((what, "keep one slice a position"))
     return [ordered[i] for i in kept], notes, problems
-
-
-def _tilt(ordered: list[Frame]) -> list[tuple[str, str]]:
-    """Refuse slices that shift sideways as they go along their normal."""
-    shift = np.subtract(ordered[-1].position, ordered[0].position)  # type: ignore[arg-type]
-    along = float(shift @ normal(ordered[0]))
-    sideways = float(np.linalg.norm(shift - along * normal(ordered[0])))
-    degrees = float(np.degrees(np.arctan2(sideways, abs(along))))
-    if degrees <= TILT_DEGREES or sideways <= UNEVEN_MM:
-        return []
-    what = (
-        f"gantry tilt: the slices shift {degrees:.3g} degrees off their normal, "
-        f"{sideways:.3g} mm over the stack"
-    )
-    return [(what, "resample the series to straight slices first")]
-
-
-def _uneven(ordered: list[Frame]) -> list[tuple[str, str]]:
-    """Refuse gaps and slices off the even grid that fits best, along the normal or sideways."""
-    along = positions_on_normal(ordered)
-    steps = np.diff(along)
-    usual = float(np.median(steps))
-    allowed = _allowed(usual)
-    gaps = np.flatnonzero(
-        (np.round(steps / usual) > 1) & (np.abs(steps - np.round(steps / usual) * usual) <= 2 * allowed)
-    )
-    if gaps.size and (np.abs(np.delete(steps, gaps) - usual) <= 2 * allowed).all():
-        return [_gap(ordered, along, [int(k) for k in gaps], usual)]
-    off = _off_grid(ordered)
-    worst = int(off.argmax())
-    if off[worst] <= allowed:
-        return []
-    what = (
-        f"uneven slice spacing: {steps.min():.4g} to {steps.max():.4g} mm, {ordered[worst].name} is "
-        f"{off[worst]:.3g} mm off the even grid of {np.mean(steps):.4g} mm (tolerance {allowed:.3g} mm)"
-    )
-    return [(what, "resample the series to an even spacing first")]
-
-
-def _off_grid(ordered: list[Frame]) -> np.ndarray:
-    """Distance of each position from the even grid that fits best, in mm, over all three axes."""
-    points = np.array([frame.position for frame in ordered])
-    index = np.arange(len(points)) - (len(points) - 1) / 2
-    step = index @ points / (index @ index)
-    rest = points - points.mean(0) - index[:, None] * step
-    along = rest @ normal(ordered[0])
-    sideways = np.linalg.norm(rest - along[:, None] * normal(ordered[0]), axis=1)
-    return np.asarray(np.maximum(np.abs(along), sideways))
-
-
-def _gap(ordered: list[Frame], along: np.ndarray, gaps: list[int], usual: float) -> tuple[str, str]:
-    """Name each gap by its length and its neighbours."""
-    places = [
-        f"gap of {along[k + 1] - along[k]:.4g} mm between {ordered[k].name} at {along[k]:.4g} mm "
-        f"and {ordered[k + 1].name} at {along[k + 1]:.4g} mm"
-        for k in gaps
-    ]
-    missing = int(sum(round((along[k + 1] - along[k]) / usual) - 1 for k in gaps))
-    slices = "slice is" if missing == 1 else "slices are"
-    what = f"{missing} {slices} missing: {_names(places)}, where slices are {usual:.4g} mm apart"
-    return what, "add the missing files"
 
 
 def _z_step(ordered: list[Frame]) -> np.ndarray:
@@ -233,12 +147,7 @@ def _z_step(ordered: list[Frame]) -> np.ndarray:
     step = (points[-1] - points[0]) / (len(points) - 1)
     straight = (step @ normal(ordered[0])) * normal(ordered[0])
     drift = float(np.linalg.norm(step - straight)) * (len(points) - 1)
-    return np.asarray(straight if drift <= _allowed(float(np.linalg.norm(step))) else step)
-
-
-def _allowed(spacing: float) -> float:
-    """Deviation of a slice in mm that counts as rounding."""
-    return max(UNEVEN_MM, UNEVEN * spacing)
+    return np.asarray(straight if drift <= allowed_deviation(float(np.linalg.norm(step))) else step)
 
 
 def _single(frame: Frame, notes: list[str]) -> Placement:
@@ -267,8 +176,3 @@ def _placed(ordered: list[Frame], z_step: np.ndarray, notes: list[str]) -> Place
     matrix[:3, 3] = first.position
     spacing = (float(np.linalg.norm(z_step)), *first.pixel_spacing)
     return Placement(tuple(ordered), matrix, spacing, notes=tuple(notes))
-
-
-def _names(names: list[str]) -> str:
-    """At most three names, and how many more."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -10,7 +10,8 @@ from pydicom import Dataset
 
 from .. import geometry
 from ..errors import ReadError
-from .dicom_header import Frame, LeftOutError, read_frames
+from .dicom_frame import Frame, LeftOutError
+from .dicom_header import read_frames
 from .dicom_pixels import are_same_slices, modality_lut, open_pixels, stored_values
 from .dicom_place import Placement, place
 from .dicom_quiet import quiet_pydicom

@@ -60,26 +60,27 @@ def find_series(files: Iterable[Path]) -> tuple[list[Scan], list[tuple[Path, str
     left_out : list of (Path, str)
         Files that belong to no scan, each with its reason.
     """
-    from .dicom_header import Frame, LeftOutError, read_frames
+    from .dicom_frame import Frame, LeftOutError
+    from .dicom_header import read_frames
     from .dicom_quiet import quiet_pydicom
     from .dicom_series import group_frames
 
     frames: list[Frame] = []
-    left_out: list[tuple[Path, str]] = []
+    left_out: list[tuple[Path, str, str]] = []  # with the SeriesInstanceUID, where it is known
     with quiet_pydicom():
-        for path in sorted(Path(file) for file in files):
+        for path in sorted({Path(file) for file in files}):
             try:
-                frames += read_frames(path)
-            except LeftOutError as reason:
-                left_out.append((path, str(reason)))
+                frames += [] if path.is_dir() else read_frames(path)
+            except LeftOutError as error:
+                left_out.append((path, str(error), error.series_uid))
         scans = []
         for group in group_frames(frames):
-            left_out += [(frame.path, reason) for frame, reason in group.strays]
+            left_out += [(frame.path, reason, frame.series_uid) for frame, reason in group.strays]
             scans.append(_scan(group, left_out))
-    return scans, left_out
+    return scans, [(path, reason) for path, reason, _ in left_out]
 
 
-def _scan(group: Any, left_out: list[tuple[Path, str]]) -> Scan:
+def _scan(group: Any, left_out: list[tuple[Path, str, str]]) -> Scan:
     """Turn a group of frames into a scan with its verdict."""
     from .dicom_pixels import are_same_slices, codec_problem
     from .dicom_place import Placement, place
@@ -95,7 +96,7 @@ def _scan(group: Any, left_out: list[tuple[Path, str]]) -> Scan:
         notes.append("no SeriesInstanceUID; its files were taken as one series")
     if not first.frame_of_reference:
         notes.append("no FrameOfReferenceUID")
-    notes += _left_out_notes(left_out)
+    notes += _left_out_notes([(path, why) for path, why, uid in left_out if uid and uid == first.series_uid])
     return Scan(
         path=paths[0] if len(paths) == 1 else paths[0].parent,
         kind="dicom",
@@ -110,10 +111,9 @@ def _scan(group: Any, left_out: list[tuple[Path, str]]) -> Scan:
 
 
 def _left_out_notes(left_out: list[tuple[Path, str]]) -> list[str]:
-    """Name the DICOM files that may belong to the series but could not join it."""
-    of_interest = [(path, why) for path, why in left_out if not why.startswith(("not DICOM", "no image"))]
-    notes = [f"{path.name} left out: {why}" for path, why in of_interest[:5]]
-    return notes + ([f"{len(of_interest) - 5} more files left out"] if len(of_interest) > 5 else [])
+    """Name the first files of a series that could not join it, and count the others."""
+    notes = [f"{path.name} left out: {why}" for path, why in left_out[:5]]
+    return notes + ([f"{len(left_out) - 5} more files left out"] if len(left_out) > 5 else [])
 
 
 def _not_a_slice(frame: Any) -> str:

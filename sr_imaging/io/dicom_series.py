@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .dicom_header import Frame
-from .dicom_place import SAME_PLACE_MM, positions_on_normal
+from .dicom_even import positions_on_normal
+from .dicom_frame import Frame
+from .dicom_place import SAME_PLACE_MM
 from .dicom_tags import SPLIT_ALWAYS, SPLIT_IF_REPEATED
 
 __all__ = ["Group", "group_frames"]
@@ -97,8 +98,8 @@ def _split_geometry(frames: list[Frame]) -> list[Group]:
 
 
 def _same_grid(a: Frame, b: Frame) -> bool:
-    """Tell whether two slices have one matrix, orientation and pixel spacing."""
-    if (a.rows, a.columns) != (b.rows, b.columns):
+    """Tell whether two slices have one matrix, orientation, pixel spacing and frame of reference."""
+    if (a.rows, a.columns, a.frame_of_reference) != (b.rows, b.columns, b.frame_of_reference):
         return False
     return _close(a.orientation, b.orientation, 0, SAME_DIRECTION) and _close(
         a.pixel_spacing, b.pixel_spacing, SAME_SPACING, 0
@@ -116,15 +117,18 @@ def _close(
 
 def _describe_grid(frame: Frame) -> str:
     """Say what a slice's grid is."""
-    cosines = "unknown" if frame.orientation is None else "\\".join(f"{c:.3g}" for c in frame.orientation)
+    cosines = (
+        "unknown" if frame.orientation is None else "\\".join(f"{c + 0.0:.3g}" for c in frame.orientation)
+    )
     pixel = "unknown" if frame.pixel_spacing is None else "x".join(f"{d:g}" for d in frame.pixel_spacing)
-    return f"matrix {frame.rows}x{frame.columns}, pixels {pixel} mm, orientation {cosines}"
+    grid = f"matrix {frame.rows}x{frame.columns}, pixels {pixel} mm, orientation {cosines}"
+    return f"{grid}, frame of reference {frame.frame_of_reference or 'none'}"
 
 
 def _split_contrast(group: Group) -> list[Group]:
     """Split by the contrast keys that differ, then by one that resolves repeated positions."""
     parts = [group]
-    for key in (*SPLIT_ALWAYS, "StackID"):
+    for key in SPLIT_ALWAYS:
         parts = [piece for part in parts for piece in _split_by(part, key)]
     return [piece for part in parts for piece in _split_repeats(part)]
 

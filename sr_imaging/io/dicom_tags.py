@@ -74,7 +74,10 @@ SCAN_TAGS: Final = {
 LAST_HEADER_TAG: Final = max(SCAN_TAGS.values())
 
 # A series splits by these wherever they differ: other contrasts at (usually) the same positions.
-SPLIT_ALWAYS: Final = ("EchoNumbers", "TemporalPositionIdentifier", "DiffusionBValue", "component")
+SPLIT_ALWAYS: Final = (
+    *("EchoNumbers", "EffectiveEchoTime", "TemporalPositionIdentifier", "DiffusionBValue", "component"),
+    "StackID",
+)
 # And by the first of these that turns repeated positions into whole stacks of equal length.
 SPLIT_IF_REPEATED: Final = (
     "EchoTime",

@@ -1,0 +1,122 @@
+"""What is known of one slice: plain numbers and texts of its header, and no patient data."""
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+__all__ = ["BROKEN_FILE", "NATIVE", "Frame", "LeftOutError"]
+
+NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+
+# What pydicom raises on junk, depending on where the junk is.
+BROKEN_FILE = (
+    ArithmeticError,
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    InvalidDicomError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+class LeftOutError(Exception):
+    """A file that is no slice of any series; the message is the reason.
+
+    Parameters
+    ----------
+    reason : str
+        Why, for the user.
+    series_uid : str
+        SeriesInstanceUID of the file where it could be read.
+    """
+
+    def __init__(self, reason: str, series_uid: str = "") -> None:
+        super().__init__(reason)
+        self.series_uid = series_uid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One slice: a single-frame file, or one frame of an enhanced file. Lengths in mm, axes in LPS.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    rows, columns : int
+        Matrix.
+    position : (3,) ndarray, optional
+        ImagePositionPatient: centre of the first pixel.
+    orientation : (6,) ndarray, optional
+        ImageOrientationPatient: direction along a row (x), then down a column (y).
+    pixel_spacing : (float, float), optional
+        Between rows (y), between columns (x).
+    rescale : (float, float)
+        Slope and intercept to modality values.
+    padding : (int, int), optional
+        Lowest and highest stored value that means no data.
+    padding_value : int, optional
+        PixelPaddingValue as stored.
+    keys : dict
+        Texts of the attributes that tell contrasts apart.
+    """
+
+    path: Path
+    rows: int
+    columns: int
+    position: np.ndarray | None
+    orientation: np.ndarray | None
+    pixel_spacing: tuple[float, float] | None
+    thickness: float | None
+    slice_gap: float | None
+    rescale: tuple[float, float]
+    has_lut: bool
+    padding: tuple[int, int] | None
+    padding_value: int | None
+    bits: tuple[int, int, int]  # allocated, stored, high bit
+    signed: bool
+    transfer_syntax: UID
+    sop_class: str
+    sop_instance: str
+    study_uid: str
+    series_uid: str
+    series_number: str
+    instance_number: str
+    frame_of_reference: str
+    modality: str
+    image_type: tuple[str, ...]
+    photometric: str
+    rescale_type: str
+    units: str
+    index: int | None = None
+    keys: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """File name, with the frame's number where the file has several."""
+        return self.path.name if self.index is None else f"{self.path.name} frame {self.index + 1}"
+
+    @property
+    def is_enhanced(self) -> bool:
+        """Whether the frame is one of many in its file."""
+        return self.index is not None
