@@ -121,7 +121,7 @@ def test_cog_restores_what_was_read(shared_data: Path, tmp_path: Path, name: str
 
 
 def test_cog_is_valid_and_has_overviews(tmp_path: Path) -> None:
-    cogeo = pytest.importorskip("rio_cogeo.cogeo")
+    cogeo = pytest.importorskip("rio_cogeo.cogeo", reason="needs rio-cogeo")
     path = write(raster((1, 700, 1300)), tmp_path / "cog.tif", format="cog")
     valid, errors, warned = cogeo.cog_validate(path, quiet=True)
     assert valid, errors

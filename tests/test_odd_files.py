@@ -1,4 +1,4 @@
-"""Malformed and unusual files end in a right array or a clear error: no crash, no hang, no alien traceback."""
+"""Malformed and unusual files end in a right array or a clear error: no crash, no hang, no traceback."""
 
 import re
 from pathlib import Path
