@@ -27,7 +27,7 @@ HOMES = {
     "highdicom": r"sr_imaging\.io\.dicom\w*",
     "nibabel": r"sr_imaging\.io\.nifti\w*",
     "zarr": r"sr_imaging\.io\.zarr\w*",
-    "safetensors": r"sr_imaging\.(model_file|checkpoint)\w*",
+    "safetensors": r"sr_imaging\.(model_card|model_file|checkpoint)",
     "typer": r"sr_imaging\.cli\w*",
     "napari": r"napari_plugin(\.\w+)*",
     "magicgui": r"napari_plugin(\.\w+)*",

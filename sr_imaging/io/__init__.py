@@ -43,13 +43,13 @@ _SIDECARS = (".aux.xml", ".ovr", ".msk")  # what GDAL keeps beside a TIFF, stale
 
 
 def read(
-    path: str | os.PathLike[str] | Scan, *, series: str | int | None = None, masked: bool = False
+    path_or_scan: str | os.PathLike[str] | Scan, *, series: str | int | None = None, masked: bool = False
 ) -> "xr.DataArray":
     """Read one scan as a DataArray that knows where it lies.
 
     Parameters
     ----------
-    path : path or Scan
+    path_or_scan : path or Scan
         A file, a DICOM folder, a DICOMDIR, a zip, a Zarr store, or a scan from :func:`find_scans`.
     series : str or int, optional
         Which of several: SeriesInstanceUID or its end, series number, or file name.
@@ -73,7 +73,10 @@ def read(
     Traceback (most recent call last):
     sr_imaging.errors.ReadError: no such file or folder: no-such-scan.tif; check the path
     """
-    scan = pick([path], path.path, series) if isinstance(path, Scan) else pick(find_scans(path), path, series)
+    if isinstance(path_or_scan, Scan):
+        scan = pick([path_or_scan], path_or_scan.path, series)
+    else:
+        scan = pick(find_scans(path_or_scan), path_or_scan, series)
     da: xr.DataArray = _function(READERS[scan.kind])(scan)
     if masked:
         from .packing import mask_nodata
