@@ -4,6 +4,7 @@ The file is opened anew for each window, so that the array can be pickled, read 
 no file open.
 """
 
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ import numpy as np
 
 from ..errors import ReadError
 
-__all__ = ["block_extents", "cut_short", "damage", "lazy_pixels", "open_raster"]
+__all__ = ["block_extents", "cut_short", "damage", "lazy_pixels", "open_raster", "small_cache"]
 
 _CHUNK_BYTES = 32 * 2**20  # of one dask chunk: large enough for few tasks, small beside a network's memory
+_GDAL_CACHE_MB = 64
 _CHECKED_BLOCKS = 20_000  # blocks whose extent is compared to the file's size, about 50 ms
 
 _warnings_lock = threading.Lock()  # warnings.catch_warnings is not thread-safe
@@ -34,12 +36,17 @@ def open_raster(path: Path) -> Iterator[Any]:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(Path(path), driver="GTiff")
-        with dataset:
+        with rasterio.Env(**small_cache()), dataset:
             yield dataset
     except (RasterioError, rasterio._err.CPLE_BaseError) as error:
         raise ReadError(
             f"cannot read {path}: {damage(error)}; the file is damaged or cut short, fetch it again"
         ) from error
+
+
+def small_cache() -> dict[str, int]:
+    """GDAL's option that keeps its block cache small: 5 % of memory by default, of no use to one window."""
+    return {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": _GDAL_CACHE_MB}
 
 
 def damage(error: BaseException) -> str:

@@ -18,7 +18,7 @@ import xarray as xr
 
 from ..errors import WriteError
 from ..geometry import check_grid, spatial_dims
-from .geotiff_pixels import damage
+from .geotiff_pixels import damage, small_cache
 from .geotiff_tags import describe, profile
 from .geotiff_verify import disk_error, verify
 from .packing import pack
@@ -116,7 +116,8 @@ def _translated(path: Path) -> Iterator[None]:
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
-        with warnings.catch_warnings(), rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK=True):
+        options = {"GDAL_PAM_ENABLED": "NO", "GDAL_TIFF_INTERNAL_MASK": True, **small_cache()}
+        with warnings.catch_warnings(), rasterio.Env(**options):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield
     except (RasterioError, rasterio._err.CPLE_BaseError) as error:
