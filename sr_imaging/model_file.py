@@ -212,8 +212,8 @@ def _read(path: Path, *, weights: bool = True) -> "tuple[ModelCard, dict[str, to
 def _is_pickle(path: Path) -> bool:
     """Tell a pickle or a zip of pickles by its first bytes.
 
-    A safetensors file begins with the length of its header, which may be the same bytes, but its ninth byte is
-    the brace that opens the header.
+    A safetensors file begins with the length of its header, which may be the same bytes, but its ninth byte
+    is the brace that opens the header.
     """
     with path.open("rb") as file:
         start = file.read(9)

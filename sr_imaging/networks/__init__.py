@@ -56,7 +56,7 @@ def build_generator(architecture: str, arguments: Mapping[str, Any]) -> nn.Modul
     Raises
     ------
     ModelError
-        If the architecture or one of the arguments is unknown.
+        If the architecture or one of the arguments is unknown or impossible.
     """
     if architecture not in GENERATORS:
         raise ModelError(f"unknown architecture {architecture!r}; use one of {', '.join(GENERATORS)}")
@@ -67,4 +67,11 @@ def build_generator(architecture: str, arguments: Mapping[str, Any]) -> nn.Modul
             raise ModelError(f"{architecture} takes no argument {key!r}; it takes {', '.join(known)}")
     if "scale" not in arguments:
         raise ModelError(f"{architecture} needs a 'scale'; give one factor per axis, e.g. (2, 2)")
-    return make(**arguments)
+    try:
+        return make(**arguments)
+    except (TypeError, ValueError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(
+            f"{architecture} cannot be built of {dict(arguments)} ({error}); change them"
+        ) from error

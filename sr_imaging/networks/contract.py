@@ -31,7 +31,7 @@ class Generator(Protocol):
     Attributes
     ----------
     scale : tuple of float
-        Fine pixels per coarse pixel, one per axis that the network works on.
+        Fine pixels per coarse pixel, one whole number per axis that the network works on.
     spatial_dims : int
         Number of those axes, 2 or 3.
     in_channels : int
@@ -92,15 +92,29 @@ def check_generator(module: Any) -> None:
                 f"{type(module).__name__} states no {fact!r}, so it is no generator; wrap it: "
                 "sr_imaging.networks.Trimmed(module, scale=..., halo=...)"
             )
-    lengths = {"scale": len(module.scale), "axes": len(module.axes)}
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"{type(module).__name__} is no torch module; make it one of torch.nn.Module")
+    _check_numbers(module, "scale", 1)
     if module.halo is not None:
-        lengths["halo"] = len(module.halo)
-    for fact, length in lengths.items():
+        _check_numbers(module, "halo", 0)
+    for fact in ("scale", "axes") if module.halo is None else ("scale", "axes", "halo"):
+        length = len(getattr(module, fact))
         if length != module.spatial_dims:
             raise ModelError(
                 f"{type(module).__name__} has {length} numbers in {fact!r} for {module.spatial_dims} "
                 "spatial dims; state one per axis"
             )
+    module_axes(module.spatial_dims, module.axes)  # type: ignore[arg-type]
+
+
+def _check_numbers(module: Any, fact: str, low: int) -> None:
+    """Raise unless a fact is a sequence of whole numbers of at least `low`."""
+    value = getattr(module, fact)
+    if not isinstance(value, Sequence) or any(n != int(n) or n < low for n in value):
+        raise ModelError(
+            f"{type(module).__name__} states {fact} {value!r}, not one whole number per axis; "
+            f"give a tuple of numbers of at least {low}"
+        )
 
 
 def module_axes(spatial_dims: int, axes: Sequence[str] | None) -> tuple[str, ...]:
@@ -149,6 +163,10 @@ class GeneratorModule(nn.Module):
         fixed_values: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
+        if any(s < 1 or s != int(s) for s in scale):
+            raise ModelError(
+                f"{type(self).__name__} does not work with scale {tuple(scale)}; give whole factors"
+            )
         self.scale: tuple[int, ...] = tuple(scale)
         self.spatial_dims = len(self.scale)
         self.in_channels = in_channels
