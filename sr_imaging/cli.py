@@ -5,7 +5,9 @@ from typing import Annotated
 import typer
 
 from . import __version__, cli_models
+from .cli_demo import demo
 from .cli_inspect import inspect
+from .cli_training import evaluate, train
 from .cli_upscale import upscale
 
 __all__ = ["app", "main"]
@@ -20,6 +22,9 @@ app = typer.Typer(
 )
 app.command()(upscale)
 app.command()(inspect)
+app.command()(train)
+app.command()(evaluate)
+app.command()(demo)
 app.add_typer(cli_models.app, name="models")
 
 

@@ -1,0 +1,85 @@
+"""``sr-imaging train`` and ``sr-imaging evaluate``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .cli_common import Quiet, Verbose, consoles, exit_codes, start_logging
+from .cli_parse import parse_scale
+from .errors import ConfigError, WriteError
+
+__all__ = ["evaluate", "train"]
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="RUN.TOML", help="What to train, on what.")],
+    *,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder that the paths of the scans start from.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of the run.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")] = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Train a model after a TOML file; Ctrl-C keeps the last checkpoint.
+
+    Prints the path of the model file. Exit codes: 0 done, 2 a setting is impossible, 130 interrupted.
+    """
+    out, err = consoles()
+    with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
+        from . import train as run
+
+        shown = not quiet and err.is_terminal
+        path = run(config, data_root=data_root, resume=resume, device=device, progress=shown)
+        out.print(str(path), markup=False)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled model, 'cubic', or a model file.")],
+    scans: Annotated[list[str], typer.Argument(metavar="SCANS...", help="Scans of full resolution.")],
+    *,
+    scale: Annotated[str | None, typer.Option(help="Of an interpolation: 2, or by axis 4,1,1.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all figures here; '-' is stdout.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw the scans before and after as PNG.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")] = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Measure a model beside cubic interpolation: each scan is made coarser, super-resolved and compared."""
+    out, err = consoles()
+    with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
+        from . import evaluate as measure
+
+        report = measure(model, list(scans), scale=_factors(scale), device=device)
+        if json == Path("-"):
+            typer.echo(report.to_json())
+        else:
+            out.print(report.table(), markup=False)
+            if json is not None:
+                _save(json, report.to_json())
+        if figure is not None:
+            from .demo import draw_comparison
+
+            out.print(str(draw_comparison(model, scans, figure)), markup=False)
+
+
+def _factors(text: str | None) -> int | tuple[int, ...] | None:
+    """A scale of whole numbers."""
+    scale = parse_scale(text)
+    if scale is None:
+        return None
+    numbers = scale if isinstance(scale, tuple) else (scale,)
+    whole = tuple(int(s) for s in numbers if isinstance(s, float) and s.is_integer())
+    if len(whole) != len(numbers):
+        raise ConfigError(f"--scale {text!r} is not in whole numbers; write 2, or by axis 4,1,1")
+    return whole[0] if len(whole) == 1 else whole
+
+
+def _save(path: Path, text: str) -> None:
+    """Write a text file."""
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror}; choose another place") from error

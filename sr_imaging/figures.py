@@ -1,0 +1,305 @@
+"""Before and after side by side: one row a scan, the same crop through every model, in one PNG."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
+
+from .errors import ConfigError
+from .geometry import spacing as grid_spacing
+from .geometry import spatial_dims
+from .io.atomic import whole_output
+
+__all__ = ["Panel", "Row", "draw", "row_of"]
+
+_RASTER_PIXELS = 44  # side of a crop in LR pixels: few enough to be seen one by one
+_VOLUME_MM = 64.0  # side of a crop through slices
+_INCHES = 2.35  # side of a panel
+_RELIEF_NAMES = ("elevation", "dem", "height", "altitude")
+_LIFT = 0.25  # heights of a relief over the width of a crop
+_LIGHT = (315.0, 45.0)  # degrees: azimuth and altitude of the sun over a relief
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of a row.
+
+    Parameters
+    ----------
+    label : str
+        Words above it.
+    image : (M, N) or (M, N, 3) float ndarray
+        0 to 1, first row on top.
+    box : tuple of float, optional
+        Left, top, width and height of a frame, as fractions of the picture.
+    """
+
+    label: str
+    image: np.ndarray
+    box: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """The pictures of one scan.
+
+    Parameters
+    ----------
+    title : str
+        Words above the row.
+    panels : tuple of Panel
+        From left to right.
+    aspects : tuple of float
+        Height over width of each picture in the world.
+    """
+
+    title: str
+    panels: tuple[Panel, ...]
+    aspects: tuple[float, ...]
+
+
+def draw(rows: Sequence[Row], path: Path) -> Path:
+    """Draw rows of pictures as a PNG, replacing an earlier one.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        From top to bottom.
+    path : Path
+        Ends in ``.png``.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ConfigError
+        If matplotlib is not installed.
+    WriteError
+        If the file cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("pictures need matplotlib; pip install 'sr-imaging[samples]'") from error
+    columns = max(len(row.panels) for row in rows)
+    heights = [_INCHES * min(1.0, max(row.aspects[1:])) + 0.52 for row in rows]
+    figure = Figure(figsize=(_INCHES * columns, sum(heights)), dpi=150, facecolor="white")
+    FigureCanvasAgg(figure)
+    parts: Any = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
+    for part, row, height in zip(parts[:, 0], rows, heights, strict=True):
+        _draw_row(part, row, columns, height)
+    with whole_output(path, overwrite=True) as temporary:
+        figure.savefig(temporary, format="png")
+    return path
+
+
+def _draw_row(part: Any, row: Row, columns: int, height: float) -> None:
+    """Draw one row into its part of the figure."""
+    part.text(0.012, 1 - 0.06 / height, row.title, va="top", ha="left", fontsize=11, fontweight="bold")
+    top, bottom = 1 - 0.46 / height, 0.06 / height
+    axes = part.subplots(1, columns, squeeze=False, gridspec_kw={"wspace": 0.05})[0]
+    part.subplots_adjust(left=0.01, right=0.99, top=top, bottom=bottom)
+    for k, ax in enumerate(axes):
+        ax.set_axis_off()
+        ax.set_anchor("N")
+        if k >= len(row.panels):
+            continue
+        panel = row.panels[k]
+        shown = {"cmap": "gray", "vmin": 0, "vmax": 1} if panel.image.ndim == 2 else {}
+        rows, wide = panel.image.shape[:2]
+        ax.imshow(panel.image, interpolation="nearest", aspect=row.aspects[k] * wide / rows, **shown)
+        ax.set_title(panel.label, fontsize=9, pad=3)
+        if panel.box is not None:
+            left, up, width, tall = panel.box
+            _frame(ax, (left * wide - 0.5, up * rows - 0.5), width * wide, tall * rows)
+
+
+def _frame(ax: Any, corner: tuple[float, float], width: float, height: float) -> None:
+    """Show where the crop lies."""
+    from matplotlib.patches import Rectangle
+
+    ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="#ff3b30", linewidth=1.4))
+
+
+def row_of(
+    title: str,
+    lr: xr.DataArray,
+    results: Mapping[str, xr.DataArray],
+    truth: xr.DataArray | None,
+    labels: Mapping[str, str],
+) -> Row:
+    """Return the pictures of one scan: the whole, then the same crop of LR, of every result and of the truth.
+
+    Parameters
+    ----------
+    title : str
+        Words above the row.
+    lr : DataArray
+        What was super-resolved.
+    results : mapping
+        Results by name, all on one grid.
+    truth : DataArray, optional
+        The original on that grid.
+    labels : mapping
+        Words above a picture by name; ``input`` and ``truth`` among them.
+
+    Returns
+    -------
+    Row
+    """
+    guide = truth if truth is not None else next(iter(results.values()))
+    planes = {"input": lr, **results} | ({} if truth is None else {"truth": truth})
+    flat = {name: _plane(da) for name, da in planes.items()}
+    whole = _plane(guide)
+    coarse = {dim: whole.sizes[dim] // flat["input"].sizes[dim] for dim in _sides(whole)}
+    window = _busiest(whole, coarse)
+    shade = _shader(whole.isel(window))
+    panels = [Panel("the whole, and the crop", shade(whole), _box(whole, window))]
+    for name, da in flat.items():
+        own = {d: slice(w.start // coarse[d], w.stop // coarse[d]) for d, w in window.items()}
+        panels.append(Panel(labels[name], shade(da.isel(own if name == "input" else window))))
+    crop = _aspect(whole.isel(window))
+    return Row(title, tuple(panels), (_aspect(whole), *[crop] * len(flat)))
+
+
+def _sides(plane: xr.DataArray) -> tuple[Any, Any]:
+    """The dims of a plane from top to bottom and from left to right."""
+    dims = [dim for dim in spatial_dims(plane).values() if dim in plane.dims]
+    return dims[-2], dims[-1]
+
+
+def _plane(da: xr.DataArray) -> xr.DataArray:
+    """A picture of an array: a raster as it is, a volume cut through its slices, head up."""
+    dims = spatial_dims(da)
+    lead = [dim for dim in da.dims if dim not in dims.values()]
+    da = da.isel({dim: 0 for dim in (lead if "z" in dims else lead[:-1])})
+    if "z" not in dims:
+        return da.load()
+    middle = da.isel({dims["y"]: da.sizes[dims["y"]] // 2})
+    attrs = da.coords["volume_ref"].attrs if "volume_ref" in da.coords else {}
+    upward = float(np.asarray(attrs.get("direction", np.eye(3).ravel()), dtype=float)[6]) >= 0  # z towards S
+    return middle.isel({dims["z"]: slice(None, None, -1)}).load() if upward or not attrs else middle.load()
+
+
+def _aspect(plane: xr.DataArray) -> float:
+    """Height over width in the world; pixels count as square where nothing states their spacing."""
+    down, along = _sides(plane)
+    steps = grid_spacing(plane)
+    ratio = steps[down] / steps[along] if {down, along} <= steps.keys() else 1.0
+    return float(ratio * plane.sizes[down] / plane.sizes[along])
+
+
+def _busiest(plane: xr.DataArray, coarse: Mapping[Any, int]) -> dict[Any, slice]:
+    """The window with the most edges, on whole LR pixels."""
+    down, along = _sides(plane)
+    size = {dim: _window_size(plane, dim, coarse) for dim in (down, along)}
+    values = np.nan_to_num(_gray(plane).transpose(down, along).values.astype(np.float64))
+    edges = uniform_filter(gaussian_gradient_magnitude(values, 1.5), [size[down], size[along]])
+    window = {}
+    centre = _best(edges, [size[down], size[along]])
+    for dim, middle in zip((down, along), centre, strict=True):
+        s = coarse[dim]
+        start = min(max(0, middle - size[dim] // 2), plane.sizes[dim] - size[dim]) // s * s
+        window[dim] = slice(start, start + size[dim])
+    return window
+
+
+def _best(edges: np.ndarray, size: Sequence[int]) -> list[int]:
+    """The place of the highest mean whose window lies inside."""
+    inner = tuple(
+        slice(n // 2, max(n // 2 + 1, m - ceil(n / 2) + 1)) for n, m in zip(size, edges.shape, strict=True)
+    )
+    place = np.unravel_index(np.argmax(edges[inner]), edges[inner].shape)
+    return [int(p + (s.start or 0)) for p, s in zip(place, inner, strict=True)]
+
+
+def _window_size(plane: xr.DataArray, dim: Any, coarse: Mapping[Any, int]) -> int:
+    """Fine pixels of a crop along a dim, whole LR pixels."""
+    steps, s = grid_spacing(plane), coarse[dim]
+    asked = _RASTER_PIXELS * max(coarse.values())
+    if "volume_ref" in plane.coords and dim in steps:
+        asked = round(_VOLUME_MM / steps[dim])
+    return max(s, min(asked, plane.sizes[dim]) // s * s)
+
+
+def _box(plane: xr.DataArray, window: Mapping[Any, slice]) -> tuple[float, float, float, float]:
+    """A window as fractions of the plane: left, top, width, height."""
+    down, along = _sides(plane)
+    rows, wide = plane.sizes[down], plane.sizes[along]
+    y, x = window[down], window[along]
+    return x.start / wide, y.start / rows, (x.stop - x.start) / wide, (y.stop - y.start) / rows
+
+
+def _gray(plane: xr.DataArray) -> xr.DataArray:
+    """One band of a plane."""
+    lead = [dim for dim in plane.dims if dim not in _sides(plane)]
+    return plane.isel({dim: min(1, plane.sizes[dim] - 1) for dim in lead})
+
+
+def _shader(crop: xr.DataArray) -> Any:
+    """A function from plane to picture, with the limits of this crop: relief, colours or gray."""
+    names = np.atleast_1d(crop.attrs.get("long_name", ""))
+    if any(word in str(names[0]).lower() for word in _RELIEF_NAMES):
+        return _relief_shader(crop)
+    down, along = _sides(crop)
+    lead = [dim for dim in crop.dims if dim not in (down, along)]
+    bands = _colours(names, crop.attrs.get("color_interp", ()), crop.sizes[lead[0]]) if lead else None
+
+    def pick(plane: xr.DataArray) -> np.ndarray:
+        if not lead:
+            return np.asarray(plane.transpose(down, along).values, dtype=np.float64)
+        chosen = plane.isel({lead[0]: list(bands) if bands else 0})
+        return np.asarray(chosen.transpose(down, along, ...).values, dtype=np.float64)
+
+    low, high = np.nanpercentile(pick(crop), (0.5, 99.5))  # one stretch for all colours keeps their balance
+    span = high - low if high > low else 1.0
+    return lambda plane: np.nan_to_num(np.clip((pick(plane) - low) / span, 0, 1))
+
+
+def _colours(names: np.ndarray, kinds: Sequence[str], count: int) -> tuple[int, int, int] | None:
+    """Bands to show as red, green and blue; None for gray."""
+    for said in (list(map(str, names)), list(map(str, kinds))):
+        places = [
+            [k for k, text in enumerate(said) if colour in text.lower()]
+            for colour in ("red", "green", "blue")
+        ]
+        if all(places) and len(said) == count:
+            red = [k for k in places[0] if "infrared" not in said[k].lower()]
+            return (red or places[0])[0], places[1][0], places[2][0]
+    return (0, 1, 2) if count >= 3 else None
+
+
+def _relief_shader(crop: xr.DataArray) -> Any:
+    """Shade heights by the sun, with the colours of a map."""
+    from matplotlib import colormaps
+    from matplotlib.colors import LightSource
+
+    low, high = np.nanpercentile(_gray(crop).values, (1, 99))
+    span = max(high - low, 1e-9)
+    lift = _LIFT * crop.sizes[_sides(crop)[1]] / span
+
+    def shade(plane: xr.DataArray) -> np.ndarray:
+        heights = _gray(plane).transpose(*_sides(plane)).values.astype(np.float64)
+        step = _relative_step(plane, crop)
+        colours = colormaps["gist_earth"](np.clip((heights - low) / span, 0, 1) * 0.7 + 0.2)
+        light = LightSource(*_LIGHT)
+        shaded = light.shade_rgb(colours[..., :3], heights * lift, blend_mode="soft", dx=step, dy=step)
+        return np.asarray(np.clip(shaded, 0, 1))
+
+    return shade
+
+
+def _relative_step(plane: xr.DataArray, crop: xr.DataArray) -> float:
+    """Pixels of the crop per pixel of a plane."""
+    along = _sides(plane)[1]
+    have, want = grid_spacing(plane), grid_spacing(crop)
+    return float(have[along] / want[along]) if along in have and along in want else 1.0
