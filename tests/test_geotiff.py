@@ -112,9 +112,7 @@ def test_write_restores_what_was_read(shared_data: Path, tmp_path: Path, name: s
     assert [path.name for path in tmp_path.iterdir()] == ["copy.tif"]
 
 
-@pytest.mark.parametrize(
-    "name", ["scale_offset_uint16.tif", "internal_mask_uint8.tif", "gcps_only_uint16.tif"]
-)
+@pytest.mark.parametrize("name", ["scale_offset_uint16", "internal_mask_uint8", "gcps_only_uint16"])
 def test_cog_restores_what_was_read(shared_data: Path, tmp_path: Path, name: str) -> None:
     da = read(shared_data / f"odd/geotiff_derived/{name}.tif")
     assert_same_raster(da, read(write(da, tmp_path / "copy.tif", format="cog")))
@@ -419,6 +417,20 @@ def test_arrays_that_are_no_raster_are_refused(tmp_path: Path, da: xr.DataArray,
 def test_place_of_a_single_row_without_spacing_is_not_lost_silently(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=r"dim 'y' has one pixel and no stated spacing"):
         write(raster()[:, :1], tmp_path / "out.tif")
+
+
+@pytest.mark.parametrize("crs", ["OGC:CRS84", "ESRI:54009", "EPSG:7415", "+proj=sinu +R=6371007.181"])
+def test_unusual_crs_is_kept(tmp_path: Path, crs: str) -> None:
+    again = read(write(raster().rio.write_crs(crs), tmp_path / "out.tif"))
+    wanted = raster().rio.write_crs(crs).rio.crs
+    assert again.rio.crs.to_proj4() == wanted.to_proj4()
+
+
+def test_crs_that_geotiff_cannot_hold_is_refused(tmp_path: Path) -> None:
+    turned = "+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=39.25 +lon_0=18 +R=6371229"
+    with pytest.raises(WriteError, match=r"GeoTIFF cannot hold the CRS .*; write zarr, or reproject first"):
+        write(raster().rio.write_crs(turned), tmp_path / "out.tif")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_uneven_coords_are_refused(tmp_path: Path) -> None:

@@ -36,18 +36,18 @@ def verify(da: xr.DataArray, path: Path) -> None:
     asked = profile(da)
     try:
         with open_raster(path) as src:
-            got = {"shape": (src.count, src.height, src.width), "dtype": src.dtypes[0], "crs": src.crs}
-            transform = src.transform
+            got = {"shape": (src.count, src.height, src.width), "dtype": src.dtypes[0]}
+            crs, transform = src.crs, src.transform
             missing = [name for name, start, _ in block_extents(src) if not start]
             _decode(src)
     except ReadError as error:
         raise disk_error(path, "it cannot be read back") from error
     if missing:
         raise disk_error(path, f"{missing[0]} is not in the file")
-    wanted = {"shape": da.shape, "dtype": asked["dtype"], "crs": asked["crs"]}
-    for key, value in wanted.items():
-        if got[key] != value:
-            raise WriteError(f"{path} came out with {key} {got[key]}, not {value}; write zarr instead")
+    if got != (wanted := {"shape": da.shape, "dtype": asked["dtype"]}):
+        raise WriteError(f"{path} came out with {got}, not {wanted}; write zarr instead")
+    if not _is_same_crs(asked["crs"], crs):
+        raise WriteError(f"GeoTIFF cannot hold the CRS {asked['crs']}; write zarr, or reproject first")
     _compare(asked["transform"], transform, path)
 
 
@@ -58,6 +58,15 @@ def _decode(src: Any) -> None:
         src.read(window=window)
         if masked:
             src.read_masks(1, window=window)
+
+
+def _is_same_crs(asked: Any, got: Any) -> bool:
+    """Whether both place x and y alike; GeoTIFF has no order of axes."""
+    from pyproj import CRS
+
+    if asked is None or got is None or asked == got:
+        return bool(asked == got)
+    return CRS.from_wkt(asked.to_wkt()).equals(CRS.from_wkt(got.to_wkt()), ignore_axis_order=True)
 
 
 def _compare(asked: Any, got: Any, path: Path) -> None:
