@@ -51,10 +51,8 @@ class Form(QScrollArea):
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.LinksAccessibleByMouse
         )
         self.run_button, self.cancel_button = QPushButton("Super-resolve"), QPushButton("Cancel")
-        self.python_button, self.command_button = (
-            QPushButton("Copy as Python"),
-            QPushButton("Copy as command"),
-        )
+        self.python_button, self.command_button = QPushButton("Python"), QPushButton("Command")
+        self.python_button.setToolTip("Copy the run as Python code")
         self.bar = QProgressBar()
         self._rows = self._make_rows({"Layer": layer_box, "Axes": self.axes_box, "Model": model_box})
         self._lay_out()
@@ -89,6 +87,7 @@ class Form(QScrollArea):
         column.addLayout(self._rows)
         for part in (self.grid, self.message, self.run_button, self.cancel_button, self.bar):
             column.addWidget(part)
+        copy.addWidget(QLabel("Copy as"))
         copy.addWidget(self.python_button)
         copy.addWidget(self.command_button)
         column.addLayout(copy)

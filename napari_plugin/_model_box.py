@@ -75,6 +75,8 @@ class ModelBox(QWidget):
             spin.setRange(1, _LARGEST_SCALE)
             spin.setValue(1 if axis == "z" else 2)
             spin.setPrefix(f"{axis} \N{MULTIPLICATION SIGN} ")
+            spin.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+            spin.setStyleSheet("min-width: 40px; padding: 1px 6px")  # three of them fit side by side
             spin.setToolTip(f"Fine pixels per coarse pixel along {axis}")
             spin.valueChanged.connect(self._rescale)
             spin_row.addWidget(spin)

@@ -12,9 +12,8 @@ from ._models import doubts, model_factors, refusal
 if TYPE_CHECKING:
     from sr_imaging import ModelCard
 
-__all__ = ["Plan", "Settings", "free_memory", "grid_text", "make_plan", "size_text"]
+__all__ = ["Plan", "Settings", "free_memory", "grid_rows", "make_plan", "size_text"]
 
-_TIMES = " \N{MULTIPLICATION SIGN} "
 _SPARE = 0.9  # share of the free memory that a result may take
 
 
@@ -136,19 +135,15 @@ def free_memory() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def grid_text(shape: tuple[int, ...], spacing: tuple[float, ...], units: tuple[str, ...]) -> tuple[str, str]:
-    """Return pixels and spacing of a grid as a reader wants them.
-
-    Examples
-    --------
-    >>> grid_text((48, 256, 250), (3.0, 0.9, 0.9), ("millimeter",) * 3)
-    ('48 × 256 × 250', '3 × 0.9 × 0.9 mm')
-    """
-    pixels = _TIMES.join(map(str, shape))
-    short = [_short(unit) for unit in units]
-    if len(set(short)) == 1:
-        return pixels, _TIMES.join(f"{d:.4g}" for d in spacing) + f" {short[0]}"
-    return pixels, _TIMES.join(f"{d:.4g} {unit}" for d, unit in zip(spacing, short, strict=True))
+def grid_rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:
+    """Return, for each axis, its name, pixels and spacing now, and pixels and spacing of the result."""
+    image = plan.image
+    rows = []
+    for k, dim in enumerate(image.dims):
+        unit = _short(image.units[k])
+        spacing = [f"{d:.4g} {unit}" if image.axes[k] else "" for d in (image.spacing[k], plan.spacing[k])]
+        rows.append((dim, str(image.shape[k]), spacing[0], str(plan.shape[k]), spacing[1]))
+    return rows
 
 
 def size_text(nbytes: int) -> str:

@@ -2,26 +2,39 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ._layers import LayerImage
+
 if TYPE_CHECKING:
     from napari.layers import Image
 
-__all__ = ["north_is_down", "turn_north_up"]
+__all__ = ["north_is_down", "open_north_up", "turn_north_up"]
 
 
-def north_is_down(viewer: Any, layer: "Image") -> bool:
-    """Tell whether a layer's first row, its north, is drawn at the bottom.
+def north_is_down(viewer: Any, image: LayerImage, layer: "Image") -> bool:
+    """Tell whether the first row of a raster, its north, is drawn at the bottom.
 
     Parameters
     ----------
     viewer : napari.viewer.Viewer or napari.components.ViewerModel
         Its camera.
+    image : LayerImage
+        Volumes are left alone: they lie in the patient, whose back is drawn at the bottom.
     layer : napari.layers.Image
         Placed by world coordinates: a raster that is north-up has a negative y scale.
     """
     points_down = str(viewer.camera.orientation2d[0]) == "down"
-    return bool(layer.ndim >= 2 and layer.scale[-2] < 0 and points_down)
+    return bool(image.place("z") is None and layer.scale[-2] < 0 and points_down)
 
 
 def turn_north_up(viewer: Any) -> None:
     """Let the vertical axis of a viewer point up, as northings do."""
     viewer.camera.orientation2d = ("up", viewer.camera.orientation2d[1])
+
+
+def open_north_up() -> None:
+    """Let north point up in an open viewer that shows nothing yet, before a raster comes into it."""
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    if viewer is not None and not len(viewer.layers):
+        turn_north_up(viewer)

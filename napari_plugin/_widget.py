@@ -15,7 +15,7 @@ from ._form import Form
 from ._layer_box import LayerBox
 from ._layers import describe
 from ._model_box import ModelBox
-from ._plan import Plan, Settings, grid_text, make_plan, size_text
+from ._plan import Plan, Settings, grid_rows, make_plan, size_text
 from ._result import Recipe, result_layer
 from ._view import north_is_down, turn_north_up
 from ._worker import Outcome, Run
@@ -182,7 +182,7 @@ class SuperResolve(QWidget):
         if self._note:
             lines.append(escape(self._note))
         layer = self.layer_box.layer
-        if layer is not None and north_is_down(self._viewer, layer):
+        if layer is not None and plan is not None and north_is_down(self._viewer, plan.image, layer):
             lines.append('The first row is drawn at the bottom. <a href="turn">Turn the view</a>')
         self.form.grid.setText("" if plan is None else _table(plan))
         self.form.message.setText("<br>".join(lines))
@@ -192,7 +192,7 @@ class SuperResolve(QWidget):
         is_file = plan is not None and layer is not None and bool(as_command(plan, layer))
         self.form.command_button.setEnabled(is_file)
         self.form.command_button.setToolTip(
-            "" if is_file else "For a layer opened from a file by this plugin"
+            "Copy the run as a command line" if is_file else "For a layer that this plugin has opened"
         )
 
     def _copy(self, write: Any, *_: Any) -> None:
@@ -207,15 +207,17 @@ class SuperResolve(QWidget):
 
 
 def _table(plan: Plan) -> str:
-    """The grids before and after, side by side."""
-    old = grid_text(plan.image.shape, plan.image.spacing, plan.image.units)
-    new = grid_text(plan.shape, plan.spacing, plan.image.units)
-    rows = [("", "now", "super-resolved"), ("pixels", old[0], new[0]), ("spacing", old[1], new[1])]
-    rows.append(("memory", size_text(plan.image.nbytes), size_text(plan.nbytes)))
-    cells = "".join(
-        f'<tr><td><i>{a}</i></td><td style="padding:0 12px">{b}</td><td>{c}</td></tr>' for a, b, c in rows
-    )
-    return f"<table>{cells}</table>"
+    """The grids before and after, side by side, one row an axis."""
+    pad = "padding-right:14px"
+    lines = ["<td></td><td colspan=2><i>now</i></td><td colspan=2><i>super-resolved</i></td>"]
+    lines += [
+        f'<td style="{pad}">{dim}</td>'
+        + "".join(f'<td style="{pad};white-space:nowrap">{text}</td>' for text in row)
+        for dim, *row in grid_rows(plan)
+    ]
+    sizes = size_text(plan.image.nbytes), size_text(plan.nbytes)
+    lines.append(f"<td></td><td colspan=2>{sizes[0]}</td><td colspan=2>{sizes[1]}</td>")
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _leave(layer_box: LayerBox, runs: list[Run], *_: Any) -> None:
