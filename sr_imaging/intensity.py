@@ -34,17 +34,21 @@ class Values:
         ``physical = stored * factor + offset``; 1 and 0 but for packed integers that were not decoded.
     low, high : float
         Range of the result in physical units: of the packing of a decoded array, else unbounded.
+    avoid, step : float
+        What the nodata value and one unit of that packing are in physical units; NaN where there are none.
     physical : bool
         Leave the result in physical units, NaN where invalid, for a step that follows.
     """
 
     dtype: np.dtype[Any]
     out_dtype: np.dtype[Any]
-    nodata: float | None = None
+    nodata: float | int | None = None
     factor: float = 1.0
     offset: float = 0.0
     low: float = -np.inf
     high: float = np.inf
+    avoid: float = np.nan
+    step: float = np.nan
     physical: bool = False
 
     @property
@@ -54,10 +58,9 @@ class Values:
 
     @property
     def work_dtype(self) -> np.dtype[Any]:
-        """Float type that holds the stored values: float32 up to 16 bits, else float64."""
-        return np.dtype(
-            np.float32 if self.dtype in (np.float16, np.float32) or self.dtype.itemsize < 4 else np.float64
-        )
+        """Float type that holds the values: float32 up to 16 bits and any but a huge offset, else float64."""
+        narrow = self.dtype in (np.float16, np.float32) or self.dtype.itemsize < 4
+        return np.dtype(np.float32 if narrow and abs(self.offset) < 1e5 * abs(self.factor) else np.float64)
 
     def as_float(self) -> "Values":
         """Return the same values with a result that stays float, in physical units, NaN where invalid."""
@@ -80,24 +83,37 @@ class Values:
         if self.factor != 1 or self.offset != 0:
             values = (values - self.offset) / self.factor
         if self.out_dtype.kind == "f":
-            stored = values.astype(self.out_dtype)
+            stored = self._narrow(values)
             if self.nodata is None or np.isnan(self.nodata):
                 return np.asarray(stored)
             nodata = self.out_dtype.type(self.nodata)
-            stored[stored == nodata] = np.nextafter(nodata, self.out_dtype.type(0))
+            beside = np.nextafter(nodata, self.out_dtype.type(0 if nodata else 1))
+            stored[stored == nodata] = beside
             stored[np.isnan(stored)] = nodata
             return stored
         return self._encode_integer(values)
 
+    def _narrow(self, values: np.ndarray) -> np.ndarray:
+        """Cast to the float type of the result; what is too large for it becomes its largest number."""
+        if self.out_dtype.itemsize < values.dtype.itemsize:
+            top = np.finfo(self.out_dtype).max
+            values = np.where(np.isfinite(values), np.clip(values, -top, top), values)
+        return values.astype(self.out_dtype)
+
     def _clip(self, values: np.ndarray) -> np.ndarray:
-        """Clip to the packed range and log how many values that touched."""
+        """Clip to the packed range, off its nodata value, and log how many values were out of range."""
         if np.isinf(self.low) and np.isinf(self.high):
             return values
         with np.errstate(invalid="ignore"):
             outside = int(np.count_nonzero((values < self.low) | (values > self.high)))
         if outside:
             log.info("clipped %d values to the packed range %g to %g", outside, self.low, self.high)
-        return np.asarray(np.clip(values, values.dtype.type(self.low), values.dtype.type(self.high)))
+        values = np.clip(values, values.dtype.type(self.low), values.dtype.type(self.high))
+        close = np.abs(values - self.avoid) < 0.51 * self.step  # 0.5 would round to nodata, or nearly
+        if close.any():
+            aside = np.where(values < self.avoid, self.avoid - self.step, self.avoid + self.step)
+            values = np.where(close, aside.astype(values.dtype), values)
+        return np.asarray(values)
 
     def _encode_integer(self, values: np.ndarray) -> np.ndarray:
         """Round and clip to the integer type; invalid pixels become nodata and no other does."""
@@ -112,6 +128,11 @@ class Values:
             nodata = self.out_dtype.type(self.nodata)
             stored[stored == nodata] = nodata - 1 if nodata > 0 else nodata + 1
             stored[invalid] = nodata
+        elif invalid.any():
+            raise InputTypeError(
+                f"{np.count_nonzero(invalid)} pixels are invalid and {self.out_dtype} has no nodata value; "
+                "set _FillValue or ask for a float dtype"
+            )
         return stored
 
 
@@ -146,15 +167,15 @@ def values_of(da: xr.DataArray, dtype: Any = None) -> Values:
     if da.dtype.kind in "iu":
         factor, offset = _packing(da.attrs)
         return Values(da.dtype, out, nodata, factor=factor, offset=offset)
-    low, high = _packed_range(da.encoding)
-    return Values(da.dtype, out, nodata, low=low, high=high)
+    return _packed(Values(da.dtype, out, nodata), da.encoding)
 
 
-def _nodata(attrs: Mapping[Any, Any]) -> float | None:
-    """Nodata value of stored numbers, if the attributes state one."""
+def _nodata(attrs: Mapping[Any, Any]) -> float | int | None:
+    """Nodata value of stored numbers, if the attributes state one; a whole number stays exact."""
     for key in _NODATA_KEYS:
         if attrs.get(key) is not None:
-            return float(np.asarray(attrs[key]).ravel()[0])
+            value = np.asarray(attrs[key]).ravel()[0]
+            return int(value) if value.dtype.kind in "iu" else float(value)
     return None
 
 
@@ -169,21 +190,23 @@ def _packing(attrs: Mapping[Any, Any]) -> tuple[float, float]:
     return float(numbers[0].item()), float(numbers[1].item())
 
 
-def _packed_range(encoding: Mapping[Any, Any]) -> tuple[float, float]:
-    """Physical range that the packed integer type of a decoded array can hold, its nodata value left out."""
+def _packed(values: Values, encoding: Mapping[Any, Any]) -> Values:
+    """Return the values of a decoded array with what the integers that it was decoded from can hold."""
     packed = np.dtype(encoding.get("dtype") or encoding.get("rasterio_dtype") or np.float32)
-    if packed.kind not in "iu" or not {"scale_factor", "add_offset"} & set(encoding):
-        return -np.inf, np.inf
-    low, high = float(np.iinfo(packed).min), float(np.iinfo(packed).max)
+    if packed.kind not in "iu":
+        return values
+    low, high = int(np.iinfo(packed).min), int(np.iinfo(packed).max)
     nodata = _nodata(encoding)
     factor, offset = _packing(encoding)
     ends = sorted(v * factor + offset for v in (low + (nodata == low), high - (nodata == high)))
-    return ends[0], ends[1]
+    inside = nodata is not None and low < nodata < high
+    avoid = nodata * factor + offset if nodata is not None and inside else np.nan
+    return replace(values, low=ends[0], high=ends[1], avoid=avoid, step=abs(factor))
 
 
 def is_flag(da: xr.DataArray) -> bool:
     """Tell whether an array holds classes, masks or colour indices, which are repeated and never modelled."""
-    return da.dtype.kind == "b" or (da.dtype.kind in "iu" and any(key in da.attrs for key in _FLAG_KEYS))
+    return da.dtype.kind == "b" or any(key in da.attrs for key in _FLAG_KEYS)
 
 
 def fill_nearest(image: np.ndarray, invalid: np.ndarray) -> np.ndarray:
