@@ -70,7 +70,10 @@ def find_inputs(arguments: Sequence[str | os.PathLike[str]]) -> list[Found]:
             found += _scans_of(path, root)
     for folder, files in slices.items():
         found += _named_slices(folder, files)
-    return list({_identity(item.scan): item for item in reversed(found)}.values())[::-1]
+    once: dict[tuple[object, ...], Found] = {}
+    for item in found:
+        once.setdefault(_identity(item.scan), item)
+    return list(once.values())
 
 
 def _identity(scan: Scan) -> tuple[object, ...]:

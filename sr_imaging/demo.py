@@ -201,10 +201,11 @@ def _demonstrate(found: Found, output: Path, device: str, say: Callable[[str], N
     done = _compared(name, lr, truth, models, device)
     for model in models:
         say(f"{name}: writing the result of {model}")
+        small = truth is not None and "z" in spatial_dims(da)
+        finer = done.results[model] if small else upscale(whole, model, device=device)
         if "z" in spatial_dims(da):
-            done.outputs.append(_write_volume(done.results[model], output / f"{name}-{model}", source))
+            done.outputs.append(_write_volume(finer, output / f"{name}-{model}", source))
         else:
-            finer = upscale(whole, model, device=device)
             target = output / f"{name}-{model}{'.zarr' if scan.kind == 'zarr' else '.tif'}"
             done.outputs.append(write(finer, target, overwrite=True))
     return done

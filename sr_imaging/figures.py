@@ -19,6 +19,7 @@ __all__ = ["Panel", "Row", "draw", "row_of"]
 
 _RASTER_PIXELS = 44  # side of a crop in LR pixels: few enough to be seen one by one
 _VOLUME_MM = 64.0  # side of a crop through slices
+_LEAST_PIXELS = 56  # of such a crop, where the voxels are large
 _INCHES = 2.35  # side of a panel
 _RELIEF_NAMES = ("elevation", "dem", "height", "altitude")
 _LIFT = 0.25  # heights of a relief over the width of a crop
@@ -227,7 +228,7 @@ def _window_size(plane: xr.DataArray, dim: Any, coarse: Mapping[Any, int]) -> in
     steps, s = grid_spacing(plane), coarse[dim]
     asked = _RASTER_PIXELS * max(coarse.values())
     if "volume_ref" in plane.coords and dim in steps:
-        asked = round(_VOLUME_MM / steps[dim])
+        asked = round(max(_VOLUME_MM, _LEAST_PIXELS * max(steps.values())) / steps[dim])
     return max(s, min(asked, plane.sizes[dim]) // s * s)
 
 
