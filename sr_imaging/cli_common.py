@@ -10,22 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import (
-    CancelledError,
-    ConfigError,
-    InputTypeError,
-    ModelError,
-    ReadError,
-    ResourceError,
-    SrImagingError,
-)
+from .errors import CancelledError, ReadError, ResourceError, SrImagingError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 __all__ = [
-    "INTERNAL",
     "NOTHING_READABLE",
     "NO_ROOM",
     "USAGE",
@@ -38,7 +29,7 @@ __all__ = [
     "table",
 ]
 
-INTERNAL, USAGE, NOTHING_READABLE, NO_ROOM, INTERRUPTED = 1, 2, 4, 6, 130
+USAGE, NOTHING_READABLE, NO_ROOM, INTERRUPTED = 2, 4, 6, 130
 _WIDE = 10_000  # columns where the output is no terminal: a line stays a line
 _SHOWN = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
@@ -127,12 +118,10 @@ def _say(console: "Console", kind: str, text: str, verbose: int) -> None:
 
 
 def _code(error: SrImagingError) -> int:
-    """Exit code of an error that ends a command."""
+    """Exit code of an error that ends a command; what a user can mend is usage."""
     if isinstance(error, ResourceError):
         return NO_ROOM
-    if isinstance(error, ReadError):
-        return NOTHING_READABLE
-    return USAGE if isinstance(error, ConfigError | ModelError | InputTypeError) else INTERNAL
+    return NOTHING_READABLE if isinstance(error, ReadError) else USAGE
 
 
 @contextmanager

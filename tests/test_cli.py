@@ -1,0 +1,443 @@
+"""The command line: exit codes, what goes to stdout and stderr, results that lie where their sources lay."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import sr_imaging
+from sr_imaging.cli import app
+
+HELP_SECONDS = 0.4
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def program(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from sr_imaging.cli import main; main()", *map(str, arguments)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **pipes, **options)
+
+
+def raster(path: Path, *, side: int = 9) -> Path:
+    values = np.random.default_rng(side).integers(1, 4000, (2, side, side + 3)).astype("uint16")
+    coords = {"band": [1, 2], "y": 5e6 - 10 * np.arange(float(side)), "x": 4e5 + 10 * np.arange(side + 3.0)}
+    return sr_imaging.write(xr.DataArray(values, dims=("band", "y", "x"), coords=coords), path)
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """Folder of two good rasters."""
+    raster(tmp_path / "in" / "a.tif")
+    raster(tmp_path / "in" / "deep" / "b.tif", side=11)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def mixed(scans: Path) -> Path:
+    """The same with a truncated TIFF between them."""
+    whole = raster(scans / "bad.tif", side=20).read_bytes()
+    (scans / "bad.tif").write_bytes(whole[: len(whole) // 2])
+    return scans
+
+
+def cubic(inputs: object, output: Path, *more: object) -> Any:
+    return run("upscale", inputs, "-o", output, "-m", "cubic", "--scale", 2, *more)
+
+
+def test_good_folder_exits_0(scans: Path, tmp_path: Path) -> None:
+    done = cubic(scans, tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert sr_imaging.read(tmp_path / "out" / "deep" / "b.tif").shape == (2, 22, 28)
+
+
+def test_up_to_date_folder_exits_0(scans: Path, tmp_path: Path) -> None:
+    cubic(scans, tmp_path / "out")
+    done = cubic(scans, tmp_path / "out", "--resume")
+    assert (done.exit_code, "2 up to date" in done.stderr) == (0, True)
+
+
+def test_one_bad_scan_exits_3_and_the_others_are_done(mixed: Path, tmp_path: Path) -> None:
+    done = cubic(mixed, tmp_path / "out")
+    assert done.exit_code == 3
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.tif")) == ["a.tif", "b.tif"]
+
+
+def test_failure_is_one_line_with_path_cause_and_remedy(mixed: Path, tmp_path: Path) -> None:
+    done = cubic(mixed, tmp_path / "out")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("FAIL")]
+    assert line.startswith(f"FAIL {mixed / 'bad.tif'}: is cut short")
+    assert "; " in line
+    assert "Traceback" not in done.output
+
+
+def test_nothing_readable_exits_4(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no scan")
+    assert cubic(tmp_path, tmp_path / "out").exit_code == 4
+    assert cubic(tmp_path / "nowhere", tmp_path / "out").exit_code == 4
+
+
+def test_all_failed_exits_5(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    done = cubic(scans, tmp_path / "out")
+    assert done.exit_code == 5
+    assert done.stderr.count("FAIL") == 2
+    assert "choose another folder" in done.stderr
+
+
+def test_full_disk_exits_6_before_any_work(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6, 0))
+    done = cubic(scans, tmp_path / "out")
+    assert done.exit_code == 6
+    assert "free some space" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--scale", "two"], "for a number"),
+        (["--scale", "z=2,3"], "names a dim for some numbers only"),
+        (["--tile", "big"], "is no whole number"),
+        (["--format", "png"], "unknown format 'png'"),
+        (["--name", "{sten}"], "unknown field {sten}"),
+        (["--if-exists", "ask"], "unknown choice 'ask'"),
+        (["-m", "no-such-model"], "no model 'no-such-model'"),
+        (["--no-such-option"], "No such option"),
+        (["--cluster", "local:2"], "No such option"),
+    ],
+)
+def test_usage_error_exits_2(more: Sequence[str], message: str, scans: Path, tmp_path: Path) -> None:
+    done = cubic(scans, tmp_path / "out", *more)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_collide_exit_2(scans: Path, tmp_path: Path) -> None:
+    raster(tmp_path / "other" / "a.tif")
+    both = [scans / "a.tif", tmp_path / "other" / "a.tif"]
+    done = run("upscale", *both, "-o", tmp_path / "out", "-m", "cubic", "--scale", 2)
+    assert (done.exit_code, "would both be written to" in done.stderr) == (2, True)
+
+
+def test_existing_output_exits_2_and_stays(scans: Path, tmp_path: Path) -> None:
+    cubic(scans, tmp_path / "out")
+    before = (tmp_path / "out" / "a.tif").read_bytes()
+    done = run("upscale", scans, "-o", tmp_path / "out", "-m", "nearest", "--scale", 2)
+    assert (done.exit_code, "2 of 2 outputs exist" in done.stderr) == (2, True)
+    assert (tmp_path / "out" / "a.tif").read_bytes() == before
+
+
+def test_scan_that_no_bundled_model_fits_fails_alone(scans: Path, tmp_path: Path) -> None:
+    done = run("upscale", scans, "-o", tmp_path / "out", "--scale", 17)
+    assert done.exit_code == 5
+    assert done.stderr.count("model='cubic'") == 2
+
+
+def test_dry_run_writes_nothing(scans: Path, tmp_path: Path) -> None:
+    done = cubic(scans, tmp_path / "out", "--dry-run")
+    assert done.exit_code == 0
+    assert "2x9x12 -> 2x18x24" in done.stdout
+    assert "y, x 10 -> 5" in done.stdout or "y 10 -> 5" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_json_goes_to_stdout_and_lines_to_stderr(mixed: Path, tmp_path: Path) -> None:
+    done = cubic(mixed, tmp_path / "out", "--json")
+    told = json.loads(done.stdout)
+    assert [scan["status"] for scan in told["scans"]] == ["done", "failed", "done"]
+    assert "FAIL" in done.stderr
+
+
+def test_report_holds_what_became_of_every_scan(mixed: Path, tmp_path: Path) -> None:
+    cubic(mixed, tmp_path / "out", "--report", tmp_path / "run.json")
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert told["exit_code"] == 3
+    assert told["scans"][0]["facts"]["fine_shape"] == [2, 18, 24]
+    assert "is cut short" in told["scans"][1]["cause"]
+
+
+def test_quiet_prints_failures_only(mixed: Path, tmp_path: Path) -> None:
+    done = cubic(mixed, tmp_path / "out", "-q")
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("FAIL")
+
+
+def test_traceback_comes_with_verbose_only(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sr_imaging import batch
+
+    def odd(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("something odd")
+
+    monkeypatch.setattr(batch, "upscale", odd)
+    assert "Traceback" not in cubic(scans, tmp_path / "out").stderr
+    assert "Traceback" in cubic(scans, tmp_path / "out", "-v").stderr
+
+
+def test_one_file_may_be_named(scans: Path, tmp_path: Path) -> None:
+    done = cubic(scans / "a.tif", tmp_path / "fine.zarr")
+    assert done.exit_code == 0, done.output
+    assert sr_imaging.read(tmp_path / "fine.zarr").shape == (2, 18, 24)
+
+
+def test_no_colour_codes_outside_a_terminal(mixed: Path, tmp_path: Path) -> None:
+    assert "\x1b[" not in cubic(mixed, tmp_path / "out").output
+
+
+def test_full_small_disk_leaves_nothing_behind(scans: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        raster(scans / "large.tif", side=300)
+        assert cubic(scans, disk / "out").exit_code == 6
+        assert list(disk.rglob("*.tif")) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_exits_130_cleans_up_and_reports(number: int, scans: Path, tmp_path: Path) -> None:
+    slow = raster(scans / "c.tif", side=2500)
+    out = tmp_path / "out"
+    more = ["-m", "cubic", "--scale", 4, "--tile", 16, "--report", tmp_path / "run.json"]
+    started = program("upscale", scans, "-o", out, *more)
+    wait_for(lambda: any(path.name.endswith(f"-part-{slow.name}") for path in hidden(out)))
+    started.send_signal(number)
+    _, err = started.communicate(timeout=60)
+    assert started.returncode == 130, err
+    assert [path.name for path in hidden(out)] == [".sr_imaging-done.jsonl"]
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert [scan["status"] for scan in told["scans"]] == ["done", "interrupted", "not started"]
+
+
+def hidden(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+def wait_for(happened: Any, *, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_help_answers_at_once() -> None:
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        program("--help").communicate()
+        times.append(time.perf_counter() - began)
+    assert min(times) < HELP_SECONDS
+
+
+@pytest.mark.parametrize("command", ["upscale", "train", "evaluate", "inspect", "models", "demo"])
+def test_help_loads_nothing_heavy(command: str) -> None:
+    heavy = ["torch", "monai", "xarray", "numpy", "rasterio", "pydicom", "dask", "matplotlib"]
+    code = (
+        "import sys\nfrom sr_imaging.cli import app\n"
+        f"try:\n    app(['{command}', '--help'])\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stderr.strip(), "Usage" in done.stdout) == ("[]", True)
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert run("--version").stdout == f"sr-imaging {sr_imaging.__version__}\n"
+
+
+def test_inspect_shows_every_scan_with_its_verdict(mixed: Path) -> None:
+    done = run("inspect", mixed)
+    assert done.exit_code == 3
+    assert "2x11x14" in done.stdout
+    assert "10x10" in done.stdout
+    assert "refused: is cut short" in done.stdout
+
+
+def test_inspect_gives_data_as_json(scans: Path) -> None:
+    done = run("inspect", scans, "--json")
+    assert done.exit_code == 0
+    first, second = json.loads(done.stdout)
+    assert (first["shape"], second["spacing"]) == ([2, 9, 12], [10.0, 10.0])
+
+
+def test_inspect_shows_no_patient(shared_data: Path) -> None:
+    import pydicom
+
+    folder = shared_data / "medical" / "dcm_mr_pd_ge_axial_oblique"
+    header = pydicom.dcmread(next(folder.glob("*.dcm")), stop_before_pixels=True)
+    done = run("inspect", folder, "--json")
+    assert done.exit_code == 0
+    for name in ("PatientName", "PatientID", "PatientBirthDate"):
+        value = str(header.get(name, ""))
+        assert not value or value not in done.stdout.replace(str(folder), "")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model file of scale 2 that has learned nothing: it equals cubic interpolation."""
+    from sr_imaging.model_file import ModelCard
+    from sr_imaging.networks import build_generator
+
+    arguments = {"scale": [2, 2], "channels": 4, "blocks": 1}
+    generator = build_generator("srresnet", arguments)
+    card = ModelCard.of(generator, name="small-x2", architecture="srresnet", arguments=arguments)
+    return sr_imaging.save_model(generator, tmp_path / "small-x2.safetensors", card)
+
+
+def test_models_list_names_the_bundled_ones() -> None:
+    done = run("models", "list", "--json")
+    assert done.exit_code == 0
+    assert [card["name"] for card in json.loads(done.stdout)] == [c.name for c in sr_imaging.list_models()]
+
+
+def test_models_info_shows_the_card(model: Path) -> None:
+    done = run("models", "info", model)
+    assert done.exit_code == 0
+    assert "small-x2" in done.stdout
+    assert "srresnet" in done.stdout
+
+
+def test_models_export_copies_weights_and_card(model: Path, tmp_path: Path) -> None:
+    done = run("models", "export", model, "-o", tmp_path / "copy.safetensors")
+    assert done.exit_code == 0
+    assert (tmp_path / "copy.safetensors").read_bytes() == model.read_bytes()
+
+
+def test_models_export_refuses_another_suffix(model: Path, tmp_path: Path) -> None:
+    done = run("models", "export", model, "-o", tmp_path / "copy.pt")
+    assert done.exit_code == 2
+    assert "does not end in .safetensors" in done.stderr
+
+
+def test_evaluate_prints_a_table_beside_cubic(model: Path, tmp_path: Path) -> None:
+    raster(tmp_path / "scene.tif", side=64)
+    done = run("evaluate", model, tmp_path / "scene.tif", "--json", tmp_path / "figures.json")
+    assert done.exit_code == 0, done.output
+    assert "PSNR" in done.stdout
+    (row,) = json.loads((tmp_path / "figures.json").read_text())["rows"]
+    assert row["gain"] == pytest.approx(0, abs=1e-3)  # dB; the model has learned nothing
+
+
+def test_evaluate_gives_data_on_stdout(model: Path, tmp_path: Path) -> None:
+    raster(tmp_path / "scene.tif", side=64)
+    done = run("evaluate", "cubic", tmp_path / "scene.tif", "--scale", 2, "--json", "-")
+    assert json.loads(done.stdout)["model"] == "cubic"
+
+
+def test_evaluate_draws_a_picture(model: Path, tmp_path: Path) -> None:
+    raster(tmp_path / "scene.tif", side=120)
+    done = run("evaluate", model, tmp_path / "scene.tif", "--figure", tmp_path / "scene.png")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "scene.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_train_writes_a_model_that_upscales(tmp_path: Path) -> None:
+    raster(tmp_path / "scene.tif", side=96)
+    (tmp_path / "run.toml").write_text(
+        f'name = "tiny"\noutput = "{tmp_path / "runs"}"\n[data]\ntrain = ["scene.tif"]\nheld_out = 0\n'
+        'patch = 12\nbatch = 2\n[model]\narchitecture = "srresnet"\n'
+        "arguments = { scale = [2, 2], channels = 4, blocks = 1 }\n[pixel]\nsteps = 2\nwarmup = 0\n"
+    )
+    done = run("train", tmp_path / "run.toml", "--data-root", tmp_path, "--device", "cpu", "-q")
+    assert done.exit_code == 0, done.output
+    path = Path(done.stdout.strip())
+    assert path.name == "tiny.safetensors"
+    assert run("upscale", tmp_path / "scene.tif", "-o", tmp_path / "fine.tif", "-m", path).exit_code == 0
+
+
+def test_train_refuses_a_setting_that_does_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('name = "tiny"\n[data]\npacth = 12\n')
+    done = run("train", tmp_path / "run.toml")
+    assert done.exit_code == 2
+    assert "patch" in done.stderr
+
+
+MODELS = [("cubic", ["--scale"]), ("auto", [])]
+
+
+def bundled(name: str) -> None:
+    """Skip where the models that 'auto' takes are not bundled."""
+    if name == "auto" and not sr_imaging.list_models():
+        pytest.skip("needs the bundled models")
+
+
+def corners(image: Any) -> np.ndarray:
+    """Outer corners of a SimpleITK image in mm, sorted."""
+    size = image.GetSize()
+    ends = [(-0.5, n - 0.5) for n in size]
+    places = np.stack(np.meshgrid(*ends, indexing="ij"), -1).reshape(-1, 3)
+    found = np.array([image.TransformContinuousIndexToPhysicalPoint(list(map(float, p))) for p in places])
+    return found[np.lexsort(found.round(2).T)]
+
+
+def with_simple_itk(folder: Path) -> Any:
+    sitk = pytest.importorskip("SimpleITK", reason="needs SimpleITK as an independent reader")
+    reader = sitk.ImageSeriesReader()
+    (uid,) = reader.GetGDCMSeriesIDs(str(folder))
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), uid))
+    return reader.Execute()
+
+
+@pytest.mark.parametrize(("model", "scale"), MODELS)
+def test_dicom_result_opens_at_the_same_place(
+    model: str, scale: list[str], shared_data: Path, tmp_path: Path
+) -> None:
+    bundled(model)
+    name = "dcm_mr_pd_ge_axial_oblique"
+    source = shared_data / "medical" / name
+    more = [*scale, "z=4"] if scale else []
+    done = run("upscale", source, "-o", tmp_path / "out", "-m", model, *more)
+    assert done.exit_code == 0, done.output
+    before, after = with_simple_itk(source), with_simple_itk(tmp_path / "out" / name)
+    assert after.GetSize()[2] == 4 * before.GetSize()[2]
+    np.testing.assert_allclose(corners(after), corners(before), atol=1e-3)  # mm
+
+
+@pytest.mark.parametrize(("model", "scale"), MODELS)
+def test_raster_result_covers_the_same_ground(
+    model: str, scale: list[str], shared_data: Path, tmp_path: Path
+) -> None:
+    import rasterio
+
+    bundled(model)
+    source = shared_data / "satellite" / "sentinel2_fields_10m" / "sentinel2_fields.tif"
+    more = [*scale, "2"] if scale else []
+    done = run("upscale", source, "-o", tmp_path / "fine.tif", "-m", model, *more)
+    assert done.exit_code == 0, done.output
+    with rasterio.open(source) as before, rasterio.open(tmp_path / "fine.tif") as after:
+        assert (after.width, after.height) == (2 * before.width, 2 * before.height)
+        assert (after.crs, after.count, after.dtypes) == (before.crs, before.count, before.dtypes)
+        np.testing.assert_allclose(after.bounds, before.bounds, atol=1e-6 * before.res[0])
+
+
+def test_environment_of_the_caller_is_left_alone(scans: Path, tmp_path: Path) -> None:
+    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    cubic(scans, tmp_path / "out")
+    assert (dict(os.environ), signal.getsignal(signal.SIGTERM)) == (before, handler)
