@@ -58,11 +58,14 @@ def check_grid(da: xr.DataArray) -> None:
     Raises
     ------
     GridError
-        If a spacing is zero, not finite, or uneven by more than 1e-3 of a step.
+        If a spatial dim has no pixels, or its spacing is zero, not finite, or uneven by more than 1e-3 of a
+        step.
     InputTypeError
         If a spatial coordinate holds dates, strings or objects.
     """
     for dim in spatial_dims(da).values():
+        if da.sizes[dim] == 0:
+            raise GridError(f"the array has no pixels along {dim!r}; give one that has some")
         if dim in da.coords:
             _check_axis(str(dim), da.coords[dim])
 

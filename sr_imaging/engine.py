@@ -5,8 +5,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from numbers import Integral
 from typing import Any, cast
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor, nn
@@ -106,6 +108,11 @@ class Engine:
     batch: int
 
     @property
+    def settings(self) -> tuple[Any, ...]:
+        """What a result may depend on besides the generator."""
+        return self.device, self.precision, self.tile, self.batch
+
+    @property
     def needs_whole(self) -> bool:
         """Whether the generator must see the whole image at once."""
         return isinstance(self.generator, Windowed)
@@ -167,6 +174,8 @@ def _device(device: str) -> str:
         kind = torch.device(device).type
     except RuntimeError as error:
         raise ConfigError(f"unknown device {device!r}; use 'auto', 'cpu' or 'cuda'") from error
+    if kind not in ("cpu", "cuda"):
+        raise ConfigError(f"unknown device {device!r}; use 'auto', 'cpu' or 'cuda'")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device {device!r} is not available here; use 'cpu'")
     return device
@@ -184,8 +193,9 @@ def _precision(precision: str, device: str, generator: Generator) -> str:
 
 def _given_tile(tile: int | Sequence[int], dims: int) -> tuple[int, ...]:
     """Check a tile that the caller asked for."""
-    shape = (tile,) * dims if isinstance(tile, int) else tuple(tile)
-    if len(shape) != dims or any(n < 1 for n in shape):
+    numbers = (tile,) * dims if np.ndim(tile) == 0 else tuple(cast("Sequence[int]", tile))
+    shape = tuple(int(n) for n in numbers if isinstance(n, Integral))
+    if len(shape) != len(numbers) or len(shape) != dims or min(shape) < 1:
         raise ConfigError(f"tile {tile!r} does not fit {dims} axes; give one number or {dims} of at least 1")
     return shape
 

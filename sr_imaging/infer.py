@@ -13,7 +13,7 @@ from dask.utils import parse_bytes
 
 from .choice import Choice, Scale, Spacing, choose
 from .engine import make_engine
-from .errors import InputTypeError, ModelError
+from .errors import ConfigError, InputTypeError, ModelError
 from .geometry import check_grid, refine
 from .geometry import spacing as grid_spacing
 from .intensity import Values, is_flag, values_of
@@ -107,22 +107,22 @@ def upscale(
     """
     if isinstance(obj, xr.DataArray):
         da: xr.DataArray = obj
-    elif isinstance(obj, np.ndarray | dask.array.Array):
+    elif isinstance(obj, np.ndarray | dask.array.Array) and not isinstance(obj, np.ma.MaskedArray):
         da = _named(obj, model, scale, spacing)
     else:
         raise InputTypeError(f"cannot super-resolve a {type(obj).__name__}; give a DataArray or an array")
-    values = values_of(da, dtype)
+    flag = is_flag(da)
+    values = values_of(da, np.uint8 if flag else dtype)
     check_grid(da)
     choice = choose(da, model, scale, spacing)
-    if is_flag(da):
+    if flag:
         log.info("%s holds classes: repeated, not modelled", da.name or "the array")
         factors = {da.get_axis_num(dim): s for dim, s in choice.scale.items()}
         data, facts = repeat_nearest(da.data, factors), Facts("nearest", "", "exact", "cpu")
     else:
         _check_trained_range(da, choice, strict)
-        memory = None if max_memory is None else parse_bytes(max_memory)
         engine = make_engine(
-            choice.generator, device=device, precision=precision, tile=tile, max_memory=memory
+            choice.generator, device=device, precision=precision, tile=tile, max_memory=_memory(max_memory)
         )
         sha256 = model_sha256(choice.generator)
         job = Job(engine, sha256, _during(values, choice), *_axes(da, choice))
@@ -131,6 +131,19 @@ def upscale(
     if not isinstance(obj, xr.DataArray):
         return cast(Image, data)
     return cast(Image, with_provenance(refine(da, data, choice.scale), choice.scale, facts))
+
+
+def _memory(max_memory: int | str | None) -> int | None:
+    """Bytes of an amount of memory."""
+    if max_memory is None:
+        return None
+    try:
+        amount = int(parse_bytes(max_memory))
+    except (ValueError, TypeError):
+        amount = -1
+    if amount < 0:
+        raise ConfigError(f"max_memory {max_memory!r} is no amount of memory; give bytes or '2 GiB'")
+    return amount
 
 
 def _named(array: Any, model: Any, scale: Scale, spacing: Spacing) -> xr.DataArray:

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from .errors import InputTypeError
 
-__all__ = ["Values", "fill_nearest", "is_flag", "values_of"]
+__all__ = ["Values", "fill_nearest", "is_far", "is_flag", "values_of"]
 
 log = logging.getLogger(__name__)
 _NODATA_KEYS = ("_FillValue", "missing_value", "nodata")
@@ -206,7 +206,15 @@ def _packed(values: Values, encoding: Mapping[Any, Any]) -> Values:
 
 def is_flag(da: xr.DataArray) -> bool:
     """Tell whether an array holds classes, masks or colour indices, which are repeated and never modelled."""
-    return da.dtype.kind == "b" or any(key in da.attrs for key in _FLAG_KEYS)
+    return da.dtype.kind == "b" or (da.dtype.kind in "iuf" and any(key in da.attrs for key in _FLAG_KEYS))
+
+
+def is_far(invalid: np.ndarray, reach: int) -> np.ndarray:
+    """Tell which pixels of a mask have no valid one within `reach` king's moves."""
+    if invalid.all():
+        return np.ones_like(invalid)
+    distance = ndimage.distance_transform_cdt(invalid, metric="chessboard")
+    return np.asarray(distance > reach)
 
 
 def fill_nearest(image: np.ndarray, invalid: np.ndarray) -> np.ndarray:

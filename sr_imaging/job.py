@@ -90,9 +90,7 @@ def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> A
     cores = [_without_context(c, depth.get(a, 0)) for a, c in enumerate(seen.chunks)]
     chunks = [tuple(n * job.scale.get(a, 1) for n in c) for a, c in enumerate(cores)]
     step = _stepper(progress, _count_tiles(cores, job))
-    token = tokenize(
-        data.name, job.sha256, job.values, job.engine.precision, job.engine.device, job.engine.tile
-    )
+    token = tokenize(data.name, job.sha256, job.values, job.spatial, job.channel, *job.engine.settings)
     return seen.map_blocks(
         partial(_block, job=job, depth=depth, step=step),
         name=f"upscale-{token}",

@@ -11,18 +11,24 @@ import xarray as xr
 from . import __version__
 from .geometry import spatial_dims
 
+_PLAIN = (bool, int, float, str, tuple, list, type(None))
+
 __all__ = ["Facts", "model_sha256", "with_provenance"]
 
 
 def model_sha256(module: Any) -> str:
-    """Return the hash of a model file, or of the class and weights of a module without one."""
+    """Return the hash of a model file, or of the classes, settings and weights of a module without one."""
     card = getattr(module, "card", None)
     if card is not None and card.sha256:
         return str(card.sha256)
-    digest = hashlib.sha256(f"{type(module).__module__}.{type(module).__qualname__}".encode())
+    digest = hashlib.sha256()
+    for path, part in module.named_modules():
+        settings = {key: value for key, value in vars(part).items() if isinstance(value, _PLAIN)}
+        settings.pop("training", None)
+        digest.update(f"{path} {type(part).__module__}.{type(part).__qualname__} {settings}".encode())
     for key, tensor in sorted(module.state_dict().items()):
         digest.update(key.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().double().numpy().tobytes())
     return digest.hexdigest()
 
 

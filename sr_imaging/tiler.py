@@ -9,14 +9,15 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from math import prod
 from typing import cast
 
 import numpy as np
 import torch
 
 from .engine import SMALLEST_TILE, Engine
-from .errors import ResourceError
-from .intensity import Values, fill_nearest
+from .errors import ModelError, ResourceError
+from .intensity import Values, fill_nearest, is_far
 from .networks import replicate
 from .tiles import Tile, halve, split, window_of
 
@@ -71,7 +72,7 @@ def run(
     if channel is None:
         images = images[(slice(None),) * len(front) + (None,)]
     lead, dims = images.shape[: len(front)], len(spatial)
-    images = images.reshape(-1, *images.shape[len(front) :])
+    images = images.reshape(prod(lead), *images.shape[len(front) :])
     edge = [(0, 0)] * dims if context is None else list(context)
     start = tuple(a for a, _ in edge)
     stop = tuple(n - b for n, (_, b) in zip(images.shape[2:], edge, strict=True))
@@ -92,15 +93,15 @@ def _run_images(
     scale = tuple(int(s) for s in generator.scale)
     fine = tuple(n * s for n, s in zip(whole.shape, scale, strict=True))
     out = np.empty((*images.shape[:2], *fine), values.out_dtype)
-    for n in range(0, len(images), engine.batch):
-        some = slice(n, n + engine.batch)
-        pending = list(split(whole.start, whole.stop, engine.tile))[::-1]
+    for n in range(0, len(images) if out.size else 0, engine.batch):
+        some = slice(n, min(n + engine.batch, len(images)))
+        pending = [(some, tile) for tile in split(whole.start, whole.stop, engine.tile)][::-1]
         while pending:
-            tile = pending.pop()
+            some, tile = pending.pop()
             try:
                 made = _run_tile(images[some], tile, engine, values)
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                pending += _smaller(tile, error)[::-1]
+                pending += _smaller(some, tile, error)[::-1]
                 continue
             out[(some, slice(None), *tile.fine(scale, whole.start))] = made
             if progress is not None:
@@ -108,18 +109,22 @@ def _run_images(
     return out
 
 
-def _smaller(tile: Tile, error: RuntimeError) -> list[Tile]:
-    """Halve a tile that was too large for the memory; pass any other error on."""
+def _smaller(some: slice, tile: Tile, error: RuntimeError) -> list[tuple[slice, Tile]]:
+    """Halve a batch, then a tile that was too large for the memory; pass any other error on."""
     if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
         raise error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = (some.start + some.stop) // 2
+    if middle > some.start:
+        log.warning("out of memory on %d images at once; going on with half of them", some.stop - some.start)
+        return [(slice(some.start, middle), tile), (slice(middle, some.stop), tile)]
     if max(tile.shape) <= SMALLEST_TILE:
         raise ResourceError(
             f"a tile of {tile.shape} pixels needs too much memory; use a smaller model"
         ) from error
     log.warning("out of memory on a tile of %s pixels; going on with half of it", tile.shape)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return halve(tile)
+    return [(some, part) for part in halve(tile)]
 
 
 def _run_tile(images: np.ndarray, tile: Tile, engine: Engine, values: Values) -> np.ndarray:
@@ -139,7 +144,7 @@ def _run_tile(images: np.ndarray, tile: Tile, engine: Engine, values: Values) ->
         lost = seen[core]
         if invalid[core].all():
             return values.encode(_repeat(lost, scale))
-        seen = _fill(seen, invalid)
+        seen = _fill(seen, invalid, None if engine.needs_whole else reach)
     narrow = window_of(tile, images.shape[2:], halo)
     inner = [
         slice(n.start - w.start, n.stop - w.start) for n, w in zip(narrow.slices, wide.slices, strict=True)
@@ -163,13 +168,23 @@ def _repeat(x: np.ndarray, scale: Sequence[int]) -> np.ndarray:
     return x
 
 
-def _fill(images: np.ndarray, invalid: np.ndarray) -> np.ndarray:
-    """Fill the invalid pixels of each image and band by itself."""
+def _fill(images: np.ndarray, invalid: np.ndarray, reach: int | None) -> np.ndarray:
+    """Fill the invalid pixels of each image and band, from the same band where it has one within `reach`.
+
+    Where another band alone is valid, a farther pixel might lie outside the tile; their mean does not.
+    """
     filled = images.copy()
+    far = np.zeros_like(invalid)
     for index in np.ndindex(images.shape[:2]):
         if invalid[index].any():
             filled[index] = fill_nearest(images[index], invalid[index])
-    return filled
+            if images.shape[1] > 1 and reach is not None:
+                far[index] = is_far(invalid[index], reach)
+    if not far.any():
+        return filled
+    near = (~far).sum(1, keepdims=True)
+    mean = np.where(far, 0, filled).sum(1, keepdims=True) / np.maximum(near, 1)
+    return np.where(far & (near > 0), mean, filled).astype(images.dtype, copy=False)
 
 
 def _forward(x: np.ndarray, missing: Sequence[tuple[int, int]], engine: Engine) -> np.ndarray:
@@ -196,7 +211,20 @@ def _infer(x: np.ndarray, missing: Sequence[tuple[int, int]], engine: Engine) ->
     with _device_lock(engine.device), torch.inference_mode():
         with cast_to if engine.precision == "bf16" else nullcontext():
             y = engine.generator(tensor)
+        _check_shape(tensor, y, engine)
         return np.asarray(y.float().cpu().contiguous().numpy())
+
+
+def _check_shape(x: torch.Tensor, y: torch.Tensor, engine: Engine) -> None:
+    """Raise unless the generator kept its promise."""
+    halo = cast("tuple[int, ...]", engine.generator.halo)
+    core = [n - 2 * h for n, h in zip(x.shape[2:], halo, strict=True)]
+    promised = (*x.shape[:2], *(int(n * s) for n, s in zip(core, engine.generator.scale, strict=True)))
+    if tuple(y.shape) != promised:
+        raise ModelError(
+            f"{type(engine.generator).__name__} made {tuple(y.shape)} of {tuple(x.shape)} where its scale "
+            f"and halo promise {promised}; correct what it states"
+        )
 
 
 def _device_lock(device: str) -> threading.Lock:
