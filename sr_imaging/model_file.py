@@ -56,7 +56,7 @@ def save_model(
     WriteError
         If the file exists or cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from .networks import build_generator
 
@@ -66,7 +66,8 @@ def save_model(
     check_facts(card, fresh, path)
     _check_tensors(tensors, fresh, path)
     with whole_output(path, overwrite=overwrite) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: card_text(card)})
+        # not save_file, which makes the file readable to its owner alone
+        temporary.write_bytes(save(tensors, metadata={_KEY: card_text(card)}))
     return path
 
 
