@@ -16,7 +16,7 @@ from .batch_inputs import Found, find_inputs, shown_cause
 from .batch_names import FORMATS
 from .batch_plan import Plan, plan_batch, size_text
 from .batch_record import Journal, RunReport, ScanResult
-from .batch_task import IF_EXISTS, BatchOptions, Task
+from .batch_task import IF_EXISTS, BatchOptions, Task, steps_text
 from .errors import CancelledError, SrImagingError
 from .infer import upscale
 from .io import read, write
@@ -36,6 +36,7 @@ __all__ = [
     "run_batch",
     "shown_cause",
     "size_text",
+    "steps_text",
 ]
 
 # What one scan may raise without stopping the others: our own errors, and those of the libraries below us.

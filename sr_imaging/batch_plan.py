@@ -73,7 +73,8 @@ class Plan:
         """
         if met := [task for task in self.tasks if task.action == "exists"]:
             raise ConfigError(
-                f"{len(met)} of {len(self.tasks)} outputs exist, the first is {met[0].output}; {met[0].cause}"
+                f"{len(met)} of {len(self.tasks)} outputs exist, the first is {met[0].output}; "
+                "give --resume, --if-exists skip or --if-exists overwrite"
             )
         if self.disk_bytes > self.free_bytes:
             raise ResourceError(
@@ -252,7 +253,7 @@ def _settled(task: Task, journal: Journal | None, existing: str) -> Task:
         return task
     if existing == "skip":
         return replace(task, action="skip", cause="the output exists")
-    return replace(task, action="exists", cause="give --resume, --if-exists skip or --if-exists overwrite")
+    return replace(task, action="exists")
 
 
 def _existing(path: Path) -> Path:

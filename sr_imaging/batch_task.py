@@ -10,7 +10,7 @@ from .batch_names import FORMATS
 from .batch_record import fingerprint, parameters_sha256
 from .errors import ConfigError
 
-__all__ = ["BatchOptions", "Task"]
+__all__ = ["BatchOptions", "Task", "steps_text"]
 
 IF_EXISTS = ("error", "skip", "overwrite")
 _EAGER = ("dicom", "nifti")  # kinds that are read into memory
@@ -143,3 +143,18 @@ class Task:
             **{name: getattr(self, name) for name in names},
             "parameters": self.parameters,
         }
+
+
+def steps_text(before: Mapping[Any, float], after: Mapping[Any, float], unit: str = "") -> str:
+    """Return spacings before and after, dims that agree together; dims that stay are left out.
+
+    Examples
+    --------
+    >>> steps_text({"z": 4, "y": 2, "x": 2}, {"z": 4, "y": 1, "x": 1}, " mm")
+    'y, x 2 -> 1 mm'
+    """
+    dims: dict[str, list[str]] = {}
+    for dim, step in before.items():
+        if abs(after[dim] - step) > 1e-9 * step:
+            dims.setdefault(f"{step:.4g} -> {after[dim]:.4g}{unit}", []).append(str(dim))
+    return "; ".join(f"{', '.join(names)} {text}" for text, names in dims.items())

@@ -100,8 +100,8 @@ def exit_codes(console: "Console", *, verbose: int = 0) -> Iterator[None]:
     try:
         with _terminated_like_interrupted():
             yield
-    except (KeyboardInterrupt, CancelledError):
-        _say(console, "interrupted", "nothing half-done is left", verbose)
+    except (KeyboardInterrupt, CancelledError) as error:
+        _say(console, "interrupted", str(error) or "nothing half-done is left", verbose)
         raise typer.Exit(INTERRUPTED) from None
     except SrImagingError as error:
         _say(console, "error", str(error), verbose)

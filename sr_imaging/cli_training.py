@@ -1,13 +1,16 @@
 """``sr-imaging train`` and ``sr-imaging evaluate``."""
 
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .cli_common import Quiet, Verbose, consoles, exit_codes, start_logging
 from .cli_parse import parse_scale
-from .errors import ConfigError, WriteError
+from .errors import CancelledError, ConfigError, WriteError
 
 __all__ = ["evaluate", "train"]
 
@@ -23,7 +26,7 @@ def train(
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Train a model after a TOML file; Ctrl-C keeps the last checkpoint.
+    """Train a model after a TOML file; Ctrl-C ends it after the step in hand, with a checkpoint.
 
     Prints the path of the model file. Exit codes: 0 done, 2 a setting is impossible, 130 interrupted.
     """
@@ -32,8 +35,33 @@ def train(
         from . import train as run
 
         shown = not quiet and err.is_terminal
-        path = run(config, data_root=data_root, resume=resume, device=device, progress=shown)
+        with _ended_by_interrupt() as on_step:
+            path = run(
+                config, data_root=data_root, resume=resume, device=device, progress=shown, on_step=on_step
+            )
         out.print(str(path), markup=False)
+
+
+@contextmanager
+def _ended_by_interrupt() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield a callback that ends the training once a signal came; a second signal ends it at once."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    def on_step(row: Mapping[str, Any]) -> None:
+        if asked:
+            raise CancelledError(f"a checkpoint of step {row['step']} is kept; go on with --resume")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield on_step
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def evaluate(

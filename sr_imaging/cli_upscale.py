@@ -107,9 +107,10 @@ def _show(plan: "Plan", out: "Console", err: "Console", *, as_json: bool) -> int
     else:
         rows = table("scan", "shape", "spacing", "size", "model", "output", "action")
         for task in plan.tasks:
-            rows.add_row(*_row(task))
+            rows.add_row(*_row(task, plan))
         out.print(rows)
-    text = f"up to {size_text(plan.disk_bytes)} to write, {size_text(plan.free_bytes)} free"
+    need, free = size_text(plan.disk_bytes), size_text(plan.free_bytes)
+    text = f"up to {need} to write into {plan.folder}, {free} free"
     err.print(text, markup=False)
     plan.check()
     return 0 if any(task.found.scan.verdict.ok for task in plan.tasks) else 4
@@ -121,17 +122,18 @@ def _as_dict(task: "Task") -> dict[str, Any]:
     return {**own, "output": str(task.output or ""), "bytes": task.disk_bytes, **task.facts()}
 
 
-def _row(task: "Task") -> list[str]:
+def _row(task: "Task", plan: "Plan") -> list[str]:
     """One scan of a plan."""
-    from .batch import size_text
+    from .batch import size_text, steps_text
 
-    label, action = task.found.label, task.action + (f": {task.cause}" if task.cause else "")
-    if not task.fine_shape:
-        return [label, "", "", "", "", "", action]
-    steps = [f"{dim} {step:.4g} -> {task.fine_spacing[dim]:.4g}" for dim, step in task.spacing.items()]
+    action = task.action + (f": {task.cause}" if task.cause else "")
+    place = task.found.place.as_posix()
+    if task.output is None:
+        return [place, "", "", "", "", "", action]
     shape = f"{_shape(task.shape)} -> {_shape(task.fine_shape)}"
-    size = size_text(task.fine_nbytes)
-    return [label, shape, ", ".join(steps), size, task.model, str(task.output or ""), action]
+    steps = steps_text(task.spacing, task.fine_spacing)
+    output = task.output.relative_to(plan.folder).as_posix()
+    return [place, shape, steps, size_text(task.fine_nbytes), task.model, output, action]
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from .batch_inputs import Found, find_inputs
+from .batch_task import steps_text
 from .choice import choose
 from .degradation import degrade
 from .errors import GridError, ModelError, ReadError, SrImagingError
@@ -71,12 +72,7 @@ class Comparison:
     def steps(self) -> str:
         """Spacing before and after, of the refined dims; empty where the scan states none."""
         fine = grid_spacing(next(iter(self.results.values())))
-        dims: dict[str, list[str]] = {}
-        for dim, step in grid_spacing(self.lr).items():
-            if abs(fine[dim] - step) > 1e-9 * step:
-                text = f"{step:.4g} -> {fine[dim]:.4g}{_unit(self.lr, dim)}"
-                dims[text] = [*dims.get(text, []), str(dim)]
-        return "; ".join(f"{', '.join(names)} {text}" for text, names in dims.items())
+        return steps_text(grid_spacing(self.lr), fine, _unit(self.lr))
 
 
 @dataclass(frozen=True)
@@ -311,10 +307,11 @@ def _plane_shape(da: xr.DataArray) -> list[int]:
     return [da.sizes[dim] for dim in spatial_dims(da).values()]
 
 
-def _unit(da: xr.DataArray, dim: Any) -> str:
-    """Unit of a dim with a space before it; millimetres in a volume."""
+def _unit(da: xr.DataArray) -> str:
+    """Unit of the spatial dims with a space before it; millimetres in a volume."""
     if "volume_ref" in da.coords:
         return " mm"
+    dim = spatial_dims(da)["x"]
     unit = str(da.coords[dim].attrs.get("units", "")) if dim in da.coords else ""
-    unit = {"metre": "m", "degrees_north": "°", "degrees_east": "°"}.get(unit, unit)
+    unit = {"metre": "m", "degrees_east": "°"}.get(unit, unit)
     return f" {unit}" if unit else ""
