@@ -230,7 +230,7 @@ def _run_phase(run: Run, phase: Phase, step: int, log: RunLog, on_step: OnStep |
         drawn = time.perf_counter()
         row: dict[str, Any] = {"step": done, "phase": phase.name}
         row |= phase.step(run, done - 1 - phase.start, batch)
-        _average(run, done)
+        _average(run, done - phase.start)
         row |= {"seconds": time.perf_counter() - began, "data_seconds": drawn - began}
         last = done == phase.stop
         if run.images and (last or done % loop.validate_every == 0):
@@ -342,7 +342,7 @@ def _check_finite(value: Tensor, name: str, rate: float) -> None:
 
 @torch.no_grad()
 def _average(run: Run, done: int) -> None:
-    """Move the averaged generator towards the present one, faster while the run is young."""
+    """Move the averaged generator towards the present one, faster while the phase is young."""
     decay = min(run.config.loop.ema, (1 + done) / (10 + done))
     for mean, value in zip(
         run.average.state_dict().values(), run.generator.state_dict().values(), strict=True
