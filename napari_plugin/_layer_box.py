@@ -76,7 +76,7 @@ class LayerBox(QComboBox):
             self.setCurrentIndex(images.index(chosen))
         self.blockSignals(False)
         self._watch(set(images))
-        if self.layer is not chosen or chosen is None:
+        if self.layer != chosen or chosen is None:  # a proxy is not the layer, but equals it
             self._tell()
 
     def _watch(self, images: "set[Image]") -> None:
@@ -93,7 +93,7 @@ class LayerBox(QComboBox):
         """Show a new name; tell of a change to the chosen layer."""
         for k, layer in enumerate(self._images()[::-1]):
             self.setItemText(k, layer.name)
-        if event.source is self.layer:
+        if event.source == self.layer:
             self._tell()
 
     def _follow_selection(self, event: Any = None) -> None:

@@ -45,7 +45,7 @@ class ModelBox(QWidget):
         super().__init__()
         self._on_change, self._on_error = on_change, on_error
         self._cards: dict[str, ModelCard] = {card.name: card for card in list_models()}
-        self._is_chosen = False  # by the user, so that no layer changes it
+        self._is_chosen = False  # by hand, so that no layer changes it
         self._reader: Any = None
         self.box = QComboBox()
         self.file_button = QPushButton("File …")
@@ -60,9 +60,9 @@ class ModelBox(QWidget):
         if self._cards:
             self.box.insertSeparator(len(self._cards))
         self.box.currentIndexChanged.connect(self._show_facts)
-        self.box.activated.connect(self._choose)
         self.file_button.clicked.connect(self._ask_file)
         self._show_facts()
+        self._is_chosen = False
 
     def _lay_out(self) -> None:
         """Box and button in a row, facts below, then the factors."""
@@ -103,6 +103,7 @@ class ModelBox(QWidget):
         """Offer what fits a layer, unless the user has chosen."""
         if not self._is_chosen:
             self.box.setCurrentIndex(self.box.findData(best_model(list(self._cards.values()), image)))
+            self._is_chosen = False
         for axis, spin in self.spins.items():
             spin.setVisible(axis in image.axes)
 
@@ -132,7 +133,6 @@ class ModelBox(QWidget):
         self._cards[path] = card
         if self.box.findData(path) < 0:
             self.box.addItem(Path(path).name, path)
-        self._is_chosen = True
         self.box.setCurrentIndex(self.box.findData(path))
 
     def _ask_file(self) -> None:
@@ -140,13 +140,11 @@ class ModelBox(QWidget):
         if path:
             self.choose_file(path)
 
-    def _choose(self, index: int = 0) -> None:
-        self._is_chosen = True
-
     def _rescale(self, value: int) -> None:
         self._on_change()
 
     def _show_facts(self, index: int = 0) -> None:
+        self._is_chosen = True
         card = self.card
         self.facts.setText("interpolation by whole factors" if card is None else card_text(card))
         self.facts.setToolTip("" if card is None else _details(card))

@@ -82,8 +82,8 @@ def best_model(cards: Sequence["ModelCard"], image: LayerImage) -> str:
         wanted = "CT" if image.modality == "CT" else "MR"
         fitting = [card for card in fitting if "z" in model_factors(card) and card.modality == wanted]
     else:
-        fitting = [card for card in fitting if "z" not in card.axes and card.modality == "raster"]
-        fitting = [] if image.modality else fitting
+        is_raster = image.place("z") is None and not image.modality
+        fitting = [card for card in fitting if is_raster and card.modality == "raster"]
     return fitting[0].name if fitting else INTERPOLATIONS[0]
 
 

@@ -22,13 +22,14 @@ def north_is_down(viewer: Any, image: LayerImage, layer: "Image") -> bool:
     layer : napari.layers.Image
         Placed by world coordinates: a raster that is north-up has a negative y scale.
     """
-    points_down = str(viewer.camera.orientation2d[0]) == "down"
+    points_down = str(_camera(viewer).orientation2d[0]) == "down"
     return bool(image.place("z") is None and layer.scale[-2] < 0 and points_down)
 
 
 def turn_north_up(viewer: Any) -> None:
     """Let the vertical axis of a viewer point up, as northings do."""
-    viewer.camera.orientation2d = ("up", viewer.camera.orientation2d[1])
+    camera = _camera(viewer)
+    camera.orientation2d = ("up", camera.orientation2d[1])
 
 
 def open_north_up() -> None:
@@ -38,3 +39,8 @@ def open_north_up() -> None:
     viewer = current_viewer()
     if viewer is not None and not len(viewer.layers):
         turn_north_up(viewer)
+
+
+def _camera(viewer: Any) -> Any:
+    """The camera, which moved from the viewer to its scene in napari 0.9."""
+    return getattr(viewer, "scene", viewer).camera

@@ -38,6 +38,7 @@ class SuperResolve(QWidget):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self._viewer = napari_viewer
+        self._was_docked = False  # when the run began
         self._error, self._note = "", ""
         self._runs: list[Run] = []  # none or the one in hand
         self.plan: Plan | None = None
@@ -119,6 +120,7 @@ class SuperResolve(QWidget):
             self.show_error(error)
             return
         self._runs.append(run)
+        self._was_docked = not self.isWindow()
         self.form.show_running(True)
         self._timer.start()
         run.start()
@@ -159,6 +161,8 @@ class SuperResolve(QWidget):
 
     def _show_progress(self) -> None:
         """Draw how far the run is, here and in napari's activity dock."""
+        if self._was_docked and self.isWindow():  # napari has closed the dock, and the run keeps this alive
+            _leave(self.layer_box, self._runs)
         for run in self._runs:
             run.show_progress()
             if run.total:
