@@ -27,6 +27,7 @@ __all__ = ["upscale"]
 
 log = logging.getLogger(__name__)
 Image = TypeVar("Image")
+_STORED_AS = ("dtype", "rasterio_dtype", "scale_factor", "add_offset")
 _BAND_DIMS = ("band", "bands", "channel", "channels", "wavelength")
 
 
@@ -130,7 +131,15 @@ def upscale(
         facts = Facts(choice.name, sha256, engine.precision, engine.device)
     if not isinstance(obj, xr.DataArray):
         return cast(Image, data)
-    return cast(Image, with_provenance(refine(da, data, choice.scale), choice.scale, facts))
+    return cast(Image, with_provenance(_place(da, data, choice), choice.scale, facts))
+
+
+def _place(da: xr.DataArray, data: Any, choice: Choice) -> xr.DataArray:
+    """Put the result on its grid; another type than that of the array is not stored as the old one."""
+    sr = refine(da, data, choice.scale)
+    if sr.dtype != da.dtype:
+        sr.encoding = {key: value for key, value in sr.encoding.items() if key not in _STORED_AS}
+    return sr
 
 
 def _memory(max_memory: int | str | None) -> int | None:

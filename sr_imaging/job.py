@@ -83,7 +83,8 @@ def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> A
     """Give each block its neighbours' context and run the tiler on it."""
     whole = [a for a in job.spatial if job.engine.needs_whole or data.shape[a] <= job.depth[a]]
     whole += [] if job.channel is None else [job.channel]
-    data = data.rechunk(dict.fromkeys(whole, -1))
+    thin = [a for a in job.spatial if a not in whole and min(data.chunks[a]) < job.depth[a]]
+    data = data.rechunk(dict.fromkeys(whole, -1) | {a: _thick(data.chunks[a], job.depth[a]) for a in thin})
     depth = {a: d for a, d in job.depth.items() if len(data.chunks[a]) > 1}
     overlap: Any = dask.array.overlap.overlap
     seen = overlap(data, depth, boundary="none", allow_rechunk=True)
@@ -98,6 +99,14 @@ def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> A
         chunks=chunks,
         meta=np.empty((0,) * data.ndim, job.values.out_dtype),
     )
+
+
+def _thick(chunks: Sequence[int], depth: int) -> int:
+    """Length of even chunks of at least `depth`, the remainder too: Zarr takes no larger last chunk."""
+    size, length = max(*chunks, depth), sum(chunks)
+    while 0 < length % size < depth:
+        size += 1
+    return min(size, length)
 
 
 def _without_context(chunks: Sequence[int], depth: int) -> tuple[int, ...]:

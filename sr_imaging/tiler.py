@@ -195,7 +195,7 @@ def _forward(x: np.ndarray, missing: Sequence[tuple[int, int]], engine: Engine) 
     else:  # any constants do, by the law of an equivariant generator; these are comfortable
         axes = tuple(range(1, x.ndim))
         shift = x.mean(axes, keepdims=True, dtype=np.float64).astype(x.dtype)
-        unit = x.std(axes, keepdims=True, dtype=np.float64).astype(x.dtype)
+        unit = np.abs(x - shift).mean(axes, keepdims=True, dtype=np.float64).astype(x.dtype)
         unit[unit == 0] = 1
     y = _infer(((x - shift) / unit).astype(np.float32, copy=False), missing, engine)
     return np.asarray(y.astype(x.dtype, copy=False) * unit + shift)
