@@ -43,6 +43,8 @@ def demo(
             for row in _rows(one):
                 rows.add_row(*row)
         out.print(rows)
+        if made.note:
+            out.print(made.note, markup=False)
         for path in (made.picture, *(path for one in made.comparisons for path in one.outputs)):
             out.print(str(path), markup=False)
         for label, reason in made.left_out.items():

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="The bundled models and model files.", no_args_is_help=True)
+_SHORT = 40  # characters of a list that stands in one line
 AsJson = Annotated[bool, typer.Option("--json", help="For other programs.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A bundled model or a model file.")]
 
 
 @app.command("list")
-def list_(as_json: AsJson = False) -> None:
+def list_(as_json: _SHORT = 40  # characters of a list that stands in one line
+AsJson = False) -> None:
     """List the bundled models."""
     out, err = consoles()
     with exit_codes(err):
@@ -38,7 +40,8 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def info(name: Name, as_json: AsJson = False) -> None:
+def info(name: Name, as_json: _SHORT = 40  # characters of a list that stands in one line
+AsJson = False) -> None:
     """Show the card of a model."""
     out, err = consoles()
     with exit_codes(err):
@@ -75,9 +78,12 @@ def export(
 
 
 def _refines(card: "ModelCard") -> str:
-    """Axes and factors."""
-    pairs = zip(card.axes, card.scale, strict=True)
-    return ", ".join(f"{axis} x{s:g}" for axis, s in pairs if s != 1)
+    """Axes and factors, as ``z by 4``."""
+    axes: dict[float, list[str]] = {}
+    for axis, s in zip(card.axes, card.scale, strict=True):
+        if s != 1:
+            axes.setdefault(s, []).append(axis)
+    return "; ".join(f"{', '.join(names)} by {s:g}" for s, names in axes.items())
 
 
 def _range(card: "ModelCard") -> str:
@@ -93,6 +99,6 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return "\n".join(f"{key}: {_text(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
-        numbers = all(isinstance(inner, int | float) for inner in value)
-        return (", " if numbers else "\n").join(_text(inner) for inner in value)
+        short = sum(len(str(inner)) for inner in value) < _SHORT
+        return (", " if short else "\n").join(_text(inner) for inner in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -24,7 +24,7 @@ from .io import find_scans, read, write
 from .io.scan import Scan
 from .metrics import data_range, psnr
 from .model_file import list_models
-from .samples import write_samples
+from .samples import SAMPLES_NOTE, write_samples
 
 __all__ = ["Comparison", "Demo", "draw_comparison", "run_demo"]
 
@@ -87,11 +87,14 @@ class Demo:
         PNG of all of them.
     left_out : dict
         Reasons by scan.
+    note : str
+        What to bear in mind with these scans.
     """
 
     comparisons: tuple[Comparison, ...]
     picture: Path
     left_out: dict[str, str]
+    note: str = ""
 
 
 def run_demo(
@@ -127,6 +130,7 @@ def run_demo(
     """
     output = Path(output)
     say = tell or log.info
+    note = "" if paths else SAMPLES_NOTE
     if not paths:
         say("writing the sample scans")
         paths = write_samples(output / "input")
@@ -140,7 +144,7 @@ def run_demo(
     if not made:
         raise ReadError("; ".join(left_out.values()) or "there are no scans; give files or folders")
     picture = draw([_row(one) for one in made], output / "demo.png")
-    return Demo(tuple(made), picture, left_out)
+    return Demo(tuple(made), picture, left_out, note)
 
 
 def draw_comparison(

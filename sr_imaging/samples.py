@@ -11,11 +11,14 @@ import xarray as xr
 from .errors import ConfigError, ReadError
 from .io import find_scans, read, write
 
-__all__ = ["brain", "relief", "scene", "write_samples"]
+__all__ = ["SAMPLES_NOTE", "brain", "relief", "scene", "write_samples"]
 
 _BRAIN = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 _SCENE = "data/S2_10m.json"
 _RELIEF = "mpl-data/sample_data/jacksboro_fault_dem.npz"
+SAMPLES_NOTE = (
+    "Nine tenths of the Sentinel-2 scene were in the training of raster-x2; relief and brain were in none."
+)
 _WGS84 = (
     'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563]],'
     'PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433],AUTHORITY["EPSG","4326"]]'

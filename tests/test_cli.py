@@ -201,6 +201,26 @@ def test_one_file_may_be_named(scans: Path, tmp_path: Path) -> None:
     assert sr_imaging.read(tmp_path / "fine.zarr").shape == (2, 18, 24)
 
 
+@pytest.mark.parametrize(
+    ("more", "shape"),
+    [
+        (["--scale", "y=3,x=2"], (2, 27, 24)),
+        (["--scale", "3,2"], (2, 27, 24)),
+        (["--spacing", "5"], (2, 18, 24)),
+        (["--spacing", "x=2.5"], (2, 9, 48)),
+        (["--scale", "2", "--tile", "4,5"], (2, 18, 24)),
+        (
+            ["--scale", "2", "--max-memory", "64 MiB", "--device", "cpu", "--precision", "float32"],
+            (2, 18, 24),
+        ),
+    ],
+)
+def test_grid_is_the_asked_one(more: list[str], shape: tuple[int, ...], scans: Path, tmp_path: Path) -> None:
+    done = run("upscale", scans / "a.tif", "-o", tmp_path / "fine.tif", "-m", "cubic", *more)
+    assert done.exit_code == 0, done.output
+    assert sr_imaging.read(tmp_path / "fine.tif").shape == shape
+
+
 def test_no_colour_codes_outside_a_terminal(mixed: Path, tmp_path: Path) -> None:
     assert "\x1b[" not in cubic(mixed, tmp_path / "out").output
 
@@ -315,6 +335,13 @@ def test_models_list_names_the_bundled_ones() -> None:
     done = run("models", "list", "--json")
     assert done.exit_code == 0
     assert [card["name"] for card in json.loads(done.stdout)] == [c.name for c in sr_imaging.list_models()]
+
+
+def test_models_list_says_what_each_refines() -> None:
+    done = run("models", "list")
+    assert done.exit_code == 0
+    assert all(card.name in done.stdout for card in sr_imaging.list_models())
+    assert "y, x by 2" in done.stdout
 
 
 def test_models_info_shows_the_card(model: Path) -> None:
