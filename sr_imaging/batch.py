@@ -168,7 +168,7 @@ def _upscale(task: Task, plan: Plan, journal: Journal, progress: Callable[[int, 
     hashes = task.hashes()
     finer = upscale(
         read(scan),
-        plan.model,
+        task.generator if plan.model == "auto" else plan.model,
         scale=options.scale,
         spacing=options.spacing,
         device=options.device,

@@ -204,6 +204,7 @@ def _with_grid(task: Task, da: xr.DataArray, choice: Choice, options: BatchOptio
         nbytes=da.size * da.dtype.itemsize,
         fine_nbytes=prod(fine.values()) * da.dtype.itemsize,
         parameters={"scale": scale, **asked},
+        generator=choice.generator,
     )
 
 

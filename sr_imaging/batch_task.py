@@ -96,6 +96,8 @@ class Task:
         Size of the pixels before and after, uncompressed.
     parameters : dict
         What the result depends on beside input and model.
+    generator : object
+        The model itself.
     """
 
     found: Found
@@ -113,6 +115,7 @@ class Task:
     nbytes: int = 0
     fine_nbytes: int = 0
     parameters: dict[str, Any] = field(default_factory=dict)
+    generator: Any = field(default=None, repr=False)
 
     @property
     def disk_bytes(self) -> int:

@@ -21,8 +21,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A bundled model or a 
 
 
 @app.command("list")
-def list_(as_json: _SHORT = 40  # characters of a list that stands in one line
-AsJson = False) -> None:
+def list_(as_json: AsJson = False) -> None:
     """List the bundled models."""
     out, err = consoles()
     with exit_codes(err):
@@ -40,8 +39,7 @@ AsJson = False) -> None:
 
 
 @app.command()
-def info(name: Name, as_json: _SHORT = 40  # characters of a list that stands in one line
-AsJson = False) -> None:
+def info(name: Name, as_json: AsJson = False) -> None:
     """Show the card of a model."""
     out, err = consoles()
     with exit_codes(err):
