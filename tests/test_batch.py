@@ -183,6 +183,11 @@ def test_plan_states_grids_without_reading_pixels(tree: Path, tmp_path: Path) ->
     assert task.fine_nbytes == 20 * 11 * 13 * 2
 
 
+def test_plan_knows_the_modality_of_a_nifti_of_ours(tree: Path, tmp_path: Path) -> None:
+    path = sr_imaging.write(sr_imaging.read(tree / "knee"), tmp_path / "knee.nii.gz")
+    assert find_inputs([path])[0].scan.modality == "MR"
+
+
 def test_model_that_is_missing_is_refused_before_any_work(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model 'nothing'"):
         plan_batch([tree], tmp_path / "out", BatchOptions(model="nothing"))

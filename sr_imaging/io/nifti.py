@@ -49,6 +49,7 @@ def scan_nifti(path: Path) -> Scan:
         files=(path,) if header.data_path == path else (path, header.data_path),
         shape=header.shape[::-1],
         spacing=tuple(spacing[-min(3, len(header.shape)) :]),
+        modality=_extension(header)[1].get("modality"),
         facts={"dtype": str(header.dtype), "space": world.get("space", "none")},
     )
 
