@@ -1,6 +1,7 @@
 """Readers: DICOM, NIfTI and georeferenced TIFF as layers that lie where their files say."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ def _read(path: Any) -> list[LayerData]:
         number = scan.facts.get("series_number")
         several = number is not None and len(good) > 1
         layers.append(layer_of(read(scan), name=f"{name} {number}" if several else name, source=source))
-    if any("GeoTransform" in str(layer[0].coords) for layer in layers):
+    if any(_transform(layer[0]) for layer in layers):
         open_north_up()
     return layers
 
@@ -123,8 +124,10 @@ def _unit(da: "xr.DataArray", dim: Any) -> str:
     """Unit of an axis that napari knows, else pixel."""
     import pint
 
-    centres = dim if dim in da.coords else f"{dim}c"  # 2-D for a rotated raster
-    stated = str(da.coords[centres].attrs.get("units", "")) if centres in da.coords else ""
+    stated = str(da.coords[dim].attrs.get("units", "")) if dim in da.coords else ""
+    if not stated and dim in ("y", "x") and "spatial_ref" in da.coords:  # a rotated raster has no such coords
+        found = re.findall(r'UNIT\["([^"]+)"', da.coords["spatial_ref"].attrs.get("crs_wkt", ""))
+        stated = found[-1] if found else ""  # of the projection, which comes after its geographic base
     if stated.startswith("degree"):
         return "degree"
     try:
@@ -135,9 +138,8 @@ def _unit(da: "xr.DataArray", dim: Any) -> str:
 
 def _place(da: "xr.DataArray", dims: Sequence[Any]) -> dict[str, Any]:
     """Scale and translation, or an affine for a rotated raster."""
-    for coord in da.coords.values():
-        if coord.ndim == 0 and "GeoTransform" in coord.attrs:
-            return _place_raster(coord.attrs["GeoTransform"], len(dims))
+    if transform := _transform(da):
+        return _place_raster(transform, len(dims))
     scale, translate = np.ones(len(dims)), np.zeros(len(dims))
     for k, dim in enumerate(dims):
         if dim in da.coords and da.coords[dim].dtype.kind in "iuf":
@@ -157,9 +159,17 @@ def _place(da: "xr.DataArray", dims: Sequence[Any]) -> dict[str, Any]:
     return {"scale": scale, "translate": translate}
 
 
+def _transform(da: "xr.DataArray") -> str:
+    """GDAL's six numbers, of a raster that has a place on earth."""
+    for coord in da.coords.values():
+        if coord.ndim == 0 and "GeoTransform" in coord.attrs:
+            return str(coord.attrs["GeoTransform"])
+    return ""
+
+
 def _place_raster(transform: str, ndim: int) -> dict[str, Any]:
     """Place a raster by GDAL's six numbers, which count from pixel corners."""
-    x0, x_col, x_row, y0, y_col, y_row = (float(part) for part in str(transform).split())
+    x0, x_col, x_row, y0, y_col, y_row = (float(part) for part in transform.split())
     first = [y0 + (y_col + y_row) / 2, x0 + (x_col + x_row) / 2]
     if x_row == y_col == 0:
         return {
