@@ -225,20 +225,33 @@ def test_no_colour_codes_outside_a_terminal(mixed: Path, tmp_path: Path) -> None
     assert "\x1b[" not in cubic(mixed, tmp_path / "out").output
 
 
-def test_full_small_disk_leaves_nothing_behind(scans: Path, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, check=False
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # bytes: larger files cannot be written
+from sr_imaging.cli import main
+main()
+"""
+
+
+def test_disk_that_fills_up_meanwhile_leaves_nothing_behind(scans: Path, tmp_path: Path) -> None:
+    raster(scans / "large.tif", side=300)
+    command = [sys.executable, "-c", LIMITED, "upscale", str(scans), "-o", str(tmp_path / "out")]
+    done = subprocess.run(
+        [*command, "-m", "cubic", "--scale", "2"], capture_output=True, text=True, check=False
     )
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a small disk")
-    try:
-        raster(scans / "large.tif", side=300)
-        assert cubic(scans, disk / "out").exit_code == 6
-        assert list(disk.rglob("*.tif")) == []
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    assert done.returncode == 3, done.stderr
+    assert "FAIL" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.tif")) == ["a.tif", "b.tif"]
+
+
+def test_internal_error_exits_1(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sr_imaging import batch
+
+    def broken(*args: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(batch, "plan_batch", broken)
+    assert cubic(scans, tmp_path / "out").exit_code == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
