@@ -5,9 +5,11 @@ import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from .errors import GridError, ModelError
@@ -116,19 +118,39 @@ def _from_scale(dims: dict[str, Any], scale: Scale) -> _Request:
     """Read a scale: a number, one number for each of the last dims, or numbers by dim or axis."""
     if scale is None:
         return _Request(dims)
-    if isinstance(scale, int | float):
-        request = _Request(dims, number=float(scale))
-    elif isinstance(scale, Mapping):
-        request = _Request(dims, factors={_dim(dims, key): float(s) for key, s in scale.items()})
+    given = _numbers("scale", scale)
+    if isinstance(given, float):
+        request = _Request(dims, number=given)
+    elif isinstance(given, dict):
+        request = _Request(dims, factors={_dim(dims, key): s for key, s in given.items()})
     else:
-        if len(scale) > len(dims):
-            raise ModelError(f"scale {tuple(scale)} has more numbers than the dims {list(dims.values())}")
-        order = list(dims.values())[-len(scale) :]
-        request = _Request(dims, factors=dict(zip(order, map(float, scale), strict=True)))
+        if len(given) > len(dims):
+            raise ModelError(f"scale {given} has more numbers than the dims {list(dims.values())}")
+        request = _Request(dims, factors=dict(zip(list(dims.values())[-len(given) :], given, strict=True)))
     for s in [request.number] if request.factors is None else request.factors.values():
         if s is not None and not 1 <= s < float("inf"):
             raise ModelError(f"scale {scale!r} is below 1; super-resolution only refines")
     return request
+
+
+def _numbers(what: str, value: Any) -> float | tuple[float, ...] | dict[Hashable, float]:
+    """A number, a tuple of some or some by name, or an error that says what may be given."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    remedy = "give a number, one number per dim, or numbers by dim"
+    some = (
+        value.values()
+        if isinstance(value, Mapping)
+        else value
+        if isinstance(value, list | tuple)
+        else [value]
+    )
+    if not all(isinstance(number, Real) and not isinstance(number, bool) for number in some):
+        raise ModelError(f"{what} {value!r} is no number; {remedy}")
+    if not some:
+        raise ModelError(f"{what} {value!r} names no dim; {remedy}")
+    if isinstance(value, Mapping):
+        return {key: float(number) for key, number in value.items()}
+    return tuple(map(float, value)) if isinstance(value, list | tuple) else float(value)
 
 
 def _dim(dims: Mapping[str, Any], key: Hashable) -> Any:
@@ -142,10 +164,13 @@ def _dim(dims: Mapping[str, Any], key: Hashable) -> Any:
 
 def _factors_to(have: Mapping[Any, float], dims: Mapping[str, Any], spacing: Spacing) -> dict[Any, float]:
     """Factors that reach a target spacing; a plain number leaves finer axes as they are."""
-    if isinstance(spacing, Mapping):
-        want = {_dim(dims, key): float(value) for key, value in spacing.items()}
+    given = _numbers("spacing", spacing)
+    if isinstance(given, tuple):
+        raise ModelError(f"spacing {spacing!r} names no dims; give a number or numbers by dim")
+    if isinstance(given, dict):
+        want = {_dim(dims, key): value for key, value in given.items()}
     else:
-        want = {dim: min(float(spacing or 0), have.get(dim, 0.0)) for dim in dims.values()}
+        want = {dim: min(given, have.get(dim, 0.0)) for dim in dims.values()}
     factors = {}
     for dim, value in want.items():
         if dim not in have:
@@ -244,7 +269,7 @@ def _fit(generator: Generator, name: str, request: _Request) -> Choice:
         return Choice(generator, name, "cubic", order, own, wanted)
     differs = request.number is not None and any(s not in (1, request.number) for s in own.values())
     if request.factors is not None:
-        differs = any(factor != made[dim] for dim, factor in request.factors.items())
+        differs = any(request.factors.get(dim, 1.0) != factor for dim, factor in made.items())
     if differs:
         can = ", ".join(f"{dim} by {s}" for dim, s in own.items())
         raise ModelError(f"{name} refines {can}, not {request}; ask for that, or for a target spacing")
