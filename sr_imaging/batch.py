@@ -199,9 +199,11 @@ def _stoppable(tell: Callable[[int, int], None], stop: _Stop) -> Callable[[int, 
 
 def _cause(error: BaseException, task: Task) -> str:
     """One line; an error that is not ours is named, since it was not foreseen."""
-    text = shown_cause(str(error), task.found.label)
     if isinstance(error, SrImagingError):
-        return text
+        return shown_cause(str(error), task.found.label)
+    text = next(
+        iter(str(error).splitlines()), "no message"
+    )  # pydicom puts whole tracebacks into its messages
     return f"{type(error).__name__}: {text}; see the traceback with -v and report it if the scan is sound"
 
 

@@ -30,7 +30,8 @@ def repeat_nearest(data: Any, scale: Mapping[int, float]) -> Any:
     """
     for axis, s in scale.items():
         position = (np.arange(fine_size(data.shape[axis], s)) + 0.5) / s
-        data = data.take(np.clip(position.astype(int), 0, data.shape[axis] - 1), axis)
+        index = np.clip(position.astype(int), 0, data.shape[axis] - 1)
+        data = data[(slice(None),) * axis + (index,)]  # dask arrays have no method take
     return data
 
 

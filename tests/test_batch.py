@@ -236,6 +236,14 @@ def test_unexpected_error_stays_with_its_scan(
     assert "Traceback" in ran.results[0].trace
 
 
+def test_raster_of_classes_is_repeated_not_refused(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "odd" / "geotiff_variants" / "cog_cmap.tif"
+    ran = run_batch(plan_batch([source], tmp_path / "out", DOUBLE))
+    assert ran.exit_code == 0
+    before, after = sr_imaging.read(source), sr_imaging.read(tmp_path / "out" / "cog_cmap.tif")
+    assert np.array_equal(after.values[:, ::2, ::2], before.values)
+
+
 def test_fail_fast_stops_at_the_first_failure(tree: Path, tmp_path: Path) -> None:
     truncated(tree / "aa.tif")
     options = BatchOptions(model="cubic", scale=2, fail_fast=True)
