@@ -192,7 +192,23 @@ def _axes(da: xr.DataArray, choice: Choice) -> tuple[tuple[int, ...], int | None
     if not named or da.sizes[named[0]] != bands:
         have = ", ".join(f"{dim}={n}" for dim, n in da.sizes.items())
         raise ModelError(f"{choice.name} takes {bands} bands together, but the array has {have}; select them")
+    _check_band_names(da, named[0], choice)
     return spatial, da.get_axis_num(named[0])
+
+
+def _check_band_names(da: xr.DataArray, dim: Any, choice: Choice) -> None:
+    """Raise where both the model and the array name their bands, and not alike."""
+    card: ModelCard | None = getattr(choice.generator, "card", None)
+    names = da.attrs.get("long_name")
+    if dim in da.coords and da.coords[dim].dtype.kind in "UOT":
+        names = da.coords[dim].values
+    if card is None or not card.bands or not isinstance(names, tuple | list | np.ndarray):
+        return
+    if [str(name) for name in names] != list(card.bands):
+        want, have = ", ".join(card.bands), ", ".join(map(str, names))
+        raise ModelError(
+            f"{choice.name} takes the bands {want}, but the array has {have}; select them in that order"
+        )
 
 
 def _is_resampled(choice: Choice) -> bool:
