@@ -56,7 +56,7 @@ def as_python(plan: Plan, layer: "Image") -> str:
 
 
 def as_command(plan: Plan, layer: "Image") -> str:
-    """Return the command line that repeats a run; empty where the layer is not a file that our reader opened.
+    """Return the command line that repeats a run, where one can.
 
     Parameters
     ----------
@@ -68,10 +68,12 @@ def as_command(plan: Plan, layer: "Image") -> str:
     Returns
     -------
     str
-        One line for a POSIX shell.
+        One line for a POSIX shell; empty for a layer that no file of ours holds alone, or whose dims or
+        laziness the command line does not know.
     """
     source = source_of(layer)
-    if not source or _renamed(plan, layer):
+    is_one_of_several = "is_one_of_several" in layer.metadata.get("sr_imaging", {})
+    if not source or is_one_of_several or _renamed(plan, layer) or plan.settings.is_lazy:
         return ""
     words = ["sr-imaging", "upscale", source["path"], "-o", _output(source, plan), "-m", plan.settings.model]
     arguments = plan.settings.arguments(plan.image)

@@ -65,6 +65,8 @@ def _read(path: Any) -> list[LayerData]:
     layers = []
     for scan in good:
         source = {"path": str(scan.path)} | ({"series": scan.series_uid} if scan.series_uid else {})
+        if sum(other.path == scan.path for other in scans) > 1:
+            source["is_one_of_several"] = "yes"  # which the command line cannot tell apart
         name = scan.path.name.removesuffix(".gz").rsplit(".", 1)[0] if scan.path.is_file() else scan.path.name
         number = scan.facts.get("series_number")
         several = number is not None and len(good) > 1

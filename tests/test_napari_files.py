@@ -1,5 +1,6 @@
 """Readers, writers and samples of the napari plugin, with files of every kind and a real canvas for north."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ pytest.importorskip("napari", reason="needs napari, of the extra napari")
 
 from napari.layers import Image
 
+from napari_plugin._copy import as_command, as_python
+from napari_plugin._layers import describe
+from napari_plugin._plan import Settings, make_plan
 from napari_plugin._readers import get_reader, layer_of
 from napari_plugin._samples import ct_slice, sentinel, thick_slices
 from napari_plugin._writers import write_geotiff, write_nifti
 from sr_imaging import ReadError, read, write
+from sr_imaging.cli import main
 from sr_imaging.geometry import affine, volume
 
 AXIAL = np.array([[0, 0, 0.8, -90], [0, 0.9, 0, -120], [5, 0, 0, -30], [0, 0, 0, 1.0]])
@@ -208,3 +213,23 @@ def test_north_is_up_on_the_screen_and_the_scale_bar_right(make_napari_viewer: A
     metres = width / viewer.scene.camera.zoom
     assert metres == pytest.approx(9 * 30, rel=0.05)
     assert str(layer.units[-1]) == "meter"
+
+
+def test_copied_run_makes_the_same_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = open_layer(raster(rasterio.Affine(30, 0, 463905, 0, -20, 1740315), tmp_path / "a.tif"))
+    settings = Settings("cubic", scale={"y": 3, "x": 2}, device="cpu", tile=4)
+    plan = make_plan(describe(layer), settings, free=10**9)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(as_python(plan, layer), names)
+    by_python = read(tmp_path / "a_cubic.tif")
+    (tmp_path / "a_cubic.tif").unlink()
+    monkeypatch.setattr("sys.argv", shlex.split(as_command(plan, layer)))
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    by_command = read(tmp_path / "a_cubic.tif")
+    assert by_python.shape == (2, 18, 18)
+    assert np.array_equal(by_python, by_command)
+    assert np.array_equal(by_python, names["sr"])
