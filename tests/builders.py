@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from sr_imaging.geometry import volume
+from sr_imaging.geometry import fine_size, refine, volume
 from sr_imaging.model_file import ModelCard, save_model
 from sr_imaging.networks import Generator, GeneratorModule, build_generator
 
@@ -112,6 +112,30 @@ class Strided(GeneratorModule):
         y = self.up(torch.relu(self.down(x)))
         big = nn.functional.interpolate(x, scale_factor=self.factor, mode="nearest")
         return torch.as_tensor(big + 0.01 * y[..., : big.shape[-2], : big.shape[-1]])
+
+
+def seam(a: Any, b: Any) -> float:
+    """Largest difference in units of the range of `a`."""
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.shape == b.shape
+    np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+    return float(np.nanmax(np.abs(a - b)) / (np.nanmax(a) - np.nanmin(a)))
+
+
+def holes(image: np.ndarray, *, seed: int = 1, share: float = 0.3) -> np.ndarray:
+    """Return an image with a wedge of NaN and scattered ones."""
+    rng = np.random.default_rng(seed)
+    image = image.copy()
+    rows, cols = np.indices(image.shape[-2:])
+    image[..., cols + 2 * rows < image.shape[-1] * 0.8] = np.nan
+    image[rng.random(image.shape) < share] = np.nan
+    return image
+
+
+def fine_like(da: xr.DataArray, scale: dict[Any, float]) -> xr.DataArray:
+    """Zeros on the refined grid of an array."""
+    shape = [fine_size(n, scale.get(dim, 1)) for dim, n in da.sizes.items()]
+    return refine(da, np.zeros(shape, da.dtype), scale)
 
 
 def run_padded(module: Generator, x: torch.Tensor) -> torch.Tensor:
