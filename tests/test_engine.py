@@ -12,7 +12,7 @@ from builders import Strided, generator, holes, raster, seam, smooth
 from torch import Tensor
 
 from sr_imaging import CancelledError, ConfigError, GridError, ModelError, ResourceError, upscale
-from sr_imaging.engine import make_engine, tile_shape
+from sr_imaging.engine import make_engine
 from sr_imaging.networks import Generator
 
 ESPCN = generator("espcn", scale=(2, 3))
@@ -231,7 +231,7 @@ def test_memory_budget_changes_nothing(memory: Any) -> None:
 
 
 def test_larger_budget_gives_larger_tiles() -> None:
-    sizes = [tile_shape(ESPCN, budget=b)[0][0] for b in (10_000, 1_000_000, 100_000_000)]
+    sizes = [make_engine(ESPCN, max_memory=m).tile[0] for m in (10_000, 1_000_000, 100_000_000)]
     assert sizes == sorted(set(sizes))
 
 
