@@ -26,8 +26,8 @@ def whole(generator: torch.nn.Module, x: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         tensor = torch.from_numpy((x - x.mean()) / x.std())[None, None]
         padded = replicate(tensor, [(h, h) for h in generator.halo])
-        if x.ndim == 2:
-            padded = padded.contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if x.ndim == 2 else torch.channels_last_3d
+        padded = padded.contiguous(memory_format=layout)
         return generator(padded)[0, 0].numpy() * x.std() + x.mean()
 
 

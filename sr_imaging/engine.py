@@ -20,6 +20,7 @@ __all__ = ["SMALLEST_TILE", "BothPlanes", "Engine", "Windowed", "make_engine", "
 
 _MEMORY_SHARE = 0.25  # of what is free: others work on this machine too
 _MOST_MEMORY = 2 << 30  # bytes; larger tiles are no faster, measured in benchmarks/tiles.py
+_LARGEST_TILE = {"cpu": (256, 64), "cuda": (1024, 192)}  # 2-D and 3-D, LR pixels
 SMALLEST_TILE = 8  # LR pixels; below this a pass is nearly all context
 
 
@@ -97,20 +98,26 @@ class Engine:
         ``float32`` or ``bf16``.
     tile : tuple of int
         Largest LR pixels of a tile, one per axis of the generator.
-    batch : int
-        Most images in one pass.
+    pixels : int
+        LR pixels, halo included, that one pass takes at most; small images go together.
     """
 
     generator: Generator
     device: str
     precision: str
     tile: tuple[int, ...]
-    batch: int
+    pixels: int
 
     @property
     def settings(self) -> tuple[Any, ...]:
         """What a result may depend on besides the generator."""
-        return self.device, self.precision, self.tile, self.batch
+        return self.device, self.precision, self.tile, self.pixels
+
+    def images_in_pass(self, shape: Sequence[int]) -> int:
+        """Number of images of `shape` LR pixels whose tiles go through the network together."""
+        halo = self.generator.halo or (0,) * len(self.tile)
+        taken = (min(n, t) + 2 * h for n, t, h in zip(shape, self.tile, halo, strict=True))
+        return max(1, self.pixels // prod(taken))
 
     @property
     def needs_whole(self) -> bool:
@@ -156,14 +163,14 @@ def make_engine(
     ready: Any = module
     if generator.axes == PLANE_AXES:
         ready = BothPlanes(ready)
-    if generator.spatial_dims == 2:
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    shape, batch = tile_shape(ready, budget=_budget(max_memory, device))
+    layout = torch.channels_last if generator.spatial_dims == 2 else torch.channels_last_3d
+    module.to(memory_format=layout)  # type: ignore[call-overload]
+    shape, pixels = tile_shape(ready, budget=_budget(max_memory, device), device=device)
     if tile is not None:
         shape = _given_tile(tile, ready.spatial_dims)
     if generator.halo is None:
         return Engine(Windowed(ready, shape), device, precision, (sys.maxsize,) * ready.spatial_dims, 1)
-    return Engine(ready, device, precision, shape, batch)
+    return Engine(ready, device, precision, shape, pixels)
 
 
 def _device(device: str) -> str:
@@ -208,8 +215,8 @@ def _budget(max_memory: int | None, device: str) -> int:
     return int(min(free * _MEMORY_SHARE, _MOST_MEMORY))
 
 
-def tile_shape(generator: Generator, *, budget: int) -> tuple[tuple[int, ...], int]:
-    """Return the largest tile and batch whose pass fits a memory budget.
+def tile_shape(generator: Generator, *, budget: int, device: str) -> tuple[tuple[int, ...], int]:
+    """Return the tile that is fastest and fits a memory budget.
 
     Parameters
     ----------
@@ -217,20 +224,21 @@ def tile_shape(generator: Generator, *, budget: int) -> tuple[tuple[int, ...], i
         Measured by running it once on a few pixels.
     budget : int
         Bytes.
+    device : str
+        The largest useful tile differs: a CPU's is one whose features stay in its cache.
 
     Returns
     -------
     tuple of int, int
-        LR pixels of a tile along each axis, and images in a pass.
+        LR pixels of a tile along each axis, and of a pass with its halo.
     """
     dims = generator.spatial_dims
-    pixels = max(budget // _bytes_per_pixel(generator), 1)
     halo = generator.halo or (0,) * dims
-    side = int(pixels ** (1 / dims))
-    most = {2: 1024, 3: 192}[dims]
-    shape = tuple(max(SMALLEST_TILE, min(most, side - 2 * h)) for h in halo)
-    taken = prod(n + 2 * h for n, h in zip(shape, halo, strict=True))
-    return shape, max(1, pixels // taken)
+    most = _LARGEST_TILE["cpu" if device == "cpu" else "cuda"][dims - 2]
+    largest = prod(most + 2 * h for h in halo)
+    pixels = max(1, min(budget // _bytes_per_pixel(generator), largest))
+    side = int(pixels ** (1 / dims) + 1e-6)
+    return tuple(max(SMALLEST_TILE, min(most, side - 2 * h)) for h in halo), pixels
 
 
 def _bytes_per_pixel(generator: Generator) -> int:

@@ -141,11 +141,16 @@ def _block(
 
 def _count_tiles(chunks: Sequence[Sequence[int]], job: Job) -> int:
     """Number of tiles that an array of these chunks takes."""
-    tiles = 1
-    for axis, size in zip(job.spatial, job.engine.tile, strict=True):
-        tiles *= sum(ceil(n / size) for n in chunks[axis])
-    others = [c for a, c in enumerate(chunks) if a not in job.spatial and a != job.channel]
-    return tiles * sum(ceil(prod(images) / job.engine.batch) for images in product(*others))
+    images = [
+        prod(block)
+        for block in product(*(c for a, c in enumerate(chunks) if a != job.channel and a not in job.spatial))
+    ]
+    total = 0
+    for shape in product(*(chunks[axis] for axis in job.spatial)):
+        tiles = prod(ceil(n / size) for n, size in zip(shape, job.engine.tile, strict=True))
+        together = job.engine.images_in_pass(shape)
+        total += tiles * sum(ceil(n / together) for n in images)
+    return total
 
 
 def _stepper(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None] | None:

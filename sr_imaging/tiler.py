@@ -93,8 +93,9 @@ def _run_images(
     scale = tuple(int(s) for s in generator.scale)
     fine = tuple(n * s for n, s in zip(whole.shape, scale, strict=True))
     out = np.empty((*images.shape[:2], *fine), values.out_dtype)
-    for n in range(0, len(images) if out.size else 0, engine.batch):
-        some = slice(n, min(n + engine.batch, len(images)))
+    together = engine.images_in_pass(whole.shape)
+    for n in range(0, len(images) if out.size else 0, together):
+        some = slice(n, min(n + together, len(images)))
         pending = [(some, tile) for tile in split(whole.start, whole.stop, engine.tile)][::-1]
         while pending:
             some, tile = pending.pop()
@@ -205,8 +206,8 @@ def _infer(x: np.ndarray, missing: Sequence[tuple[int, int]], engine: Engine) ->
     """Run the generator on ready float32 values."""
     tensor = torch.from_numpy(np.ascontiguousarray(x)).to(engine.device)
     tensor = replicate(tensor, missing)
-    if tensor.ndim == 4:
-        tensor = tensor.contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d
+    tensor = tensor.contiguous(memory_format=layout)
     cast_to = torch.autocast(torch.device(engine.device).type, torch.bfloat16)
     with _device_lock(engine.device), torch.inference_mode():
         with cast_to if engine.precision == "bf16" else nullcontext():
