@@ -117,7 +117,7 @@ class Engine:
         """Number of images of `shape` LR pixels whose tiles go through the network together."""
         halo = self.generator.halo or (0,) * len(self.tile)
         taken = (min(n, t) + 2 * h for n, t, h in zip(shape, self.tile, halo, strict=True))
-        return max(1, self.pixels // prod(taken))
+        return max(1, self.pixels // max(prod(taken), 1))
 
     @property
     def needs_whole(self) -> bool:
