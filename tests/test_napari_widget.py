@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 
 pytest.importorskip("napari", reason="needs napari, of the extra napari")
+pytest.importorskip("qtpy.QtWidgets", reason="needs Qt and its system libraries", exc_type=ImportError)
 
 from napari.components import ViewerModel
 from napari.layers import Image
