@@ -456,11 +456,10 @@ def corners(image: Any) -> np.ndarray:
     return found[np.lexsort(found.round(2).T)]
 
 
-def with_simple_itk(folder: Path) -> Any:
+def with_simple_itk(files: Sequence[Path]) -> Any:
     sitk = pytest.importorskip("SimpleITK", reason="needs SimpleITK as an independent reader")
     reader = sitk.ImageSeriesReader()
-    (uid,) = reader.GetGDCMSeriesIDs(str(folder))
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), uid))
+    reader.SetFileNames(sorted(map(str, files)))
     return reader.Execute()
 
 
@@ -470,11 +469,11 @@ def test_dicom_result_opens_at_the_same_place(
 ) -> None:
     need(model, "mr-through-x4")
     name = "dcm_mr_pd_ge_axial_oblique"
-    source = shared_data / "medical" / name
+    source = sorted((shared_data / "medical" / name).glob("*.dcm"))[:5]  # by place; five of twenty are quick
     more = [*scale, "z=4"] if scale else []
-    done = run("upscale", source, "-o", tmp_path / "out", "-m", model, *more)
+    done = run("upscale", *source, "-o", tmp_path / "out", "-m", model, *more)
     assert done.exit_code == 0, done.output
-    before, after = with_simple_itk(source), with_simple_itk(tmp_path / "out" / name)
+    before, after = with_simple_itk(source), with_simple_itk([*(tmp_path / "out" / name).iterdir()])
     assert after.GetSize()[2] == 4 * before.GetSize()[2]
     np.testing.assert_allclose(corners(after), corners(before), atol=1e-3)  # mm
 
