@@ -146,7 +146,7 @@ def list_models() -> list[ModelCard]:
     ModelError
         If the file of a bundled model is damaged.
     """
-    return [read_card(path) for path in sorted(ZOO.glob("*.safetensors"))]
+    return [read_card(path) for path in sorted(ZOO.glob("*.safetensors"), key=lambda path: path.stem)]
 
 
 def read_card(path: str | os.PathLike[str]) -> ModelCard:

@@ -1,5 +1,6 @@
 """A DataArray becomes a derived CT or MR series: single-frame files in Explicit VR Little Endian."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -135,4 +136,6 @@ def _write_file(header: Dataset, plane: np.ndarray, path: Path) -> None:
     meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     header.file_meta = meta
-    dcmwrite(path, header, enforce_file_format=True)
+    whole = BytesIO()
+    dcmwrite(whole, header, enforce_file_format=True)
+    path.write_bytes(whole.getbuffer())  # pydicom itself would lose the reason why a disk refuses
