@@ -85,15 +85,15 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small images, to see that it runs")
     quick = parser.parse_args().quick
     torch.manual_seed(0)
-    runs, side, depth = (1, 300, 40) if quick else (5, 2048, 160)
+    runs, side, depth = (1, 300, 40) if quick else (3, 1536, 112)
     raster = load_model("raster-x2")
     through = load_model("mr-through-x4")
     cube = build_generator("srresnet", {"scale": (2, 2, 2), "channels": 16, "blocks": 4})
     against_whole("raster-x2", raster, (side, side), runs)
-    against_whole("mr-through-x4", through, (depth // 4, 2 * depth, 2 * depth), runs)
+    against_whole("mr-through-x4", through, (depth // 4, depth, depth), runs)
     against_whole("3-D, same depth", cube, (depth,) * 3, runs)
-    against_monai("raster-x2", raster, (side // 2,) * 2, 128 if not quick else 64, runs)
-    against_monai("3-D, same depth", cube, (depth // 2,) * 3, 48 if not quick else 24, runs)
+    against_monai("raster-x2", raster, (side // 2,) * 2, side // 8, runs)
+    against_monai("3-D, same depth", cube, (96,) * 3, 48, 1 if quick else 3)
     return 0
 
 
