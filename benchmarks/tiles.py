@@ -93,7 +93,7 @@ def main() -> int:
     against_whole("mr-through-x4", through, (depth // 4, depth, depth), runs)
     against_whole("3-D, same depth", cube, (depth,) * 3, runs)
     against_monai("raster-x2", raster, (side // 2,) * 2, side // 8, runs)
-    against_monai("3-D, same depth", cube, (96,) * 3, 48, 1 if quick else 3)
+    against_monai("3-D, same depth", cube, (96,) * 3, 48, runs)
     return 0
 
 
