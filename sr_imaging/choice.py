@@ -18,12 +18,12 @@ from .geometry import spatial_dims
 from .model_file import ZOO, load_model
 from .networks import INTERPOLATIONS, PLANE_AXES, Generator, check_generator
 
-__all__ = ["Choice", "Scale", "Spacing", "choose"]
+__all__ = ["THICK", "Choice", "Scale", "Spacing", "choose"]
 
 log = logging.getLogger(__name__)
 Scale = float | Sequence[float] | Mapping[Hashable, float] | None
 Spacing = float | Mapping[Hashable, float] | None
-_THICK = 1.5  # z spacing over the in-plane one, from which slices count as thick
+THICK = 1.5  # z spacing over the in-plane one, from which slices count as thick
 _SAME = 1e-6  # relative: factors closer than this are equal
 
 
@@ -243,7 +243,7 @@ def _refines_z(da: xr.DataArray, request: _Request) -> bool:
         return refined == [dims["z"]]
     have = grid_spacing(da)
     known = all(dim in have for dim in dims.values())
-    return known and have[dims["z"]] >= _THICK * max(have[dims["y"]], have[dims["x"]])
+    return known and have[dims["z"]] >= THICK * max(have[dims["y"]], have[dims["x"]])
 
 
 def _no_model(what: str) -> ModelError:

@@ -80,7 +80,8 @@ def evaluate(
     with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
         from . import evaluate as measure
 
-        report = measure(model, list(scans), scale=_factors(scale), device=device)
+        factors = _factors(scale)
+        report = measure(model, list(scans), scale=factors, device=device)
         if json == Path("-"):
             typer.echo(report.to_json())
         else:
@@ -90,7 +91,8 @@ def evaluate(
         if figure is not None:
             from .demo import draw_comparison
 
-            out.print(str(draw_comparison(model, scans, figure)), markup=False)
+            drawn = draw_comparison(model, scans, figure, scale=factors, device=device)
+            out.print(str(drawn), markup=False)
 
 
 def _factors(text: str | None) -> int | tuple[int, ...] | None:

@@ -101,9 +101,7 @@ def _show(plan: "Plan", out: "Console", err: "Console", *, as_json: bool) -> int
     from .batch import size_text
 
     if as_json:
-        print_json(
-            [{"input": t.found.label, "action": t.action, "cause": t.cause, **t.facts()} for t in plan.tasks]
-        )
+        print_json([_as_dict(task) for task in plan.tasks])
     else:
         rows = table("scan", "shape", "spacing", "size", "model", "output", "action")
         for task in plan.tasks:

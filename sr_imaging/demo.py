@@ -13,7 +13,7 @@ import xarray as xr
 
 from .batch_inputs import Found, find_inputs
 from .batch_task import steps_text
-from .choice import choose
+from .choice import THICK, Scale, choose
 from .degradation import degrade
 from .errors import GridError, ModelError, ReadError, SrImagingError
 from .figures import draw, row_of
@@ -24,12 +24,12 @@ from .io import find_scans, read, write
 from .io.scan import Scan
 from .metrics import data_range, psnr
 from .model_file import list_models
+from .networks import INTERPOLATIONS
 from .samples import SAMPLES_NOTE, write_samples
 
 __all__ = ["Comparison", "Demo", "draw_comparison", "run_demo"]
 
 _LARGEST = {"raster": {"y": 512, "x": 512}, "volume": {"z": 128, "y": 192, "x": 192}}  # pixels compared
-_THICK = 1.5  # z spacing over the in-plane one, from which slices count as thick
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +148,12 @@ def run_demo(
 
 
 def draw_comparison(
-    model: str | os.PathLike[str], paths: Sequence[str | os.PathLike[str]], picture: str | os.PathLike[str]
+    model: str | os.PathLike[str],
+    paths: Sequence[str | os.PathLike[str]],
+    picture: str | os.PathLike[str],
+    *,
+    scale: Scale = None,
+    device: str = "auto",
 ) -> Path:
     """Draw scans through a model beside cubic interpolation and the truth.
 
@@ -160,6 +165,10 @@ def draw_comparison(
         Scans of full resolution.
     picture : path
         PNG to write.
+    scale : number or tuple, optional
+        Of an interpolation, which has none of its own.
+    device : str
+        As in :func:`sr_imaging.upscale`.
 
     Returns
     -------
@@ -175,8 +184,9 @@ def draw_comparison(
     for found in find_inputs(paths):
         if found.scan.verdict.ok:
             da = _crop(read(found.scan))
-            lr, truth = _coarser(da, _factors(da, model))
-            rows.append(_row(_compared(found.place.name, lr, truth, [model], "auto")))
+            factors = _factors(da, model, scale)
+            lr, truth = _coarser(da, factors)
+            rows.append(_row(_compared(found.place.name, lr, truth, factors, [model], device=device)))
     if not rows:
         raise ReadError("there are no readable scans to draw; give files or folders")
     return draw(rows, Path(picture))
@@ -190,7 +200,8 @@ def _demonstrate(found: Found, output: Path, device: str, say: Callable[[str], N
     whole = read(scan)
     models = _models(whole)
     da = _crop(whole)
-    lr, truth = _coarser(da, _factors(da, models[0]))
+    factors = _factors(da, models[0])
+    lr, truth = _coarser(da, factors)
     name = found.place.name.split(".")[0]
     source: Scan | None = scan if scan.kind == "dicom" and truth is None else None
     if truth is not None and "z" in spatial_dims(da):
@@ -198,7 +209,7 @@ def _demonstrate(found: Found, output: Path, device: str, say: Callable[[str], N
         source = _as_series(lr, output / f"{name}-thick")
         lr = read(source)
     say(f"{name}: cubic, {', '.join(models)}")
-    done = _compared(name, lr, truth, models, device)
+    done = _compared(name, lr, truth, factors, models, device=device)
     for model in models:
         say(f"{name}: writing the result of {model}")
         small = truth is not None and "z" in spatial_dims(da)
@@ -223,9 +234,9 @@ def _models(da: xr.DataArray) -> list[str]:
     return sorted(names, key=len)
 
 
-def _factors(da: xr.DataArray, model: Any) -> dict[Any, int]:
+def _factors(da: xr.DataArray, model: Any, scale: Scale = None) -> dict[Any, int]:
     """What a model does to the dims of an array."""
-    return {dim: s for dim, s in choose(da, model, None, None).model_scale.items() if s > 1}
+    return {dim: s for dim, s in choose(da, model, scale, None).model_scale.items() if s > 1}
 
 
 def _crop(da: xr.DataArray) -> xr.DataArray:
@@ -246,7 +257,7 @@ def _coarser(da: xr.DataArray, factors: dict[Any, int]) -> tuple[xr.DataArray, x
     """A coarser scan and its truth; a scan whose slices are thick already is taken as it is."""
     dims, steps = spatial_dims(da), grid_spacing(da)
     through = list(factors) == [dims.get("z")] and all(dim in steps for dim in dims.values())
-    if through and steps[dims["z"]] >= _THICK * max(steps[dims["y"]], steps[dims["x"]]):
+    if through and steps[dims["z"]] >= THICK * max(steps[dims["y"]], steps[dims["x"]]):
         return da, None
     sizes = {dim: da.sizes[dim] // s * s for dim, s in factors.items()}
     if any(size < 4 * factors[dim] for dim, size in sizes.items()):
@@ -256,14 +267,20 @@ def _coarser(da: xr.DataArray, factors: dict[Any, int]) -> tuple[xr.DataArray, x
 
 
 def _compared(
-    name: str, lr: xr.DataArray, truth: xr.DataArray | None, models: Sequence[Any], device: str
+    name: str,
+    lr: xr.DataArray,
+    truth: xr.DataArray | None,
+    factors: dict[Any, int],
+    models: Sequence[Any],
+    *,
+    device: str,
 ) -> Comparison:
     """Run cubic interpolation and the models on a coarse scan."""
     made = Comparison(name, lr, truth)
-    cubic = {dim: float(s) for dim, s in _factors(lr, models[0]).items()}
-    for model in ["cubic", *models]:
+    scale = {dim: float(s) for dim, s in factors.items()}
+    for model in ["cubic", *(model for model in models if model != "cubic")]:
         began = time.perf_counter()
-        finer = upscale(lr, model, scale=cubic if model == "cubic" else None, device=device)
+        finer = upscale(lr, model, scale=scale if model in INTERPOLATIONS else None, device=device)
         key = Path(model).stem
         made.results[key] = finer
         made.seconds[key] = time.perf_counter() - began

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .errors import ConfigError
 from .networks import PLANE_AXES, Generator, GeneratorModule
 
-__all__ = ["SMALLEST_TILE", "BothPlanes", "Engine", "Windowed", "make_engine", "tile_shape"]
+__all__ = ["SMALLEST_TILE", "BothPlanes", "Engine", "Windowed", "make_engine", "pick_device", "tile_shape"]
 
 _MEMORY_SHARE = 0.25  # of what is free: others work on this machine too
 _MOST_MEMORY = 2 << 30  # bytes; larger tiles are no faster, measured in benchmarks/tiles.py
@@ -157,7 +157,7 @@ def make_engine(
     ConfigError
         If device, precision or tile is impossible here.
     """
-    device = _device(device)
+    device = pick_device(device)
     precision = _precision(precision, device, generator)
     module = copy.deepcopy(cast(nn.Module, generator)).to(device).eval().requires_grad_(False)
     ready: Any = module
@@ -173,17 +173,23 @@ def make_engine(
     return Engine(ready, device, precision, shape, pixels)
 
 
-def _device(device: str) -> str:
-    """Return the device to use, with a clear word on one that is not here."""
+def pick_device(device: str) -> str:
+    """Return the device to use; ``auto`` takes CUDA where there is one.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such device, or it is not here.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        kind = torch.device(device).type
+        wanted = torch.device(device)
     except RuntimeError as error:
         raise ConfigError(f"unknown device {device!r}; use 'auto', 'cpu' or 'cuda'") from error
-    if kind not in ("cpu", "cuda"):
+    if wanted.type not in ("cpu", "cuda"):
         raise ConfigError(f"unknown device {device!r}; use 'auto', 'cpu' or 'cuda'")
-    if kind == "cuda" and not torch.cuda.is_available():
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device {device!r} is not available here; use 'cpu'")
     return device
 

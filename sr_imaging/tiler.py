@@ -101,7 +101,7 @@ def _run_images(
             some, tile = pending.pop()
             try:
                 made = _run_tile(images[some], tile, engine, values)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except RuntimeError as error:
                 pending += _smaller(some, tile, error)[::-1]
                 continue
             out[(some, slice(None), *tile.fine(scale, whole.start))] = made
@@ -112,7 +112,7 @@ def _run_images(
 
 def _smaller(some: slice, tile: Tile, error: RuntimeError) -> list[tuple[slice, Tile]]:
     """Halve a batch, then a tile that was too large for the memory; pass any other error on."""
-    if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
         raise error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -15,6 +15,7 @@ from torch.optim import Adam, Optimizer
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig, read_config
+from .engine import pick_device
 from .errors import CancelledError, ConfigError, ModelError
 from .losses import ADVERSARIAL_LOSSES, PIXEL_LOSSES, feature_matching, ramp
 from .model_file import load_model, save_model
@@ -90,7 +91,7 @@ def train(
     resume : bool
         Continue from the checkpoint of the run; on the CPU the result is that of an unbroken run, bit by bit.
     device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, … .
     progress : bool
         Show a progress bar.
     on_step : callable, optional
@@ -115,7 +116,7 @@ def train(
     root = Path(data_root if data_root is not None else config.data.root)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        run = _prepare(config, root, _device(device))
+        run = _prepare(config, root, torch.device(pick_device(device)))
         checkpoint = run.path(".checkpoint.safetensors")
         step = 0
         if resume:
@@ -129,16 +130,6 @@ def train(
                     step = phase.stop
                 saved = run.path(phase.ending)
     return saved
-
-
-def _device(name: str) -> torch.device:
-    """The device of a name; ``auto`` takes CUDA where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"unknown device {name!r}; use 'auto', 'cpu' or 'cuda'") from error
 
 
 def _phases(config: TrainConfig) -> list[Phase]:

@@ -160,6 +160,13 @@ def test_dry_run_writes_nothing(scans: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_dry_run_as_json_names_outputs_and_sizes(scans: Path, tmp_path: Path) -> None:
+    told = json.loads(cubic(scans, tmp_path / "out", "--dry-run", "--json").stdout)
+    assert {scan["action"] for scan in told} == {"run"}
+    assert all(scan["output"].startswith(str(tmp_path / "out")) for scan in told)
+    assert all(scan["bytes"] >= 2 * 18 * 24 for scan in told)
+
+
 def test_json_goes_to_stdout_and_lines_to_stderr(mixed: Path, tmp_path: Path) -> None:
     done = cubic(mixed, tmp_path / "out", "--json")
     told = json.loads(done.stdout)
@@ -396,6 +403,14 @@ def test_evaluate_draws_a_picture(model: Path, tmp_path: Path) -> None:
     done = run("evaluate", model, tmp_path / "scene.tif", "--figure", tmp_path / "scene.png")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "scene.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_draws_an_interpolation(tmp_path: Path) -> None:
+    raster(tmp_path / "scene.tif", side=40)
+    picture = tmp_path / "scene.png"
+    done = run("evaluate", "linear", tmp_path / "scene.tif", "--scale", "2", "--figure", picture)
+    assert done.exit_code == 0, done.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def settings(folder: Path, *, steps: int) -> Path:

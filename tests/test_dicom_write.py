@@ -207,6 +207,7 @@ def test_write_series_drops_what_is_no_longer_true(tmp_path: Path) -> None:
     def edit(ds: Dataset, k: int) -> None:
         ds.SmallestImagePixelValue, ds.LargestImagePixelValue = 0, 4000
         ds.ReconstructionDiameter, ds.PixelAspectRatio = 300, [1, 1]
+        ds.ImagePosition, ds.ImageOrientation, ds.Location = [0, 0, k], [1, 0, 0, 0, 1, 0], k
         ds.private_block(0x0029, "MAKER", create=True).add_new(1, "LO", "Secret^Name")
         ds.add_new(0x60000010, "US", 8)
         ds.add_new(0x60003000, "OW", b"\1\0" * 40)
@@ -221,7 +222,7 @@ def test_write_series_drops_what_is_no_longer_true(tmp_path: Path) -> None:
     for ds in derive(tmp_path)[2]:
         for name in (
             *("SmallestImagePixelValue", "LargestImagePixelValue", "ReconstructionDiameter"),
-            *("PixelAspectRatio", "IconImageSequence"),
+            *("PixelAspectRatio", "IconImageSequence", "ImagePosition", "ImageOrientation", "Location"),
         ):
             assert name not in ds
         assert not any(tag.is_private or tag.group == 0x6000 for tag in ds.keys())  # noqa: SIM118

@@ -234,6 +234,11 @@ def test_unknown_device_is_refused(scans: Path, tmp_path: Path) -> None:
         train(tiny(tmp_path), data_root=scans, device="gpu", progress=False)
 
 
+def test_device_that_is_not_here_is_refused(scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device 'cuda:99' is not available here; use 'cpu'"):
+        train(tiny(tmp_path), data_root=scans, device="cuda:99", progress=False)
+
+
 def test_validation_on_other_scans_needs_no_held_out_part(scans: Path, tmp_path: Path) -> None:
     data = DataConfig(train=("a.tif",), validation=("b.tif",), patch=8, batch=2, validation_images=3)
     config = tiny(tmp_path, data=data, adversarial=AdversarialConfig(steps=0))

@@ -98,6 +98,9 @@ DROPPED: Final = frozenset(
         0x00082111,  # Derivation Description: written anew
         0x00181100,  # Reconstruction Diameter
         0x00181164,  # Imager Pixel Spacing: of the detector's grid
+        0x00200030,  # Image Position, of ACR-NEMA: ImagePositionPatient is computed anew
+        0x00200035,  # Image Orientation, of ACR-NEMA
+        0x00200050,  # Location, of ACR-NEMA
         0x00280006,  # Planar Configuration
         0x00280008,  # Number of Frames
         0x00280034,  # Pixel Aspect Ratio
