@@ -1,5 +1,6 @@
 """The bundled models: small, documented, lawful, and better than cubic by their floors on unseen scans."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 import sr_imaging
+from sr_imaging.config import read_config
 from sr_imaging.model_file import ZOO
 
 NAMES = ["ct-through-x4", "mr-through-x4", "raster-x2"]
@@ -51,6 +53,16 @@ def test_bundled_model_is_small_and_its_card_is_filled(name: str) -> None:
     assert card.spacing_range is not None
     assert card.bf16_loss_db is not None
     assert {"psnr", "psnr_cubic", "data"} <= set(card.metrics["test"])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_card_names_the_makers_of_its_data_as_the_run_does(name: str) -> None:
+    card = next(card for card in sr_imaging.list_models() if card.name == name)
+    run = read_config(ZOO / f"{name}.toml")
+    assert card.data_sources == run.data_sources
+    for source in card.data_sources:
+        if "CC BY" in source:  # which asks for the makers' names
+            assert re.search(r" et al\. \d{4}, | et al\., .* \d{4}, | contributors, ", source), source
 
 
 @pytest.mark.parametrize("name", ALL)
