@@ -227,12 +227,12 @@ def _auto(da: xr.DataArray, request: _Request) -> str:
         name = f"raster-x{max(asked):g}"
         if len(asked) == 1 and (ZOO / f"{name}.safetensors").is_file():
             return name
-        raise _no_model(f"a raster {da.dims} by {request}")
+        raise _no_model(f"a raster {da.dims}", request)
     modality = da.coords["volume_ref"].attrs.get("modality") if "volume_ref" in da.coords else None
     if _refines_z(da, request):
         return "ct-through-x4" if modality == "CT" else "mr-through-x4"
     have = ", ".join(f"{dim} {value:g}" for dim, value in grid_spacing(da).items())
-    raise _no_model(f"a volume of spacing {have or 'unknown'} by {request}")
+    raise _no_model(f"a volume of spacing {have or 'unknown'}", request)
 
 
 def _refines_z(da: xr.DataArray, request: _Request) -> bool:
@@ -246,10 +246,13 @@ def _refines_z(da: xr.DataArray, request: _Request) -> bool:
     return known and have[dims["z"]] >= THICK * max(have[dims["y"]], have[dims["x"]])
 
 
-def _no_model(what: str) -> ModelError:
+def _no_model(what: str, request: _Request) -> ModelError:
     """Say what no bundled model does, and what there is."""
+    asked = "no scale given" if request.number is None and request.factors is None else f"scale {request}"
     names = ", ".join(path.stem for path in sorted(ZOO.glob("*.safetensors"))) or "none"
-    return ModelError(f"no bundled model for {what}; there are {names}, any model file, and model='cubic'")
+    return ModelError(
+        f"no bundled model for {what} and {asked}; there are {names}, any model file, and model='cubic'"
+    )
 
 
 def _fit(generator: Generator, name: str, request: _Request) -> Choice:

@@ -69,13 +69,13 @@ def test_auto_says_in_the_log_what_it_took(caplog: pytest.LogCaptureFixture) -> 
 @pytest.mark.parametrize(
     ("da", "ask", "text"),
     [
-        (raster(), {"scale": 3}, "no bundled model for a raster ('band', 'y', 'x') by 3; there are"),
+        (raster(), {"scale": 3}, "no bundled model for a raster ('band', 'y', 'x') and scale 3; there are"),
         (raster(), {"scale": 4}, "raster-x2, any model file, and model='cubic'"),
-        (raster(), {"scale": (2, 4)}, "by y by 2, x by 4"),
-        (raster(), {"scale": 2.5}, "by 2.5"),
-        (isotropic(), {}, "a volume of spacing z 0.9, y 0.8, x 0.7 by its own scale"),
+        (raster(), {"scale": (2, 4)}, "and scale y by 2, x by 4"),
+        (raster(), {"scale": 2.5}, "and scale 2.5"),
+        (isotropic(), {}, "a volume of spacing z 0.9, y 0.8, x 0.7 and no scale given"),
         (isotropic(), {"scale": 2}, "a volume of spacing z 0.9"),
-        (isotropic(), {"scale": (2, 2, 2)}, "by z by 2, y by 2, x by 2"),
+        (isotropic(), {"scale": (2, 2, 2)}, "and scale z by 2, y by 2, x by 2"),
         (scan().drop_vars(["z", "y", "x", "volume_ref"]), {}, "a volume of spacing unknown"),
         (scan(), {"scale": 2}, "ct-through-x4 refines z by 4, y by 1, x by 1, not 2"),
         (scan(), {"scale": {"z": 5}}, "ct-through-x4 refines z by 4, y by 1, x by 1, not z by 5"),
