@@ -18,6 +18,7 @@ from .geometry import check_grid, refine
 from .geometry import spacing as grid_spacing
 from .intensity import Values, is_flag, values_of
 from .job import Job, compute
+from .masks import hide_masked, mask_of, restore_masked
 from .model_file import ModelCard, read_card
 from .networks import INTERPOLATIONS, Generator
 from .provenance import Facts, model_sha256, with_provenance
@@ -56,8 +57,8 @@ def upscale(
     obj : DataArray, ndarray or dask array
         Any real numbers. Dims ``(band, y, x)``, ``(y, x)`` or ``(z, y, x)`` with any leading dims, under
         their usual names (``lat``, ``lon``, …). The last axes of a plain array are y, x, or z, y, x where
-        the model or the scale has three. Nodata (``_FillValue``) and NaN never enter the model and come back
-        exactly.
+        the model or the scale has three. Nodata (``_FillValue``), NaN, and pixels that a bool coord ``mask``
+        rules out never enter the model and come back exactly.
     model : str, path or Generator
         ``"auto"``, a bundled name (:func:`sr_imaging.list_models`), an interpolation (``"cubic"``), a model
         file, or any module that states the facts of :class:`sr_imaging.networks.Generator`.
@@ -126,8 +127,15 @@ def upscale(
             choice.generator, device=device, precision=precision, tile=tile, max_memory=_memory(max_memory)
         )
         sha256 = model_sha256(choice.generator)
-        job = Job(engine, sha256, _during(values, choice), *_axes(da, choice))
-        data = _finish(da, compute(da.data, job, progress), choice, values)
+        mask = mask_of(da)
+        seen, during = (da.data, _during(values, choice)) if mask is None else hide_masked(da, mask, values)
+        job = Job(engine, sha256, during, *_axes(da, choice))
+        data = _resampled(da, compute(seen, job, progress), choice)
+        data = (
+            _stored(data, during, values)
+            if mask is None
+            else restore_masked(da, mask, data, choice.scale, values)
+        )
         facts = Facts(choice.name, sha256, engine.precision, engine.device)
     if not isinstance(obj, xr.DataArray):
         return cast(Image, data)
@@ -221,13 +229,19 @@ def _during(values: Values, choice: Choice) -> Values:
     return values.as_float() if _is_resampled(choice) else values
 
 
-def _finish(da: xr.DataArray, data: Any, choice: Choice, values: Values) -> Any:
-    """Resample to the target spacing where the model's own factors do not reach it, and store."""
+def _resampled(da: xr.DataArray, data: Any, choice: Choice) -> Any:
+    """Resample to the target spacing where the model's own factors do not reach it."""
     if not _is_resampled(choice):
         return data
     both = {dim: (choice.model_scale.get(dim, 1), s) for dim, s in choice.scale.items()}
     log.info("resampling from %s by %s to the target spacing", choice.name, choice.method)
-    data = resample(data, {da.get_axis_num(dim): pair for dim, pair in both.items()}, choice.method)
+    return resample(data, {da.get_axis_num(dim): pair for dim, pair in both.items()}, choice.method)
+
+
+def _stored(data: Any, during: Values, values: Values) -> Any:
+    """Store what was left in physical units."""
+    if not during.physical:
+        return data
     if isinstance(data, dask.array.Array):
         lazy: Any = data
         return lazy.map_blocks(values.encode, dtype=values.out_dtype)
