@@ -29,6 +29,7 @@ __all__ = ["upscale"]
 log = logging.getLogger(__name__)
 Image = TypeVar("Image")
 _STORED_AS = ("dtype", "rasterio_dtype", "scale_factor", "add_offset")
+_SAME_UNIT = {"m": ("m", "metre", "meter", "metres", "meters"), "mm": ("mm", "millimetre", "millimeter")}
 _BAND_DIMS = ("band", "bands", "channel", "channels", "wavelength")
 
 
@@ -80,7 +81,7 @@ def upscale(
     strict : bool
         Raise where the image lies outside what the model was trained for, instead of warning.
     seed : int
-        Of the noise of a stochastic model.
+        Of the noise of a stochastic model; the bundled models have none.
     progress : callable, optional
         Called as ``progress(done, total)`` after each tile; raise :class:`sr_imaging.CancelledError` in it to
         stop. For a dask array it is called while the result is computed.
@@ -136,7 +137,9 @@ def upscale(
             if mask is None
             else restore_masked(da, mask, data, choice.scale, values)
         )
-        facts = Facts(choice.name, sha256, engine.precision, engine.device)
+        halo = engine.generator.halo
+        seen_by = None if engine.needs_whole or halo is None else dict(zip(choice.dims, halo, strict=True))
+        facts = Facts(choice.name, sha256, engine.precision, engine.device, seen_by)
     if not isinstance(obj, xr.DataArray):
         return cast(Image, data)
     return cast(Image, with_provenance(_place(da, data, choice), choice.scale, facts))
@@ -263,10 +266,10 @@ def _check_trained_range(da: xr.DataArray, choice: Choice, strict: bool) -> None
         if card.spacing_range is None or choice.model_scale[dim] == 1 or dim not in have:
             continue
         unit = str(da.coords[dim].attrs.get("units", "")) if dim in da.coords else ""
+        if unit and unit not in _SAME_UNIT.get(card.spacing_unit, (card.spacing_unit,)):
+            continue
         low, high = card.spacing_range
-        if (
-            not unit.startswith("degree") and not low * 0.99 <= have[dim] <= high * 1.01
-        ):  # a rounded header is no doubt
+        if not low * 0.99 <= have[dim] <= high * 1.01:  # a rounded header is no doubt
             doubts.append(
                 f"{dim} spacing {have[dim]:g} outside the trained {low:g} to {high:g} {card.spacing_unit}"
             )

@@ -34,12 +34,13 @@ def model_sha256(module: Any) -> str:
 
 @dataclass(frozen=True)
 class Facts:
-    """Model, its hash, and what it was computed in and on."""
+    """Model, its hash, what it was computed in and on, and its halo by dim, where that is finite."""
 
     name: str
     sha256: str
     precision: str
     device: str
+    halo: Mapping[Any, int] | None = None
 
 
 def with_provenance(da: xr.DataArray, scale: Mapping[Any, float], facts: Facts) -> xr.DataArray:
@@ -58,12 +59,16 @@ def with_provenance(da: xr.DataArray, scale: Mapping[Any, float], facts: Facts) 
     -------
     DataArray
         With attrs ``sr_model``, ``sr_model_sha256``, ``sr_version``, ``sr_scale`` (z, y, x order),
-        ``sr_precision``, ``sr_device`` and one more line of ``history``, after the CF conventions.
+        ``sr_precision``, ``sr_device``, ``sr_halo`` (coarse pixels that a result sees beside its own, z, y,
+        x order) and one more line of ``history``, after the CF conventions.
     """
-    factors = " ".join(f"{scale.get(dim, 1):.17g}" for dim in spatial_dims(da).values())
+    dims = spatial_dims(da).values()
+    factors = " ".join(f"{scale.get(dim, 1):.17g}" for dim in dims)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     line = f"{now} sr_imaging {__version__}: upscale by {factors} with {facts.name}"
     earlier = str(da.attrs["history"]) + "\n" if da.attrs.get("history") else ""
+    if facts.halo is not None:
+        da = da.assign_attrs(sr_halo=" ".join(str(facts.halo.get(dim, 0)) for dim in dims))
     return da.assign_attrs(
         history=earlier + line,
         sr_model=facts.name,

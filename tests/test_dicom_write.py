@@ -154,6 +154,17 @@ def test_write_series_names_one_equipment_a_slice(built: tuple) -> None:
     assert {len(ds.ContributingEquipmentSequence) for ds in built[2]} == {1}
 
 
+def test_write_series_references_all_slices_within_the_halo(tmp_path: Path) -> None:
+    build_series(tmp_path / "in", orientation=OBLIQUE)
+    source = scan_of(tmp_path / "in")
+    write_series(refined(read_series(source)).assign_attrs(sr_halo="2 3 3"), tmp_path / "out", source)
+    uids = [dcmread(path).SOPInstanceUID for path in source.files]
+    first = dcmread(tmp_path / "out/IM_0001.dcm")  # 0.375 source slices before the first one
+    assert [item.ReferencedSOPInstanceUID for item in first.SourceImageSequence] == uids[:2]
+    middle = dcmread(tmp_path / "out/IM_0010.dcm")  # 0.125 before the third
+    assert [item.ReferencedSOPInstanceUID for item in middle.SourceImageSequence] == uids[:4]
+
+
 def test_write_series_references_the_slices_within_one_spacing(built: tuple) -> None:
     _, source, out = built
     uids = [dcmread(path).SOPInstanceUID for path in source.files]

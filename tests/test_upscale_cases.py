@@ -267,7 +267,15 @@ def test_c20_attrs_say_how_it_was_made(chunked: bool) -> None:
     assert sr.attrs["sr_model"] == "ESPCN"
     assert re.fullmatch("[0-9a-f]{64}", sr.attrs["sr_model_sha256"])
     assert sr.attrs["sr_scale"] == "2 3"
-    for key in ("sr_model", "sr_model_sha256", "sr_version", "sr_scale", "sr_precision", "sr_device"):
+    for key in (
+        "sr_model",
+        "sr_model_sha256",
+        "sr_version",
+        "sr_scale",
+        "sr_precision",
+        "sr_device",
+        "sr_halo",
+    ):
         assert type(sr.attrs[key]) is str
 
 

@@ -47,6 +47,8 @@ class Provenance:
     ----------
     model, sha256, version, scale, precision, device : str
         Model name and hash, program version, scale in z, y, x, arithmetic, ``cpu`` or ``cuda``.
+    reach : int
+        Source slices on each side that a slice of the result sees, at least 1.
     now : datetime
         Time of the derivation.
     """
@@ -57,6 +59,7 @@ class Provenance:
     scale: str
     precision: str
     device: str
+    reach: int
     now: datetime
 
     @property

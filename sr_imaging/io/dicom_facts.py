@@ -99,12 +99,12 @@ class SeriesFacts:
         return float(self.sources[0].frame.thickness or self.spacing[0]) if self.sources else 0.0
 
     def _seen(self, place: float) -> list[SourceSlice]:
-        """Source slices within one source spacing of a place, or the nearest one; nearest first."""
+        """Source slices that the model sees for a place, or the nearest one; nearest first."""
         if not self.sources:
             return []
         distance = np.abs(self.along - place)
         order = np.argsort(distance, kind="stable")
-        near = [int(k) for k in order if distance[k] <= self.source_step * (1 + 1e-3)]
+        near = [int(k) for k in order if distance[k] <= self.source_step * (self.provenance.reach + 1e-3)]
         return [self.sources[k] for k in near or [int(order[0])]]
 
     def _references(self, seen: list[SourceSlice]) -> list[Dataset]:
@@ -217,6 +217,7 @@ def _provenance(da: xr.DataArray) -> Provenance:
         scale=text("sr_scale"),
         precision=text("sr_precision"),
         device=text("sr_device"),
+        reach=max(1, int(text("sr_halo").split()[0])) if text("sr_halo") else 1,
         now=datetime.now(),
     )
 
