@@ -64,7 +64,7 @@ def find_inputs(arguments: Sequence[str | os.PathLike[str]]) -> list[Found]:
     found: list[Found] = []
     slices: dict[Path, list[Path]] = {}
     for path, root in _expand(arguments):
-        if path.is_file() and is_dicom(path):
+        if os.path.isfile(path) and is_dicom(path):
             slices.setdefault(path.parent, []).append(path)
         else:
             found += _scans_of(path, root)
@@ -86,10 +86,10 @@ def _expand(arguments: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path,
     for argument in arguments:
         text = os.fspath(argument)
         path = Path(text)
-        if text.startswith("@") and not path.exists():
+        if text.startswith("@") and not os.path.exists(path):
             yield from _expand(_lines(Path(text[1:])))
-        elif path.exists() or not _MAGIC & set(text):
-            yield path, path if path.is_dir() else path.parent
+        elif os.path.exists(path) or not _MAGIC & set(text):
+            yield path, path if os.path.isdir(path) else path.parent
         else:
             matches = sorted(glob.glob(text, recursive=True))
             fixed = [part for part in _until_magic(path)]

@@ -1,5 +1,6 @@
 """Where the outputs of a batch go: one file, or a folder that mirrors the inputs; never onto an input."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
@@ -75,7 +76,7 @@ def is_output_file(output: Path) -> bool:
     ConfigError
         If its suffix is that of an image format which is not written here.
     """
-    if output.is_dir() and output.suffix != ".zarr":
+    if os.path.isdir(output) and output.suffix != ".zarr":
         return False
     name = output.name.lower()
     if name.endswith(tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)):
@@ -234,6 +235,8 @@ def check_names(outputs: Sequence[tuple[Path, str]], inputs: Sequence[Scan]) -> 
 
 def without_outputs(found: Sequence[Found], output: Path) -> list[Found]:
     """Leave out the results of an earlier run, where the output folder lies inside an input folder."""
+    if is_output_file(output):  # it may be an input that was named, which is never replaced
+        return list(found)
     folder = output.resolve()
     return [item for item in found if not _is_result(item, folder)]
 

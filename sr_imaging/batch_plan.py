@@ -19,7 +19,7 @@ from .batch_record import Journal
 from .batch_task import BatchOptions, Task
 from .choice import Choice, choose
 from .engine import make_engine
-from .errors import ConfigError, ResourceError, SrImagingError
+from .errors import ConfigError, ResourceError, SrImagingError, WriteError
 from .geometry import spacing as grid_spacing
 from .io import read
 from .io.scan import Scan
@@ -68,6 +68,8 @@ class Plan:
         ------
         ConfigError
             If outputs exist and the options do not say what becomes of them.
+        WriteError
+            If the folder of the outputs cannot be written.
         ResourceError
             If the disk is too small for all outputs, or the memory for every scan.
         """
@@ -76,6 +78,8 @@ class Plan:
                 f"{len(met)} of {len(self.tasks)} outputs exist, the first is {met[0].output}; "
                 "give --resume, --if-exists skip or --if-exists overwrite"
             )
+        if any(task.action == "run" for task in self.tasks):
+            check_writable(self.folder)
         if self.disk_bytes > self.free_bytes:
             raise ResourceError(
                 f"the outputs take up to {size_text(self.disk_bytes)}, and {_existing(self.folder)} has "
@@ -145,7 +149,9 @@ def _task(item: Found, model: Any, options: BatchOptions) -> Task:
     """Plan one scan, without its output."""
     scan = item.scan
     if not scan.verdict.ok:
-        return Task(item, "fail", shown_cause(scan.verdict.reason, item.label))
+        return Task(
+            item, "fail", shown_cause("; ".join((scan.verdict.reason, *scan.verdict.notes)), item.label)
+        )
     try:
         da = _outline(scan)
         choice = choose(da, model, options.scale, options.spacing)
@@ -257,10 +263,19 @@ def _settled(task: Task, journal: Journal | None, existing: str) -> Task:
     return replace(task, action="exists")
 
 
+def check_writable(folder: Path) -> None:
+    """Raise a WriteError where no file can be made in a folder, or the folder itself cannot be made."""
+    place = _existing(folder)
+    if not place.is_dir():
+        raise WriteError(f"{place} is a file, not a folder; choose another folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise WriteError(f"cannot write into {place}; choose a folder you may write to")
+
+
 def _existing(path: Path) -> Path:
     """The nearest folder above a path that exists."""
     path = path.absolute()
-    while not path.exists():
+    while not os.path.exists(path):
         path = path.parent
     return path
 

@@ -43,9 +43,13 @@ def consoles() -> tuple["Console", "Console"]:
     """Return the consoles for data (stdout) and for everything else (stderr)."""
     from rich.console import Console
 
-    out = Console(width=None if sys.stdout.isatty() else _WIDE, soft_wrap=True, highlight=False)
-    err = Console(stderr=True, width=None if sys.stderr.isatty() else _WIDE, soft_wrap=True, highlight=False)
-    return out, err
+    return _console(Console, stderr=False), _console(Console, stderr=True)
+
+
+def _console(make: "type[Console]", *, stderr: bool) -> "Console":
+    """Return a console that prints names as they are: no mark-up in brackets, no emoji in colons."""
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else _WIDE
+    return make(stderr=stderr, width=width, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def table(*columns: str) -> "Table":
@@ -106,6 +110,10 @@ def exit_codes(console: "Console", *, verbose: int = 0) -> Iterator[None]:
     except SrImagingError as error:
         _say(console, "error", str(error), verbose)
         raise typer.Exit(_code(error)) from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _say(console, "error", f"{place}{error.strerror or error}; choose another path", verbose)
+        raise typer.Exit(USAGE) from error
 
 
 def _say(console: "Console", kind: str, text: str, verbose: int) -> None:

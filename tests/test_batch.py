@@ -15,7 +15,7 @@ import xarray as xr
 import sr_imaging
 from sr_imaging import batch, batch_plan
 from sr_imaging.batch import BatchOptions, find_inputs, plan_batch, run_batch
-from sr_imaging.errors import ConfigError, ModelError, ResourceError
+from sr_imaging.errors import ConfigError, ModelError, ResourceError, WriteError
 from sr_imaging.geometry import volume
 
 DOUBLE = BatchOptions(model="cubic", scale=2)
@@ -157,6 +157,47 @@ def test_names_that_collide_are_refused_before_any_work(tree: Path, tmp_path: Pa
 def test_input_is_never_an_output(tree: Path) -> None:
     with pytest.raises(ConfigError, match=r"would replace the input .*a\.tif"):
         plan_batch([tree], tree, DOUBLE)
+
+
+def test_named_input_is_never_the_output_file(tree: Path) -> None:
+    (tree / "deep" / "b.tiff").rename(tree / "b.tif")
+    over = BatchOptions(model="cubic", scale=2, if_exists="overwrite")
+    with pytest.raises(ConfigError, match=r"a.tif would replace the input .*a.tif; give another folder"):
+        plan_batch([tree / "a.tif"], tree / "a.tif", over)
+    with pytest.raises(ConfigError, match=r"a.tif is one file, but there are 2 scans; give a folder"):
+        plan_batch([tree / "a.tif", tree / "b.tif"], tree / "a.tif", over)
+
+
+def test_output_below_a_file_is_refused_before_any_work(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match=r"file is a file, not a folder; choose another folder"):
+        run_batch(plan_batch([tree], tmp_path / "file", DOUBLE))
+
+
+def test_output_folder_that_is_not_writable_is_refused_before_any_work(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_batch([tree / "a.tif"], tmp_path / "new" / "out", DOUBLE)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(WriteError, match=r"cannot write into .*; choose a folder you may write to"):
+        plan.check()
+
+
+def test_failure_names_the_files_that_a_series_lost(tree: Path, tmp_path: Path) -> None:
+    slices = sorted((tree / "knee").iterdir())
+    slices[2].write_bytes(slices[2].read_bytes()[:-100])
+    (task,) = plan_batch([tree / "knee"], tmp_path / "out", DOUBLE).tasks
+    assert task.action == "fail"
+    assert f"1 slice is missing: gap of 8 mm between {slices[1].name}" in task.cause
+    assert f"{slices[2].name} left out: truncated: 186 of 286 bytes of pixel data" in task.cause
+
+
+def test_lost_slice_at_the_end_of_a_series_is_a_warning_of_the_report(tree: Path, tmp_path: Path) -> None:
+    last = max((tree / "knee").iterdir())
+    last.write_bytes(last.read_bytes()[:-100])
+    report = run_batch(plan_batch([tree / "knee"], tmp_path / "out", DOUBLE))
+    assert report.exit_code == 0
+    assert any(f"{last.name} left out: truncated" in text for text in report.results[0].warnings)
 
 
 def test_results_inside_an_input_folder_are_no_inputs(tree: Path) -> None:

@@ -92,11 +92,16 @@ def test_nothing_readable_exits_4(tmp_path: Path) -> None:
 
 
 def test_all_failed_exits_5(scans: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("a file where the folder should be")
-    done = cubic(scans, tmp_path / "out")
+    done = run("upscale", scans, "-o", tmp_path / "out", "-m", "cubic", "--scale", "z=2")
     assert done.exit_code == 5
     assert done.stderr.count("FAIL") == 2
-    assert "choose another folder" in done.stderr
+
+
+def test_file_in_the_place_of_the_folder_exits_2(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    done = cubic(scans, tmp_path / "out")
+    assert done.exit_code == 2
+    assert "out is a file, not a folder; choose another folder" in done.stderr
 
 
 def test_full_disk_exits_6_before_any_work(
@@ -318,6 +323,19 @@ def test_inspect_shows_every_scan_with_its_verdict(mixed: Path) -> None:
     assert "2x11x14" in done.stdout
     assert "10x10" in done.stdout
     assert "refused: is cut short" in done.stdout
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    raster(tmp_path / "in" / "[red] :x: ünï.tif")
+    assert "[red] :x: ünï.tif" in run("inspect", tmp_path / "in").output
+    assert "[red] :x: ünï.tif" in cubic(tmp_path / "in", tmp_path / "out", "--dry-run").output
+    assert "[red] :x: ünï.tif" in cubic(tmp_path / "in", tmp_path / "out").output
+
+
+def test_name_that_is_too_long_is_one_line(scans: Path, tmp_path: Path) -> None:
+    done = cubic(scans / "a.tif", tmp_path / ("a" * 300 + ".tif"))
+    assert done.exit_code == 5
+    assert "File name too long; choose a shorter name" in done.output
 
 
 def test_inspect_gives_data_as_json(scans: Path) -> None:

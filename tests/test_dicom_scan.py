@@ -11,6 +11,7 @@ from dicom_series import AXIAL, CORONAL, ORIGIN, PIXEL, SHAPE, STEP, build_serie
 from pydicom.data import get_testdata_file
 
 from sr_imaging.io.dicom_scan import find_series, is_dicom
+from sr_imaging.io.find import find_scans
 from sr_imaging.io.scan import Scan
 
 OK = ""
@@ -398,6 +399,15 @@ def test_find_series_skips_folders_and_repeated_paths(tmp_path: Path) -> None:
     scans, left_out = find_series([*tmp_path.iterdir(), *paths])
     assert left_out == []
     assert [scan.files for scan in scans] == [tuple(paths)]
+
+
+def test_slice_cut_in_its_header_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    build_series(tmp_path)
+    last = tmp_path / "IM0004.dcm"
+    last.write_bytes(last.read_bytes()[:600])
+    (scan,) = find_scans(tmp_path)
+    assert len(scan.files) == 4
+    assert "IM0004.dcm: damaged or truncated header" in caplog.text
 
 
 def test_notes_name_left_out_files_of_their_own_series_alone(tmp_path: Path) -> None:

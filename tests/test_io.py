@@ -73,6 +73,32 @@ def test_missing_path_is_told(tmp_path: Path) -> None:
         find_scans(tmp_path / "nowhere.tif")
 
 
+def test_path_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"cannot read .*: File name too long; check the path"):
+        find_scans(tmp_path / ("a" * 300))
+
+
+def test_path_without_permission_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(ReadError, match=r"two.tif may not be read; check its permissions"):
+        find_scans(folder / "b" / "two.tif")
+
+
+def test_file_that_cannot_be_opened_stays_with_its_reason(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(path: Path, *arguments: object) -> object:
+        if path.name == "two.tif":
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path, *arguments)
+
+    whole = Path.open
+    monkeypatch.setattr(Path, "open", opened)
+    reasons = {scan.path.name: scan.verdict.reason for scan in find_scans(folder)}
+    assert "two.tif cannot be read: Permission denied; check its permissions" in reasons["two.tif"]
+    assert reasons["one.TIFF"] == ""
+
+
 def test_folder_without_scans_tells_what_it_holds(tmp_path: Path) -> None:
     for number in range(7):
         (tmp_path / f"note{number}.txt").write_text("x")

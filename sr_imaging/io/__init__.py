@@ -1,5 +1,6 @@
 """Scans from disk and back: find what a path holds, read it, write it. Readers are imported when needed."""
 
+import logging
 import os
 from importlib import import_module
 from pathlib import Path
@@ -39,6 +40,7 @@ _SUFFIXES = {
     ".nii.gz": "nifti",
     ".zarr": "zarr",
 }
+_log = logging.getLogger(__name__)
 _SIDECARS = (".aux.xml", ".ovr", ".msk")  # what GDAL keeps beside a TIFF, stale once that is replaced
 
 
@@ -60,7 +62,8 @@ def read(
     -------
     DataArray
         Rasters ``(band, y, x)``, lazy, in native dtype; volumes ``([time,] z, y, x)`` in modality values.
-        Nodata is in ``attrs["_FillValue"]``.
+        Nodata is in ``attrs["_FillValue"]``. What was noticed and dealt with, such as a slice that could not
+        join its series, is a warning in the log.
 
     Raises
     ------
@@ -77,6 +80,8 @@ def read(
         scan = pick([path_or_scan], path_or_scan.path, series)
     else:
         scan = pick(find_scans(path_or_scan), path_or_scan, series)
+    for note in scan.verdict.notes:
+        _log.warning("%s: %s", scan.path, note)
     da: xr.DataArray = _function(READERS[scan.kind])(scan)
     if masked:
         from .packing import mask_nodata

@@ -48,7 +48,7 @@ def whole_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
         If the disk is full. Nothing is left behind.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise WriteError(f"{path} exists; pass overwrite=True or choose another name")
     temporary = path.with_name(f".{os.getpid()}-part-{path.name}")
     try:
@@ -69,7 +69,7 @@ def whole_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
 
 def _replace(temporary: Path, path: Path) -> None:
     """Put the finished output in place; where one is a folder the old one is moved aside first."""
-    if path.exists() and (_is_folder(path) or _is_folder(temporary)):
+    if os.path.exists(path) and (_is_folder(path) or _is_folder(temporary)):
         aside = path.with_name(f".{os.getpid()}-old-{path.name}")
         path.rename(aside)
         try:
@@ -93,4 +93,4 @@ def _remove(path: Path) -> None:
 
 def _is_folder(path: Path) -> bool:
     """Whether a path is a folder itself, not a link to one."""
-    return path.is_dir() and not path.is_symlink()
+    return os.path.isdir(path) and not os.path.islink(path)

@@ -98,13 +98,15 @@ def _other_kind(header: Header) -> str:
     """Say what a file is that is no grey-scale slice; empty where it is one."""
     name, photometric = _class_name(header), header.text("PhotometricInterpretation")
     many = (header.number("NumberOfFrames") or 1) > 1 and header.text("SOPClassUID") not in ENHANCED
+    no_size = not (header.integer("Rows") and header.integer("Columns"))
     reasons = (
         (
             name.startswith("Media Storage Directory"),
             "DICOMDIR, an index; give the folder that holds the images",
         ),
         (not header.dataset, "empty or truncated header"),
-        (not (header.integer("Rows") and header.integer("Columns")), f"no image ({name})"),
+        (no_size and name.endswith("Image Storage"), f"damaged or truncated header ({name} without a size)"),
+        (no_size, f"no image ({name})"),
         (
             name in ("RT Dose Storage", "Segmentation Storage", "Parametric Map Storage"),
             f"{name}, not a scan",

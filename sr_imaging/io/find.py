@@ -45,8 +45,7 @@ def find_scans(path: str | os.PathLike[str]) -> list[Scan]:
         If `path` does not exist, or a folder or zip holds no scan.
     """
     path = Path(path)
-    if not path.exists():
-        raise ReadError(f"no such file or folder: {path}; check the path")
+    _check_there(path)
     if path.is_file() and path.name.upper() != "DICOMDIR":
         if _is_zip(path):
             from .archive import unpacked
@@ -54,6 +53,20 @@ def find_scans(path: str | os.PathLike[str]) -> list[Scan]:
             return _in_folder(unpacked(path), path)
         return _in_file(path)
     return _in_folder(path if path.is_dir() else path.parent, path)
+
+
+def _check_there(path: Path) -> None:
+    """Raise where a path is not there or may not be read."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ReadError(f"no such file or folder: {path}; check the path") from error
+    except OSError as error:
+        raise ReadError(
+            f"cannot read {path}: {error.strerror}; check the path and its permissions"
+        ) from error
+    if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
+        raise ReadError(f"{path} may not be read; check its permissions")
 
 
 def _is_zip(path: Path) -> bool:
@@ -158,11 +171,16 @@ def _series(files: list[Path]) -> list[Scan]:
     """Series of one folder; files that belong to none are reported where the folder has no series at all."""
     scans, left_out = _find_series(files)
     for path, reason in left_out:
-        _log.info("left out: %s: %s", path, reason)
+        _log.log(logging.WARNING if _is_damage(reason) else logging.INFO, "left out: %s: %s", path, reason)
     if scans:
         return scans
     of_interest = [(path, why) for path, why in left_out if not why.startswith(("not DICOM", "no image"))]
     return [Scan(path, "dicom", Verdict(False, f"{path}: {why}"), files=(path,)) for path, why in of_interest]
+
+
+def _is_damage(reason: str) -> bool:
+    """Whether a file beside a series may have been a slice of it that is lost."""
+    return reason.startswith(("damaged", "empty or truncated", "may not be read"))
 
 
 def _paired_header(path: Path) -> Path | None:
@@ -181,8 +199,12 @@ def _paired_header(path: Path) -> Path | None:
 
 def _unreadable(path: Path) -> Scan:
     """A file that should be an image of ours, or was named, and is none."""
-    with path.open("rb") as file:
-        start = file.read(12)
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError as error:
+        reason = f"{path} cannot be read: {error.strerror}; check its permissions"
+        return Scan(path, "unknown", Verdict(False, reason), files=(path,))
     what = f"starts with {start!r}" if start else "is empty"
     reason = (
         f"{path} {what} and is no DICOM, GeoTIFF, NIfTI or Zarr; convert it to one of them or fetch it again"
