@@ -162,6 +162,6 @@ def _named_slices(folder: Path, files: list[Path]) -> list[Found]:
 
 def shown_cause(cause: str, label: str) -> str:
     """Return a reason without the path that stands before it in a line of its own."""
-    for lead in (f"{label}: ", f"{label} "):
+    for lead in (f"{label}: ", f"{label} ", f"cannot read {label}: "):
         cause = cause.removeprefix(lead)
     return " ".join(cause.split())

@@ -62,9 +62,15 @@ def _row(item: "Found") -> list[str]:
         "x".join(map(str, scan.shape)),
         "x".join(f"{step:.4g}" for step in scan.spacing),
         str(scan.facts.get("dtype") or _bits(scan.facts)),
-        str(scan.facts.get("crs") or scan.facts.get("space") or ""),
+        _place(scan.facts),
         _verdict(item),
     ]
+
+
+def _place(facts: dict[str, Any]) -> str:
+    """The reference system or space; one without an authority's code by its name alone."""
+    text = str(facts.get("crs") or facts.get("space") or "")
+    return f"{text.split(chr(34))[1]} (custom)" if text.count('"') > 1 else text
 
 
 def _verdict(item: "Found") -> str:

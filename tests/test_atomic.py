@@ -20,6 +20,20 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_output_that_another_run_made_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+
+    def write_late() -> None:
+        with whole_output(path) as temporary:
+            temporary.write_text("ours")
+            path.write_text("theirs")
+
+    with pytest.raises(WriteError, match=r"a.tif exists; pass overwrite=True"):
+        write_late()
+    assert path.read_text() == "theirs"
+    assert names(tmp_path) == ["a.tif"]
+
+
 def test_file_takes_its_name_when_the_block_succeeds(tmp_path: Path) -> None:
     with whole_output(tmp_path / "new" / "a.tif") as temporary:
         temporary.write_text("x")

@@ -325,6 +325,12 @@ def test_inspect_shows_every_scan_with_its_verdict(mixed: Path) -> None:
     assert "refused: is cut short" in done.stdout
 
 
+def test_inspect_shows_a_custom_reference_system_by_its_name(shared_data: Path) -> None:
+    shown = run("inspect", shared_data / "odd/geotiff_variants/image_missing_nodata.tif").output
+    assert "Albers (custom)" in shown
+    assert "PROJCS" not in shown
+
+
 def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     raster(tmp_path / "in" / "[red] :x: ünï.tif")
     assert "[red] :x: ünï.tif" in run("inspect", tmp_path / "in").output

@@ -48,12 +48,14 @@ def whole_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
         If the disk is full. Nothing is left behind.
     """
     path = Path(path)
-    if os.path.lexists(path) and not overwrite:
-        raise WriteError(f"{path} exists; pass overwrite=True or choose another name")
+    if not overwrite:
+        _refuse_existing(path)
     temporary = path.with_name(f".{os.getpid()}-part-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if not overwrite:  # another run may have made it meanwhile
+            _refuse_existing(path)
         _replace(temporary, path)
     except (WriteError, ResourceError) as error:
         told = str(error).replace(str(temporary), str(path))
@@ -65,6 +67,12 @@ def whole_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
         raise kind(f"cannot write {path}: {error.strerror}; {_REMEDY[error.errno]}") from error
     finally:
         _remove(temporary)
+
+
+def _refuse_existing(path: Path) -> None:
+    """Raise where something has the final name."""
+    if os.path.lexists(path):
+        raise WriteError(f"{path} exists; pass overwrite=True or choose another name")
 
 
 def _replace(temporary: Path, path: Path) -> None:
