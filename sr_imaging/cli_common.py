@@ -1,5 +1,6 @@
 """What the commands share: consoles, log lines, options, and errors as exit codes."""
 
+import io
 import json
 import logging
 import signal
@@ -43,6 +44,9 @@ def consoles() -> tuple["Console", "Console"]:
     """Return the consoles for data (stdout) and for everything else (stderr)."""
     from rich.console import Console
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be in the encoding of the stream
+            stream.reconfigure(errors="backslashreplace")
     return _console(Console, stderr=False), _console(Console, stderr=True)
 
 

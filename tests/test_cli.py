@@ -338,6 +338,15 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert "[red] :x: ünï.tif" in cubic(tmp_path / "in", tmp_path / "out").output
 
 
+def test_name_that_is_no_text_stays_with_its_failure(scans: Path) -> None:
+    os.rename(scans / "a.tif", os.fsencode(scans) + b"/a\xff.tif")
+    process = program("inspect", scans)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "a\\xff.tif has a name that is not in UTF-8; rename it" in shown
+    assert "b.tif" in shown
+
+
 def test_name_that_is_too_long_is_one_line(scans: Path, tmp_path: Path) -> None:
     done = cubic(scans / "a.tif", tmp_path / ("a" * 300 + ".tif"))
     assert done.exit_code == 5

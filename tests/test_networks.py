@@ -278,6 +278,7 @@ def test_every_architecture_is_a_generator() -> None:
         ("espcn", {"scale": (2, 2, 2, 2)}, "a scale of 4 numbers has no network"),
         ("espcn", {"scale": (2, 2), "axes": ("x", "y")}, "axes ('x', 'y') do not fit 2 dims"),
         ("cubic", {"scale": (2.5, 2)}, "interpolation by (2.5, 2) is not by whole factors"),
+        ("cubic", {"scale": (10**9, 2)}, "interpolation by (1000000000, 2) is by more than 1000"),
         ("cubic", {"scale": (0, 2)}, "interpolation by (0, 2) is not by whole factors"),
         ("espcn", {"scale": (2, 2), "skip": "spline"}, "unknown interpolation 'spline'; use one of nearest"),
         ("espcn", {"scale": (2.5, 2)}, "ESPCN does not work with scale (2.5, 2)"),

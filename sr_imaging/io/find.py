@@ -156,7 +156,12 @@ def _kind(path: Path) -> str | None:
 def _scan(path: Path, kind: str) -> Scan:
     """Describe a file or store of a kind that stands alone."""
     module, function = _SCANNERS[kind]
-    scan: Scan = getattr(import_module(f".{module}", __package__), function)(path)
+    try:
+        scan: Scan = getattr(import_module(f".{module}", __package__), function)(path)
+    except UnicodeEncodeError:  # GDAL takes names in UTF-8 alone
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        reason = f"{shown} has a name that is not in UTF-8; rename it"
+        return Scan(path, kind, Verdict(False, reason), files=(path,))
     return scan
 
 

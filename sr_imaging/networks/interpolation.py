@@ -36,6 +36,8 @@ def _lanczos(t: np.ndarray) -> np.ndarray:
     return np.where(np.abs(t) < 3, np.sinc(t) * np.sinc(t / 3), 0.0)
 
 
+_LARGEST = 1000  # factor; each phase has weights of its own
+
 # name: kernel of the distance in LR pixels, and its radius
 INTERPOLATIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
     "nearest": (_nearest, 0),
@@ -87,12 +89,16 @@ class Interpolation(GeneratorModule):
     Raises
     ------
     ModelError
-        If the method is unknown or a factor is not whole.
+        If the method is unknown, or a factor is not whole or beyond 1000.
     """
 
     def __init__(self, method: str, scale: Sequence[float], axes: Sequence[str] | None = None) -> None:
         if method not in INTERPOLATIONS:
             raise ModelError(f"unknown interpolation {method!r}; use one of {', '.join(INTERPOLATIONS)}")
+        if max(scale, default=1) > _LARGEST:
+            raise ModelError(
+                f"interpolation by {tuple(scale)} is by more than {_LARGEST}; give a smaller scale"
+            )
         if any(s < 1 or s != int(s) for s in scale):
             raise ModelError(
                 f"interpolation by {tuple(scale)} is not by whole factors; ask for a target spacing"
