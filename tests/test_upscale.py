@@ -37,7 +37,7 @@ def stale(da: xr.DataArray) -> xr.DataArray:
     return da
 
 
-def same_grid(a: xr.DataArray, b: xr.DataArray) -> None:
+def assert_same_grid(a: xr.DataArray, b: xr.DataArray) -> None:
     for dim in ("z", "y", "x"):
         if dim in a.coords:
             np.testing.assert_array_equal(a[dim], b[dim])
@@ -141,7 +141,7 @@ def test_r3_chunks_change_nothing(dtype: str) -> None:
     whole, parts = upscale(lr, ESPCN), upscale(lazy(lr, 2, 5, 4), ESPCN)
     atol = 1 if np.dtype(dtype).kind == "i" else 2e-4  # a rounding may fall to the other side
     np.testing.assert_allclose(parts.values, whole.values, atol=atol)
-    same_grid(whole, parts)
+    assert_same_grid(whole, parts)
     assert whole.attrs.keys() == parts.attrs.keys()
 
 
@@ -189,7 +189,7 @@ def test_r5_result_saves_as_zarr_and_reopens_to_the_same_grid(
         back = xr.open_dataarray(tmp_path / "a.zarr", engine="zarr", decode_coords="all")
     np.testing.assert_array_equal(back, sr)
     assert back.dtype == sr.dtype
-    same_grid(sr, back)
+    assert_same_grid(sr, back)
 
 
 @pytest.mark.parametrize("build", [raster, scan])
@@ -202,7 +202,7 @@ def test_r5_result_saves_as_netcdf_and_reopens_to_the_same_grid(
     with xr.open_dataarray(tmp_path / "a.nc", decode_coords="all") as back:
         np.testing.assert_array_equal(back, sr)
         assert back.dtype == sr.dtype
-        same_grid(sr, back)
+        assert_same_grid(sr, back)
         assert back.attrs["sr_model"] == "cubic"
 
 
@@ -221,7 +221,7 @@ def test_r5_file_to_file_keeps_up_with_its_own_chunks(tmp_path: Path, chunked: b
                 sr = upscale(opened["reflectance"], "cubic", scale=2)
                 getattr(sr, write)(tmp_path / f"sr.{suffix}")
             with xr.open_dataset(tmp_path / f"sr.{suffix}", decode_coords="all") as back:
-                same_grid(upscale(lr, "cubic", scale=2), back["reflectance"])
+                assert_same_grid(upscale(lr, "cubic", scale=2), back["reflectance"])
                 np.testing.assert_allclose(back["reflectance"], upscale(lr, "cubic", scale=2), atol=1e-4)
 
 
@@ -233,7 +233,7 @@ def test_r5_centres_outgrow_the_type_that_held_them_on_disk(tmp_path: Path, stor
         sr = upscale(opened, "cubic", scale=5)
         sr.to_netcdf(tmp_path / "sr.nc")
     with xr.open_dataarray(tmp_path / "sr.nc", decode_coords="all") as back:
-        same_grid(upscale(lr, "cubic", scale=5), back)
+        assert_same_grid(upscale(lr, "cubic", scale=5), back)
 
 
 def test_r5_asked_floats_are_stored_as_floats(tmp_path: Path) -> None:
