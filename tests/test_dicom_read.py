@@ -439,3 +439,24 @@ def test_read_series_takes_the_parts_of_one_enhanced_file_apart(shared_data: Pat
     assert magnitude.shape == phase.shape == (32, 64, 64)
     assert magnitude.values.min() >= 0 > phase.values.min()
     assert len(pixels) == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "stated"),
+    [
+        ("1901_WIP_3DpCASL_real.dcm", 2.5),
+        ("philips_IM_0027_fMAP.dcm", 4.0),
+        ("siemens_cimax_xa61_88972279", 2.0),
+        ("siemens_terrax_xa60_75739475", 2.0),
+        ("siemens_xa10_6_1.dcm", 3.375),
+    ],
+)
+def test_read_series_of_enhanced_files_keeps_the_stated_spacing(
+    shared_data: Path, name: str, stated: float
+) -> None:
+    for scan in find_series([shared_data / "medical/dcm_mr_enhanced_multiframe" / name])[0]:
+        da = read_series(scan)
+        assert [geometry.axis_step(da, dim) for dim in "yx"] == [stated, stated]
+        assert da.coords["volume_ref"].attrs["spacing"][1:] == (stated, stated)
+        lengths = np.linalg.norm(geometry.affine(da)[:3, 1:3], axis=0)
+        np.testing.assert_allclose(lengths, stated, rtol=1e-15)

@@ -75,7 +75,8 @@ def test_find_series_gives_the_expected_verdicts(shared_data: Path, folder: str)
     for scan, reason in zip(scans, EXPECTED[folder], strict=True):
         assert scan.verdict.ok == (reason == OK)
         assert re.search(reason, scan.verdict.reason)
-    assert all(why for _, why in left_out)
+        assert scan.verdict.ok or re.search(r"; \w+ \w+", scan.verdict.reason)
+    assert all(re.search(r"; \w+ \w+", why) for _, why in left_out)
 
 
 def test_find_series_sorts_files_and_states_the_grid(tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ def test_find_series_leaves_localizers_out(tmp_path: Path) -> None:
     build_series(tmp_path, 6, edit=edit)
     scans, left_out = find_series(tmp_path.iterdir())
     assert [scan.shape[0] for scan in scans] == [5]
-    assert left_out == [(tmp_path / "IM0000.dcm", "localizer")]
+    assert left_out == [(tmp_path / "IM0000.dcm", "localizer; give the series that it plans")]
     assert any("localizer" in note for note in scans[0].verdict.notes)
 
 
@@ -254,15 +255,16 @@ def test_find_series_leaves_other_objects_out(file: str, reason: str) -> None:
     scans, left_out = find_series([path])
     assert scans == []
     assert left_out[0][1].startswith(reason)
+    assert re.search(r"; (give|export|fetch) \w+", left_out[0][1])
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "empty file"),
-        (b"Thumbs", "not DICOM"),
-        (b"\xd0\xcf\x11\xe0" * 400, "not DICOM"),
-        (b"\0" * 128 + b"DICM", "empty or truncated header"),
+        (b"", "empty file; fetch it again"),
+        (b"Thumbs", "not DICOM; fetch it again if it should be an image"),
+        (b"\xd0\xcf\x11\xe0" * 400, "not DICOM; fetch it again if it should be an image"),
+        (b"\0" * 128 + b"DICM", "empty or truncated header; fetch it again"),
     ],
 )
 def test_find_series_leaves_junk_out(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -274,7 +276,7 @@ def test_find_series_leaves_junk_out(tmp_path: Path, content: bytes, reason: str
 def test_find_series_says_that_a_file_has_no_pixel_data(tmp_path: Path) -> None:
     paths = build_series(tmp_path, 3, edit=lambda ds, k: delattr(ds, "PixelData") if k == 2 else None)
     scans, left_out = find_series(paths)
-    assert left_out == [(paths[2], "no pixel data")]
+    assert left_out == [(paths[2], "no pixel data; export it with its pixels")]
     assert scans[0].shape[0] == 2
 
 
@@ -285,7 +287,7 @@ def test_find_series_reports_what_it_may_not_open(tmp_path: Path, monkeypatch: p
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "open", denied)
-    assert find_series([path]) == ([], [(path, "may not be read: permission denied")])
+    assert find_series([path]) == ([], [(path, "may not be read: permission denied; grant access to it")])
     assert not is_dicom(path)
 
 

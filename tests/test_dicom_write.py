@@ -427,6 +427,15 @@ REAL = (
 )
 
 
+ENHANCED = (
+    "1901_WIP_3DpCASL_real.dcm",
+    "philips_IM_0027_fMAP.dcm",
+    "siemens_cimax_xa61_88972279",
+    "siemens_terrax_xa60_75739475",
+    "siemens_xa10_6_1.dcm",
+)
+
+
 @pytest.fixture(scope="module", params=REAL)
 def real(
     request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
@@ -486,6 +495,56 @@ def test_write_series_without_a_source_has_no_error_for_dciodvfy(tmp_path: Path,
     da = geometry.volume(real_pixels(3), affine_of(OBLIQUE), reference={"modality": modality})
     write_series(da, tmp_path, None)
     assert dciodvfy_errors(tmp_path / "IM_0002.dcm") == set()
+
+
+@pytest.fixture(scope="module", params=ENHANCED)
+def enhanced(
+    request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Scan, list[Path]]:
+    """An enhanced file; the first slices of each of its parts derived with two for each."""
+    folder = tmp_path_factory.mktemp("enhanced")
+    scans, _ = find_series([shared_data / "medical/dcm_mr_enhanced_multiframe" / request.param])
+    for k, source in enumerate(scans):
+        write_series(refined(read_series(source).isel(z=slice(0, 2)), 2), folder / str(k), source)
+    return scans[0], sorted(folder.rglob("*.dcm"))
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian package dicom3tools)")
+def test_write_series_of_enhanced_sources_adds_no_error_for_dciodvfy(enhanced: tuple) -> None:
+    source, made = enhanced
+    known = dciodvfy_errors(source.files[0])
+    assert [dciodvfy_errors(path) - known for path in made[::4]] == [set()] * len(made[::4])
+
+
+def test_write_series_of_enhanced_sources_keeps_the_text_of_the_grid(enhanced: tuple) -> None:
+    source, made = enhanced
+    ds = dcmread(source.files[0], stop_before_pixels=True)
+    groups = (ds.PerFrameFunctionalGroupsSequence[0], ds.SharedFunctionalGroupsSequence[0])
+    for group, name in (
+        ("PixelMeasuresSequence", "PixelSpacing"),
+        ("PlaneOrientationSequence", "ImageOrientationPatient"),
+    ):
+        stated = next(item[group].value[0] for item in groups if group in item)[name].value
+        for path in made:
+            assert [str(v) for v in dcmread(path)[name].value] == [str(v) for v in stated]
+
+
+@pytest.mark.parametrize(
+    ("part", "side", "expected"),
+    [("BRAIN", "U", None), ("BRAIN", "L", None), ("KNEE", "R", "R"), ("KNEE", "B", ""), ("", "U", "")],
+)
+def test_write_series_states_the_side_of_a_paired_body_part_alone(
+    shared_data: Path, tmp_path: Path, part: str, side: str, expected: str | None
+) -> None:
+    ds = dcmread(shared_data / "medical/dcm_mr_enhanced_multiframe/siemens_xa10_6_1.dcm")
+    ds.BodyPartExamined = part
+    for groups in (*ds.SharedFunctionalGroupsSequence, *ds.PerFrameFunctionalGroupsSequence):
+        for anatomy in groups.get("FrameAnatomySequence", []):
+            anatomy.FrameLaterality = side
+    ds.save_as(tmp_path / "e.dcm")
+    source = find_series([tmp_path / "e.dcm"])[0][0]
+    write_series(read_series(source)[:1], tmp_path / "out", source)
+    assert dcmread(tmp_path / "out/IM_0001.dcm").get("Laterality") == expected
 
 
 def dciodvfy_errors(path: Path) -> set[str]:

@@ -11,6 +11,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID, generate_uid
 
 from .dicom_encode import ds_text
+from .dicom_enhanced import frame_element
 from .dicom_frame import BROKEN_FILE, Frame
 from .dicom_new import new_header
 from .dicom_tags import (
@@ -18,6 +19,7 @@ from .dicom_tags import (
     CT_IMAGE,
     DROPPED,
     DROPPED_GROUPS,
+    FRAME_GRID,
     LOSSY_METHODS,
     MR_IMAGE,
     PATIENT_AND_STUDY,
@@ -90,7 +92,7 @@ def load_sources(frames: Sequence[Frame], modality: str) -> list[SourceSlice]:
         if key not in headers:
             dataset = dcmread(frame.path, stop_before_pixels=True, force=True)
             meta = getattr(dataset, "file_meta", Dataset())
-            header = _enhanced_header(dataset, modality) if frame.is_enhanced else _carried(dataset)
+            header = _enhanced_header(dataset, modality, frame) if frame.is_enhanced else _carried(dataset)
             if not frame.sop_class:  # never a valid image: complete what its class demands
                 header = _completed(header, modality)
             _keep_lossy(header, frame)
@@ -115,14 +117,21 @@ def _carried(dataset: Dataset) -> Dataset:
     return carried
 
 
-def _enhanced_header(dataset: Dataset, modality: str) -> Dataset:
-    """Patient, study and equipment of an enhanced file in the header of a single-frame slice."""
-    header = new_header(modality)
+def _enhanced_header(dataset: Dataset, modality: str, frame: Frame) -> Dataset:
+    """Patient, study, equipment and a frame's grid from an enhanced file, as of a single-frame slice."""
     carried = _carried(dataset)
+    header = Dataset()
     for name in PATIENT_AND_STUDY:
         if name in carried:
             header[name] = carried[name]
-    return header
+    for group, name in FRAME_GRID:
+        element = frame_element(dataset, frame.index or 0, group, name)
+        if element is not None:
+            header[name] = element
+    side = frame_element(dataset, frame.index or 0, "FrameAnatomySequence", "FrameLaterality")
+    if side is not None and side.value in ("L", "R") and header.get("BodyPartExamined") not in UNPAIRED:
+        header.Laterality = side.value
+    return _completed(header, modality)
 
 
 def _completed(header: Dataset, modality: str) -> Dataset:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
 
 from .dicom_frame import BROKEN_FILE, Frame, LeftOutError
 
-__all__ = ["enhanced_frames"]
+__all__ = ["enhanced_frames", "frame_element"]
 
 
 def enhanced_frames(path: Path, base: Frame) -> list[Frame]:
@@ -39,10 +39,38 @@ def enhanced_frames(path: Path, base: Frame) -> list[Frame]:
         shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), Dataset())
         own = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
         if len(own) not in (0, count):
-            raise LeftOutError(f"damaged: {count} frames but functional groups for {len(own)}")
+            raise LeftOutError(
+                f"damaged: {count} frames but functional groups for {len(own)}; export it again"
+            )
         return [_frame(base, index, own[index] if own else Dataset(), shared) for index in range(count)]
     except BROKEN_FILE as error:
-        raise LeftOutError(f"damaged functional groups ({type(error).__name__})") from error
+        raise LeftOutError(f"damaged functional groups ({type(error).__name__}); export it again") from error
+
+
+def frame_element(dataset: Dataset, index: int, group: str, name: str) -> DataElement | None:
+    """Return an attribute of a frame as it is written.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        An enhanced file.
+    index : int
+        Number of the frame from 0.
+    group, name : str
+        Keywords of the functional group's sequence and of the attribute in it.
+
+    Returns
+    -------
+    DataElement or None
+        From the frame's own groups, else the shared ones; None where both lack it.
+    """
+    own = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])[index : index + 1]
+    for groups in (*own, *(dataset.get("SharedFunctionalGroupsSequence") or [])):
+        item = next(iter(groups.get(group) or []), None)
+        if item is not None and item.get(name) is not None:
+            element: DataElement = item[name]
+            return element
+    return None
 
 
 def _frame(base: Frame, index: int, own: Dataset, shared: Dataset) -> Frame:
@@ -57,7 +85,7 @@ def _frame(base: Frame, index: int, own: Dataset, shared: Dataset) -> Frame:
 
     position = get("PlanePositionSequence", "ImagePositionPatient")
     orientation = get("PlaneOrientationSequence", "ImageOrientationPatient")
-    spacing = get("PixelMeasuresSequence", "PixelSpacing")
+    spacing = _vector(get("PixelMeasuresSequence", "PixelSpacing"), 2)
     slope = get("PixelValueTransformationSequence", "RescaleSlope")
     intercept = get("PixelValueTransformationSequence", "RescaleIntercept")
     return replace(
@@ -65,7 +93,9 @@ def _frame(base: Frame, index: int, own: Dataset, shared: Dataset) -> Frame:
         index=index,
         position=_vector(position, 3),
         orientation=_vector(orientation, 6),
-        pixel_spacing=(float(spacing[0]), float(spacing[1])) if spacing else None,
+        pixel_spacing=None
+        if spacing is None or min(spacing) <= 0
+        else (float(spacing[0]), float(spacing[1])),
         thickness=_float(get("PixelMeasuresSequence", "SliceThickness")),
         slice_gap=_float(get("PixelMeasuresSequence", "SpacingBetweenSlices")) or base.slice_gap,
         rescale=base.rescale if slope is None else (float(slope), float(intercept or 0)),
@@ -101,7 +131,7 @@ def _component(get: Any) -> list[str]:
 
 def _vector(values: Any, count: int) -> np.ndarray | None:
     """Return `count` finite numbers as an array, or None."""
-    if values is None or len(values) != count:
+    if values is None or np.size(values) != count:
         return None
     vector = np.array([float(v) for v in values])
     return vector if np.isfinite(vector).all() else None

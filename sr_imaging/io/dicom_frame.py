@@ -45,7 +45,7 @@ class LeftOutError(Exception):
     Parameters
     ----------
     reason : str
-        Why, for the user.
+        Why, and after a semicolon the remedy.
     series_uid : str
         SeriesInstanceUID of the file where it could be read.
     """

@@ -37,11 +37,11 @@ def read_frames(path: Path) -> list[Frame]:
     try:
         return _read(path)
     except InvalidDicomError:
-        raise LeftOutError("not DICOM") from None
+        raise LeftOutError("not DICOM; fetch it again if it should be an image") from None
     except PermissionError:
-        raise LeftOutError("may not be read: permission denied") from None
+        raise LeftOutError("may not be read: permission denied; grant access to it") from None
     except BROKEN_FILE as error:
-        raise LeftOutError(f"damaged or truncated header ({type(error).__name__})") from error
+        raise LeftOutError(f"damaged or truncated header ({type(error).__name__}); fetch it again") from error
 
 
 def _read(path: Path) -> list[Frame]:
@@ -67,7 +67,7 @@ def _read_header(path: Path) -> tuple[Dataset, int]:
         size = file.seek(0, 2)
         file.seek(0)
         if size == 0:
-            raise LeftOutError("empty file")
+            raise LeftOutError("empty file; fetch it again")
         file.seek(128)
         has_preamble = file.read(4) == b"DICM"
         file.seek(0)
@@ -104,17 +104,23 @@ def _other_kind(header: Header) -> str:
             name.startswith("Media Storage Directory"),
             "DICOMDIR, an index; give the folder that holds the images",
         ),
-        (not header.dataset, "empty or truncated header"),
-        (no_size and name.endswith("Image Storage"), f"damaged or truncated header ({name} without a size)"),
-        (no_size, f"no image ({name})"),
+        (not header.dataset, "empty or truncated header; fetch it again"),
+        (
+            no_size and name.endswith("Image Storage"),
+            f"damaged or truncated header ({name} without a size); fetch it again",
+        ),
+        (no_size, f"no image ({name}); give the images of its study"),
         (
             name in ("RT Dose Storage", "Segmentation Storage", "Parametric Map Storage"),
-            f"{name}, not a scan",
+            f"{name}, not a scan; give the images it was made from",
         ),
-        ((header.integer("SamplesPerPixel") or 1) != 1, f"colour image ({photometric or 'several samples'})"),
-        (photometric.startswith("PALETTE"), "palette colour image"),
-        ("LOCALIZER" in header.texts("ImageType"), "localizer"),
-        (many, f"multi-frame {name} without a geometry of its frames"),
+        (
+            (header.integer("SamplesPerPixel") or 1) != 1,
+            f"colour image ({photometric or 'several samples'}); export it in grey",
+        ),
+        (photometric.startswith("PALETTE"), "palette colour image; export it in grey"),
+        ("LOCALIZER" in header.texts("ImageType"), "localizer; give the series that it plans"),
+        (many, f"multi-frame {name} without a geometry of its frames; export it as single slices"),
     )
     return next((reason for applies, reason in reasons if applies), "")
 
@@ -135,9 +141,8 @@ def _check_size(frame: Frame, size_left: int) -> None:
     if frame.transfer_syntax not in NATIVE:
         needed = 1
     if size_left < needed:
-        what = (
-            "no pixel data" if size_left <= 0 else f"truncated: {size_left} of {needed} bytes of pixel data"
-        )
+        cut = f"truncated: {size_left} of {needed} bytes of pixel data; fetch it again"
+        what = "no pixel data; export it with its pixels" if size_left <= 0 else cut
         raise LeftOutError(what, frame.series_uid)
 
 

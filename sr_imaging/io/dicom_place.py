@@ -160,14 +160,14 @@ def _single(frame: Frame, notes: list[str]) -> Placement:
 
 
 def _placed(ordered: list[Frame], z_step: np.ndarray, notes: list[str]) -> Placement:
-    """Build the affine; cosines rounded beyond a millionth are brought to unit length."""
+    """Build the affine; cosines are brought to unit length, so that the spacing is the stated one exactly."""
     first = ordered[0]
     if first.orientation is None or first.position is None or first.pixel_spacing is None:
         raise ValueError("a slice without geometry cannot be placed")
     row, column = first.orientation[:3], first.orientation[3:]
     off = max(abs(float(np.linalg.norm(v)) - 1) for v in (row, column))
-    if off > 5e-7:
-        row, column = row / np.linalg.norm(row), column / np.linalg.norm(column)
+    row, column = row / np.linalg.norm(row), column / np.linalg.norm(column)
+    if off > 5e-7:  # more than rounding to six digits
         notes = [*notes, f"ImageOrientationPatient is rounded (off unit length by {off:.1g}); normalised"]
     matrix = np.eye(4)
     matrix[:3, 0] = z_step

@@ -92,7 +92,7 @@ def load_placement(scan: Scan) -> Placement:
             try:
                 frames += read_frames(path)
             except LeftOutError as error:
-                raise ReadError(f"{path}: {error}; scan the folder again") from error
+                raise ReadError(f"{path}: {error}, or scan the folder anew without it") from error
         split = scan.facts.get("split", "")
         groups = group_frames(frames)
         fitting = [group for group in groups if ", ".join(group.split) == split] or groups

@@ -73,9 +73,8 @@ def _split_series(frames: list[Frame]) -> list[Group]:
         main = max(by_geometry, key=lambda part: len(part.frames))
         if len(main.frames) >= STRAY_OF:
             for part in [part for part in by_geometry if len(part.frames) == 1]:
-                strays.append(
-                    (part.frames[0], f"a single slice of {part.split[0]} in a series of {main.split[0]}")
-                )
+                why = f"a single slice of {part.split[0]} in a series of {main.split[0]}; read its file alone"
+                strays.append((part.frames[0], why))
                 by_geometry.remove(part)
     if len(by_geometry) == 1:
         by_geometry[0].split = []

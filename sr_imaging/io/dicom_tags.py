@@ -8,6 +8,7 @@ __all__ = [
     "DROPPED",
     "DROPPED_GROUPS",
     "ENHANCED",
+    "FRAME_GRID",
     "LAST_HEADER_TAG",
     "LOSSY_METHODS",
     "MR_IMAGE",
@@ -165,6 +166,12 @@ PATIENT_AND_STUDY: Final = (
     "LossyImageCompression",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
+)
+
+# And from the functional groups of a frame, word for word: group and attribute.
+FRAME_GRID: Final = (
+    ("PixelMeasuresSequence", "PixelSpacing"),
+    ("PlaneOrientationSequence", "ImageOrientationPatient"),
 )
 
 # Transfer syntaxes that lose information, by the name of their method (PS3.3 C.7.6.1.1.5).
