@@ -4,7 +4,7 @@ The file is private to a run and its version of the package; models to share are
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,20 @@ from .config import TrainConfig
 from .errors import ConfigError
 from .io.atomic import whole_output
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["check_new", "load_checkpoint", "save_checkpoint"]
 
 _KEY = "sr_imaging_checkpoint"
 _FORMAT = 1
+
+
+def check_new(paths: Iterable[Path]) -> None:
+    """Raise `ConfigError` where a run would replace a file of an earlier one."""
+    for path in paths:
+        if path.exists():
+            raise ConfigError(
+                f"{path} exists from an earlier run; pass resume=True to go on, "
+                "overwrite=True to start anew, or choose another name"
+            )
 
 
 def save_checkpoint(

@@ -86,10 +86,12 @@ class _LogLines(logging.Handler):
 
 
 @contextmanager
-def start_logging(console: "Console", *, quiet: bool, verbose: int) -> Iterator[None]:
-    """Show the log of the package on a console for as long as a command runs."""
+def start_logging(
+    console: "Console", *, quiet: bool, verbose: int, name: str = "sr_imaging"
+) -> Iterator[None]:
+    """Show the log of the package, or of one module, on a console for as long as a command runs."""
     level = logging.ERROR if quiet else _SHOWN.get(verbose, logging.DEBUG)
-    package, handler = logging.getLogger("sr_imaging"), _LogLines(console, level)
+    package, handler = logging.getLogger(name), _LogLines(console, level)
     before = package.level, package.propagate
     package.addHandler(handler)
     package.setLevel(min(level, logging.WARNING))

@@ -22,22 +22,35 @@ def train(
         Path | None, typer.Option(help="Folder that the paths of the scans start from.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of the run.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew over the files of an earlier run of this name.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")] = "auto",
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
     """Train a model after a TOML file; Ctrl-C ends it after the step in hand, with a checkpoint.
 
-    Prints the path of the model file. Exit codes: 0 done, 2 a setting is impossible, 130 interrupted.
+    Shows a bar on a terminal, and lines on stderr elsewhere. Prints the path of the model file.
+
+    Exit codes: 0 done, 2 a setting is impossible, 130 interrupted.
     """
     out, err = consoles()
     with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
         from . import train as run
 
         shown = not quiet and err.is_terminal
-        with _ended_by_interrupt() as on_step:
+        told = verbose if err.is_terminal else max(verbose, 1)
+        lines = start_logging(err, quiet=quiet, verbose=told, name="sr_imaging.runlog")
+        with lines, _ended_by_interrupt() as on_step:
             path = run(
-                config, data_root=data_root, resume=resume, device=device, progress=shown, on_step=on_step
+                config,
+                data_root=data_root,
+                resume=resume,
+                overwrite=overwrite,
+                device=device,
+                progress=shown,
+                on_step=on_step,
             )
         out.print(str(path), markup=False)
 

@@ -1,16 +1,23 @@
-"""What a training run tells while it runs: a CSV file and a progress bar."""
+"""What a training run tells while it runs: a CSV file, and a progress bar or lines of the log."""
 
 import csv
+import logging
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["COLUMNS", "RunLog"]
+from .config import TrainConfig
 
+__all__ = ["COLUMNS", "RunLog", "announce"]
+
+log = logging.getLogger(__name__)
+LINES = 10  # lines of the log in a run without validation
 COLUMNS = (
     "step",
     "phase",
@@ -32,8 +39,18 @@ COLUMNS = (
 )
 
 
+def announce(config: TrainConfig, *, scans: int) -> None:
+    """Log what is trained, and on how many scans."""
+    phases = {"pixel": config.pixel.steps, "adversarial": config.adversarial.steps}
+    steps = " and ".join(f"{count} {name}" for name, count in phases.items() if count)
+    plural = "" if scans == 1 else "s"
+    log.info(
+        "training %s: %s, %s steps, %d scan%s", config.name, config.model.architecture, steps, scans, plural
+    )
+
+
 class RunLog(AbstractContextManager["RunLog"]):
-    """Rows of a CSV file and a bar with live numbers.
+    """Rows of a CSV file, and a bar with live numbers or now and then a line of the log.
 
     Parameters
     ----------
@@ -44,7 +61,7 @@ class RunLog(AbstractContextManager["RunLog"]):
     steps : int
         Length of the run.
     progress : bool
-        Show the bar.
+        Show the bar; otherwise validations and every tenth of the run are logged.
     """
 
     def __init__(self, path: Path, *, step: int, steps: int, progress: bool) -> None:
@@ -65,6 +82,8 @@ class RunLog(AbstractContextManager["RunLog"]):
         )
         self._task = self._bar.add_task("train", total=steps, completed=step, numbers="")
         self._gain = ""
+        self._steps, self._progress = steps, progress
+        self._phase, self._since = "", (step, time.monotonic())  # time left follows from the phase in hand
 
     def __enter__(self) -> "RunLog":
         """Start the bar."""
@@ -84,15 +103,35 @@ class RunLog(AbstractContextManager["RunLog"]):
         self._file.flush()
 
     def show(self, row: Mapping[str, Any]) -> None:
-        """Move the bar to the step of a row and show its numbers."""
+        """Move the bar to the step of a row and show its numbers, or log them where they are due."""
+        if not self._progress:
+            self._log(row)
+            return
         if "psnr" in row:
-            self._gain = f"  PSNR {row['psnr']:.2f} dB ({row['psnr'] - row['psnr_cubic']:+.2f} to cubic)"
+            self._gain = _gain(row)
         numbers = f"loss {row['loss']:.4f}"
         if "accuracy_hr" in row:
             numbers += f"  D {row['accuracy_hr']:.0%}/{row['accuracy_sr']:.0%}"
         self._bar.update(
             self._task, completed=row["step"], description=row["phase"], numbers=numbers + self._gain
         )
+
+    def _log(self, row: Mapping[str, Any]) -> None:
+        """Log a validation or another tenth of the run."""
+        step, steps, now = row["step"], self._steps, time.monotonic()
+        if row["phase"] != self._phase:
+            self._phase, self._since = row["phase"], (step - 1, now - row["seconds"])
+        if "psnr" not in row and step * LINES // steps == (step - 1) * LINES // steps:
+            return
+        first, began = self._since
+        left = timedelta(seconds=round((now - began) / (step - first) * (steps - step)))
+        gain = _gain(row) if "psnr" in row else ""
+        log.info("step %d/%d  %s  loss %.4f%s  %s left", step, steps, row["phase"], row["loss"], gain, left)
+
+
+def _gain(row: Mapping[str, Any]) -> str:
+    """PSNR of a validation, and how far above cubic interpolation it lies."""
+    return f"  PSNR {row['psnr']:.2f} dB ({row['psnr'] - row['psnr_cubic']:+.2f} to cubic)"
 
 
 def _short(value: Any) -> Any:

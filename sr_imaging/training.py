@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import check_new, load_checkpoint, save_checkpoint
 from .config import TrainConfig, read_config
 from .engine import pick_device
 from .errors import CancelledError, ConfigError, ModelError
@@ -23,12 +23,13 @@ from .networks import build_generator
 from .networks.discriminators import build_discriminator
 from .patches import PatchBatches, PatchPlan, cached_scans, find_training_scans, patch_batches
 from .runcard import run_card
-from .runlog import RunLog
+from .runlog import RunLog, announce
 from .validation import HeldOut, held_out_images, judge
 
 __all__ = ["train"]
 
 LOG_EVERY = 10  # steps between rows of the log
+CHECKPOINT, LOG = ".checkpoint.safetensors", ".csv"  # endings of the files beside the models
 OnStep = Callable[[Mapping[str, Any]], None]
 
 
@@ -54,7 +55,7 @@ class Run:
 
     def path(self, ending: str) -> Path:
         """Return a file of the run."""
-        return Path(self.config.output) / f"{self.config.name}{ending}"
+        return _path(self.config, ending)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def train(
     *,
     data_root: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     device: str = "auto",
     progress: bool = True,
     on_step: OnStep | None = None,
@@ -90,6 +92,9 @@ def train(
         Folder that the paths of the scans start from, instead of ``config.data.root``.
     resume : bool
         Continue from the checkpoint of the run; on the CPU the result is that of an unbroken run, bit by bit.
+    overwrite : bool
+        Start anew over the files of an earlier run of this name: its checkpoint is removed once the scans are
+        read, the others are replaced as the new ones are written.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:1``, … .
     progress : bool
@@ -106,30 +111,43 @@ def train(
     Raises
     ------
     ConfigError
-        If a setting is impossible or the scans do not fit it; before the first step.
+        If a setting is impossible or the scans do not fit it; before the first step. If an earlier run left
+        files, without `resume` and `overwrite`; before any scan is read.
     ModelError
         If the loss is no longer finite; the last checkpoint is kept.
     CancelledError
         As raised by `on_step`.
     """
     config = config if isinstance(config, TrainConfig) else read_config(config)
+    if resume and overwrite:
+        raise ConfigError("resume and overwrite are both True; pass one of them")
+    if not (resume or overwrite):
+        endings = (CHECKPOINT, LOG, *(phase.ending for phase in _phases(config)))
+        check_new(_path(config, ending) for ending in endings)
     root = Path(data_root if data_root is not None else config.data.root)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         run = _prepare(config, root, torch.device(pick_device(device)))
-        checkpoint = run.path(".checkpoint.safetensors")
+        checkpoint = run.path(CHECKPOINT)
         step = 0
+        if overwrite:
+            checkpoint.unlink(missing_ok=True)  # or a later resume could go on with the earlier run
         if resume:
             step = load_checkpoint(checkpoint, config=config, modules=run.modules, optimisers=run.optimisers)
         phases = _phases(config)
         saved = run.path(phases[0].ending)
-        with RunLog(run.path(".csv"), step=step, steps=phases[-1].stop, progress=progress) as log:
+        with RunLog(run.path(LOG), step=step, steps=phases[-1].stop, progress=progress) as log:
             for phase in phases:
                 if step < phase.stop:
                     _run_phase(run, phase, step, log, on_step)
                     step = phase.stop
                 saved = run.path(phase.ending)
     return saved
+
+
+def _path(config: TrainConfig, ending: str) -> Path:
+    """Return a file of a run."""
+    return Path(config.output) / f"{config.name}{ending}"
 
 
 def _phases(config: TrainConfig) -> list[Phase]:
@@ -168,6 +186,7 @@ def _prepare(config: TrainConfig, root: Path, device: torch.device) -> Run:
         raise ConfigError(
             f"{min(shared)} is in data.train and in data.validation; take it out of one of them"
         )
+    announce(config, scans=len(scans))
     optimisers: dict[str, Optimizer] = {"generator": Adam(generator.parameters(), betas=(0.9, 0.99))}
     if discriminator is not None:
         optimisers["discriminator"] = Adam(discriminator.parameters(), betas=(0.5, 0.99))
@@ -355,7 +374,7 @@ def _save(run: Run, phase: Phase, row: Mapping[str, Any]) -> None:
 def _checkpoint(run: Run, done: int) -> None:
     """Write the state after `done` steps."""
     save_checkpoint(
-        run.path(".checkpoint.safetensors"),
+        run.path(CHECKPOINT),
         step=done,
         config=run.config,
         modules=run.modules,

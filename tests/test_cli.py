@@ -467,6 +467,34 @@ def test_train_writes_a_model_that_upscales(tmp_path: Path) -> None:
     assert run("upscale", tmp_path / "scene.tif", "-o", tmp_path / "fine.tif", "-m", path).exit_code == 0
 
 
+def test_train_replaces_an_earlier_run_only_with_overwrite(tmp_path: Path) -> None:
+    command = ("train", settings(tmp_path, steps=1), "--data-root", tmp_path, "--device", "cpu", "-q")
+    assert run(*command).exit_code == 0
+    model = tmp_path / "runs" / "tiny.safetensors"
+    before = model.stat().st_mtime_ns
+    refused = run(*command)
+    assert (refused.exit_code, model.stat().st_mtime_ns) == (2, before)
+    assert "exists from an earlier run; pass resume=True" in refused.stderr
+    assert run(*command, "--overwrite").exit_code == 0
+    assert model.stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize("more", [[], ["-v"]])
+def test_train_tells_lines_on_stderr_where_no_terminal_is(more: list[str], tmp_path: Path) -> None:
+    config = settings(tmp_path, steps=20)
+    done = run("train", config, "--data-root", tmp_path, "--device", "cpu", *more)
+    assert done.stdout.strip() == str(tmp_path / "runs" / "tiny.safetensors")
+    lines = [line for line in done.stderr.splitlines() if line.startswith(("note: training", "note: step"))]
+    assert lines[0] == "note: training tiny: srresnet, 20 pixel steps, 1 scan"
+    assert [line.split()[2] for line in lines[1:]] == [f"{step}/20" for step in range(2, 21, 2)]
+    assert all("  pixel  loss " in line and line.endswith(" left") for line in lines[1:])
+
+
+def test_train_is_silent_on_stderr_with_quiet(tmp_path: Path) -> None:
+    done = run("train", settings(tmp_path, steps=2), "--data-root", tmp_path, "--device", "cpu", "-q")
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
 def test_train_keeps_a_checkpoint_when_interrupted(tmp_path: Path) -> None:
     config = settings(tmp_path, steps=10**6)
     started = program("train", config, "--data-root", tmp_path, "--device", "cpu")

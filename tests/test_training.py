@@ -1,6 +1,7 @@
 """The training loop: it learns, resumes exactly, refuses, stops cleanly."""
 
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -193,6 +194,88 @@ def test_resume_with_other_settings_names_the_setting(scans: Path, unbroken: Pat
 def test_resume_without_checkpoint_is_refused(scans: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no checkpoint"):
         run(tiny(tmp_path), scans, resume=True)
+
+
+@pytest.mark.parametrize("name", ["tiny.checkpoint", "tiny", "tiny-gan"])
+def test_earlier_run_is_never_replaced_unasked(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.safetensors"
+    path.write_bytes(b"earlier")
+    remedy = "pass resume=True to go on, overwrite=True to start anew, or choose another name"
+    with pytest.raises(ConfigError, match=f"{re.escape(str(path))} exists .*; {remedy}"):
+        run(tiny(tmp_path), tmp_path / "no scans here")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [(path.name, b"earlier")]
+
+
+def test_log_of_an_earlier_run_is_never_replaced_unasked(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.csv").write_text("earlier")
+    with pytest.raises(ConfigError, match=r"tiny\.csv exists"):
+        run(tiny(tmp_path), scans)
+    assert (tmp_path / "tiny.csv").read_text() == "earlier"
+
+
+def test_other_runs_share_a_folder(scans: Path, tmp_path: Path) -> None:
+    short = {"pixel": PixelConfig(steps=1), "adversarial": AdversarialConfig(steps=0)}
+    for name in ("tiny-gan", "tiny", "tiny2"):
+        assert run(tiny(tmp_path, name=name, **short), scans) == tmp_path / f"{name}.safetensors"
+
+
+def test_overwrite_starts_anew(scans: Path, unbroken: Path, tmp_path: Path) -> None:
+    run(tiny(tmp_path, seed=4), scans)
+    run(tiny(tmp_path), scans, overwrite=True)
+    mine, theirs = (weights(folder / "tiny-gan.safetensors") for folder in (tmp_path, unbroken))
+    assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
+    assert rows(tmp_path) == rows(unbroken)
+
+
+def test_resume_after_overwrite_never_finds_the_earlier_checkpoint(scans: Path, tmp_path: Path) -> None:
+    run(tiny(tmp_path), scans)
+    with pytest.raises(RuntimeError, match="stop"):
+        run(tiny(tmp_path), scans, overwrite=True, on_step=stop_at(1, RuntimeError))
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        run(tiny(tmp_path), scans, resume=True)
+
+
+def test_impossible_overwrite_keeps_the_earlier_run(scans: Path, tmp_path: Path) -> None:
+    run(tiny(tmp_path), scans)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match="finds nothing"):
+        run(tiny(tmp_path, data=DataConfig(train=("c.tif",))), scans, overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_resume_and_overwrite_exclude_each_other(scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="both True; pass one of them"):
+        run(tiny(tmp_path), scans, resume=True, overwrite=True)
+
+
+def test_lines_of_a_run_tell_its_start_its_tenths_and_its_validations(
+    scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "sr_imaging.runlog")
+    run(tiny(tmp_path, pixel=PixelConfig(steps=36, warmup=2), loop=LoopConfig(validate_every=15)), scans)
+    start, *lines = caplog.messages
+    assert start == "training tiny: espcn, 36 pixel and 4 adversarial steps, 2 scans"
+    assert [int(line.split()[1].split("/")[0]) for line in lines] == [
+        4,
+        8,
+        12,
+        15,
+        16,
+        20,
+        24,
+        28,
+        30,
+        32,
+        36,
+        40,
+    ]
+    assert [line for line in lines if "PSNR" in line] == [lines[k] for k in (3, 8, 10, 11)]
+    number = r"\d+\.\d+"
+    assert re.fullmatch(
+        rf"step 30/40  pixel  loss {number}  PSNR {number} dB \([+-]{number} to cubic\)  0:00:\d\d left",
+        lines[8],
+    )
+    assert re.fullmatch(rf"step 40/40  adversarial  loss {number}  PSNR .*  0:00:00 left", lines[-1])
 
 
 def test_damaged_checkpoint_is_refused(unbroken: Path, tmp_path: Path) -> None:
