@@ -54,7 +54,8 @@ def test_log_continues_after_the_finished_steps(tmp_path: Path) -> None:
     for first, steps in ((0, (1, 2, 3, 4)), (2, (3, 5))):
         with RunLog(path, step=first, steps=5, progress=False) as log:
             for step in steps:
-                row = {"step": step, "phase": "pixel", "loss": step / 3, "psnr": 30.0, "psnr_cubic": 29.0}
+                row = {"step": step, "phase": "pixel", "loss": step / 3, "seconds": 0.1}
+                row |= {"psnr": 30.0, "psnr_cubic": 29.0}
                 log.show(row)
                 log.write(row)
     lines = path.read_text().splitlines()
