@@ -8,7 +8,13 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
 
-__all__ = ["build"]
+__all__ = ["build", "require"]
+
+
+def require(ok: bool, message: str) -> None:
+    """Raise a ConfigError unless a setting is possible."""
+    if not ok:
+        raise ConfigError(message)
 
 
 def build(cls: Any, table: Mapping[str, Any], *, source: str, prefix: str = "") -> Any:
