@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import ModelError
 
-__all__ = ["FORMAT", "ModelCard", "card_text", "check_facts", "parse_card"]
+__all__ = ["FORMAT", "ModelCard", "are_arguments", "card_text", "check_facts", "parse_card"]
 
 FORMAT = 1  # raised when an older reader would misread a newer file
 _LARGEST = 4096  # of any number that builds a network; more is a damaged or a hostile file
@@ -190,7 +190,7 @@ def _is_map(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _is_arguments(value: Any) -> bool:
+def are_arguments(value: Any) -> bool:
     """Whether no number that builds the network is absurd."""
     if not isinstance(value, dict):
         return False
@@ -208,7 +208,7 @@ def _is_values(value: Any) -> bool:
 
 
 _KINDS: dict[str, Callable[[Any], bool]] = {  # all others are text
-    "arguments": _is_arguments,
+    "arguments": are_arguments,
     "scale": _is_list(_is_number),
     "axes": _is_list(_is_text),
     "spatial_dims": _is_count,

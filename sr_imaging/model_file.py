@@ -6,17 +6,15 @@ Cards are read without torch, so that a table or a menu of models appears at onc
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from reprlib import repr as short
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
-
 from .errors import ModelError
-from .io.atomic import whole_output
 from .model_card import FORMAT, ModelCard, card_text, check_facts, parse_card
+from .weights_file import check_tensors, file_sha256, read_weights, tensors_of, write_weights
 
 if TYPE_CHECKING:
     import torch
@@ -56,18 +54,14 @@ def save_model(
     WriteError
         If the file exists or cannot be written.
     """
-    from safetensors.torch import save
-
     from .networks import build_generator
 
     path = Path(path)
-    tensors = {key: value.detach().cpu().contiguous() for key, value in generator.state_dict().items()}
+    tensors = tensors_of(generator)
     fresh = build_generator(card.architecture, card.arguments)
     check_facts(card, fresh, path)
-    _check_tensors(tensors, fresh, path)
-    with whole_output(path, overwrite=overwrite) as temporary:
-        # not save_file, which makes the file readable to its owner alone
-        temporary.write_bytes(save(tensors, metadata={_KEY: card_text(card)}))
+    check_tensors(tensors, fresh, path)
+    write_weights(tensors, path, key=_KEY, text=card_text(card), overwrite=overwrite)
     return path
 
 
@@ -107,7 +101,7 @@ def load_model(name_or_path: str | os.PathLike[str], *, scale: Sequence[float] |
     with torch.device("meta"):  # no memory is taken before the weights are known to fit
         outline = build_generator(card.architecture, card.arguments)
     check_facts(card, outline, path)
-    _check_tensors(tensors, outline, path)
+    check_tensors(tensors, outline, path)
     generator: Any = build_generator(card.architecture, card.arguments)
     generator.load_state_dict(tensors)
     if card.values["kind"] == "fixed":
@@ -191,58 +185,6 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def _read(path: Path, *, weights: bool = True) -> "tuple[ModelCard, dict[str, torch.Tensor]]":
-    """Read card and tensors of a file, with a clear word on files that are something else."""
-    try:
-        if _is_pickle(path):
-            raise ModelError(
-                f"{path} is a pickled checkpoint, which could run code; export it with save_model"
-            )
-        with safe_open(path, framework="pt" if weights else "np") as file:
-            metadata = file.metadata() or {}
-            if _KEY not in metadata:
-                raise ModelError(f"{path} is safetensors without a card of ours; save it with save_model")
-            card = parse_card(metadata[_KEY], path)
-            tensors = {key: file.get_tensor(key) for key in file.keys()} if weights else {}  # noqa: SIM118
-            return replace(card, sha256=_sha256(path)), tensors
-    except SafetensorError as error:
-        raise ModelError(f"{path} is no complete safetensors file ({error}); copy it again") from error
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error}); check the file and its permissions") from error
-
-
-def _is_pickle(path: Path) -> bool:
-    """Tell a pickle or a zip of pickles by its first bytes.
-
-    A safetensors file begins with the length of its header, which may be the same bytes, but its ninth byte
-    is the brace that opens the header.
-    """
-    with path.open("rb") as file:
-        start = file.read(9)
-    return start.startswith((b"PK", b"\x80")) and start[8:] != b"{"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check_tensors(tensors: "Mapping[str, torch.Tensor]", generator: "nn.Module", path: Path) -> None:
-    """Raise at the first weight whose name, shape or dtype is not that of the architecture."""
-    expected = generator.state_dict()
-    for key in sorted(set(expected) | set(tensors)):
-        if key not in tensors:
-            raise ModelError(f"{path} lacks the weight {key!r}; it is not of the architecture its card names")
-        if key not in expected:
-            raise ModelError(f"{path} has a weight {key!r} that its architecture has not; the card is wrong")
-        have, want = tensors[key], expected[key]
-        if have.shape != want.shape:
-            raise ModelError(
-                f"weight {key!r} of {path} has shape {tuple(have.shape)}, not {tuple(want.shape)}; "
-                "the card is wrong"
-            )
-        if have.dtype != want.dtype:
-            raise ModelError(
-                f"weight {key!r} of {path} is {have.dtype}, not {want.dtype}; save it as float32"
-            )
-        if not have.isfinite().all():
-            raise ModelError(f"weight {key!r} of {path} is not finite; the training has diverged")
+    """Read card and tensors of a file."""
+    text, tensors = read_weights(path, key=_KEY, saved_by="save_model", weights=weights)
+    return replace(parse_card(text, path), sha256=file_sha256(path)), tensors

@@ -27,7 +27,7 @@ HOMES = {
     "highdicom": r"sr_imaging\.io\.dicom\w*",
     "nibabel": r"sr_imaging\.io\.nifti\w*",
     "zarr": r"sr_imaging\.io\.zarr\w*",
-    "safetensors": r"sr_imaging\.(model_card|model_file|checkpoint)",
+    "safetensors": r"sr_imaging\.(weights_file|checkpoint)",
     "typer": r"sr_imaging\.cli\w*",
     "napari": r"napari_plugin(\.\w+)*",
     "magicgui": r"napari_plugin(\.\w+)*",
@@ -46,7 +46,8 @@ MAY_USE = {
 # A room, and what of other people's it may not import.
 MAY_NOT_USE = {
     r"sr_imaging\.(axes|world|geometry|psf|errors)": HEAVY - {"xarray"} | {"scipy", "rioxarray"},
-    r"sr_imaging\.(networks(\.\w+)?|losses\w*)": HEAVY - {"torch", "monai"} | {"rioxarray", "pathlib", "os"},
+    r"sr_imaging\.(networks(\.\w+)?|losses|adversarial)": HEAVY - {"torch", "monai"}
+    | {"rioxarray", "pathlib", "os"},
 }
 BRIDGES = r"sr_imaging\.(infer|patches|degradation|evaluation)\w*"  # where xarray meets torch
 OUTER = r"sr_imaging\.cli\w*|napari_plugin(\.\w+)*"  # rooms that use public names only
