@@ -1,14 +1,15 @@
-"""Training losses on tensors: pixel terms, adversarial terms, feature matching.
+"""Training losses on tensors: pixel terms, feature matching.
 
 Every registry is a dict literal: to add a loss is to write a function and one line.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from .adversarial import ADVERSARIAL_LOSSES, Adversarial
 
 __all__ = ["ADVERSARIAL_LOSSES", "PIXEL_LOSSES", "Adversarial", "feature_matching", "ramp"]
 
@@ -29,44 +30,6 @@ PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": functional.l1_loss,
     "l2": functional.mse_loss,
     "charbonnier": charbonnier,
-}
-
-
-@dataclass(frozen=True)
-class Adversarial:
-    """Both sides of an adversarial game on discriminator logits.
-
-    Parameters
-    ----------
-    discriminator : callable
-        ``(logits of HR, logits of SR) -> scalar`` that the discriminator minimises.
-    generator : callable
-        ``(logits of SR) -> scalar`` that the generator minimises.
-    """
-
-    discriminator: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
-
-
-def _hinge_discriminator(hr: Tensor, sr: Tensor) -> Tensor:
-    """Push HR above 1 and SR below -1 (Lim and Ye 2017, "Geometric GAN", eq. 10)."""
-    return functional.relu(1 - hr).mean() + functional.relu(1 + sr).mean()
-
-
-def _vanilla_discriminator(hr: Tensor, sr: Tensor) -> Tensor:
-    """Cross-entropy (Goodfellow et al. 2014, eq. 1)."""
-    return functional.softplus(-hr).mean() + functional.softplus(sr).mean()
-
-
-def _least_squares_discriminator(hr: Tensor, sr: Tensor) -> Tensor:
-    """Squared distance to the labels 1 and 0 (Mao et al. 2017, eq. 9)."""
-    return ((hr - 1) ** 2).mean() + (sr**2).mean()
-
-
-ADVERSARIAL_LOSSES: dict[str, Adversarial] = {
-    "hinge": Adversarial(_hinge_discriminator, lambda sr: -sr.mean()),
-    "vanilla": Adversarial(_vanilla_discriminator, lambda sr: functional.softplus(-sr).mean()),
-    "lsgan": Adversarial(_least_squares_discriminator, lambda sr: ((sr - 1) ** 2).mean()),
 }
 
 

@@ -25,7 +25,7 @@ def test_discriminator_loss_falls_as_it_tells_hr_from_sr(name: str) -> None:
 @pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
 def test_generator_loss_falls_as_the_discriminator_is_deceived(name: str) -> None:
     logits = torch.zeros(4, requires_grad=True)
-    ADVERSARIAL_LOSSES[name].generator(logits).backward()
+    ADVERSARIAL_LOSSES[name].generator(logits, torch.ones(4)).backward()
     assert logits.grad is not None
     assert (logits.grad < 0).all()
 

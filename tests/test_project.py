@@ -40,7 +40,7 @@ MAY_USE = {
     r"sr_imaging\.(axes|world|geometry)": r"sr_imaging\.(axes|world|geometry|errors)",
     r"sr_imaging\.psf": r"sr_imaging\.errors",
     r"sr_imaging\.networks(\.\w+)?": r"sr_imaging\.(networks(\.\w+)?|psf|errors)",
-    r"sr_imaging\.losses\w*": r"sr_imaging\.(networks(\.\w+)?|losses\w*|psf|errors)",
+    r"sr_imaging\.(losses|adversarial)": r"sr_imaging\.(networks(\.\w+)?|losses|adversarial|psf|errors)",
     r"sr_imaging\.io(\.\w+)?": r"sr_imaging\.(io(\.\w+)?|axes|world|geometry|errors)|sr_imaging",
 }
 # A room, and what of other people's it may not import.
