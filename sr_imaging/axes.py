@@ -15,6 +15,7 @@ _DIM_NAMES = {
 }
 AXIS_OF = {name: axis for axis, names in _DIM_NAMES.items() for name in names}
 EVEN_TOLERANCE = 1e-3  # of a step: the largest deviation of a centre from the even grid
+_MOST_ROUNDING = 0.25  # of a step: what a narrow float type may round away before the grid is lost
 
 
 def spatial_dims(da: xr.DataArray) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def check_grid(da: xr.DataArray) -> None:
     ------
     GridError
         If a spatial dim has no pixels, or its spacing is zero, not finite, or uneven by more than 1e-3 of a
-        step.
+        step and what the coordinate's float type rounds away.
     InputTypeError
         If a spatial coordinate holds dates, strings or objects.
     """
@@ -85,12 +86,21 @@ def _check_axis(dim: str, coord: xr.DataArray) -> None:
     if step == 0:
         raise GridError(f"coord {dim!r} has zero spacing; assign evenly spaced pixel centres")
     deviation = np.abs(values - (values[0] + step * np.arange(values.size))) / abs(step)
-    if deviation.max() > EVEN_TOLERANCE:
+    tolerance = EVEN_TOLERANCE + min(_rounding(coord.dtype, values) / abs(step), _MOST_ROUNDING)
+    if deviation.max() > tolerance:
         worst = int(deviation.argmax())
         raise GridError(
             f"coord {dim!r} is uneven: pixel {worst} is {deviation.max():.3g} steps of {abs(step):g} "
-            f"off the even grid (tolerance {EVEN_TOLERANCE:g}); resample onto an even grid first"
+            f"off the even grid (tolerance {tolerance:g}); resample onto an even grid first"
         )
+
+
+def _rounding(dtype: np.dtype[Any], values: np.ndarray) -> float:
+    """How far a centre may lie off a line through two others because their float type rounds all three.
+
+    The step of the type at the largest centre: half of it for the centre itself, half for the line.
+    """
+    return float(np.spacing(np.abs(values).max().astype(dtype))) if dtype.kind == "f" else 0.0
 
 
 def mean_step(values: np.ndarray) -> float:

@@ -291,6 +291,31 @@ def test_coord_within_tolerance_is_even(first: float, step: float, n: int, seed:
     check_grid(xr.DataArray(np.zeros((2, n)), dims=("y", "x"), coords={"x": x}))
 
 
+@quick
+@given(st.floats(-180, 180), st.sampled_from([0.25, 0.025, 0.1 / 3, 1 / 1200, -0.05]), st.integers(2, 400))
+def test_even_coord_that_float32_rounded_is_even(first: float, step: float, n: int) -> None:
+    x = (first + step * np.arange(n)).astype(np.float32)
+    da = xr.DataArray(np.zeros((2, n)), dims=("lat", "lon"), coords={"lon": x})
+    check_grid(da)
+    assert spacing(da)["lon"] == pytest.approx(abs(step), abs=7e-5 / (n - 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_coord_that_is_uneven_beyond_its_rounding_is_refused(dtype: Any) -> None:
+    x = 100 + 0.01 * np.arange(9)
+    x[4] += 0.001  # a tenth of a step; float32 has steps of 7.6e-6 here
+    da = xr.DataArray(np.zeros((2, 9)), dims=("y", "x"), coords={"x": x.astype(dtype)})
+    with pytest.raises(GridError, match=r"coord 'x' is uneven: pixel 4 is 0.1 steps of 0.01 off"):
+        check_grid(da)
+
+
+def test_coord_finer_than_its_float_type_is_refused() -> None:
+    x = (500_000 + 0.05 * np.arange(40)).astype(np.float32)  # float32 has steps of 1/32 here
+    da = xr.DataArray(np.zeros((2, 40)), dims=("y", "x"), coords={"x": x})
+    with pytest.raises(GridError, match=r"coord 'x' is uneven: .* \(tolerance 0.251\); resample onto"):
+        check_grid(da)
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [
