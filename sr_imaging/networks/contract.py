@@ -45,6 +45,26 @@ class Generator(Protocol):
     fixed_values : tuple of float or None
         ``(offset, scale)`` of the values the network expects, ``(x - offset) / scale``; None for a network
         that is equivariant: ``f(a * x + b) = a * f(x) + b`` for any ``a > 0``.
+
+    Notes
+    -----
+    More facts may be stated; a module without them has the value in brackets.
+
+    latent_channels : int [0]
+        Bands of a standard-normal noise map on the LR grid with its halo, which ``forward(x, latent=None)``
+        takes by keyword. Without one, a module in training draws it from torch's global generator, and a
+        module in evaluation takes zeros: its mean image.
+    guide_channels : int [0]
+        Bands of a second image on the HR grid, ``(B, G, *((n + 2 * halo) * scale))``, the second argument
+        ``forward(x, guide)``. An equivariant generator is blind to gain and offset of the guide as well;
+        `fixed_values` hold for both images.
+    multiple : int [1]
+        Each side of the LR image, which then has no halo, must be a whole multiple of this (strides).
+    scale_range : tuple of (float, float), or None [None]
+        Lowest and highest real factor of each axis that may be asked of a network that works on the image
+        already interpolated to the HR grid; its `scale` is all ones.
+    divergence : Tensor
+        What a variational generator left of its last forward in training: its Kullback-Leibler term, scalar.
     """
 
     @property
@@ -105,6 +125,12 @@ def check_generator(module: Any) -> None:
                 "spatial dims; state one per axis"
             )
     module_axes(module.spatial_dims, module.axes)  # type: ignore[arg-type]
+    for fact, low in (("latent_channels", 0), ("guide_channels", 0), ("multiple", 1)):
+        value = getattr(module, fact, low)
+        if value != int(value) or value < low:
+            raise ModelError(
+                f"{type(module).__name__} states {fact} {value!r}; give a whole number of at least {low}"
+            )
 
 
 def _check_numbers(module: Any, fact: str, low: int) -> None:
@@ -151,6 +177,8 @@ class GeneratorModule(nn.Module):
     ----------
     scale, in_channels, halo, axes, fixed_values
         As in :class:`Generator`; `axes` are the last ones of z, y, x where not given.
+    latent_channels, guide_channels, multiple, scale_range
+        The optional facts of :class:`Generator`.
     """
 
     def __init__(
@@ -161,6 +189,10 @@ class GeneratorModule(nn.Module):
         in_channels: int = 1,
         axes: Sequence[str] | None = None,
         fixed_values: tuple[float, float] | None = None,
+        latent_channels: int = 0,
+        guide_channels: int = 0,
+        multiple: int = 1,
+        scale_range: Sequence[tuple[float, float]] | None = None,
     ) -> None:
         super().__init__()
         if any(s < 1 or s != int(s) for s in scale):
@@ -173,6 +205,10 @@ class GeneratorModule(nn.Module):
         self.axes = module_axes(self.spatial_dims, axes)
         self.halo = None if halo is None else tuple(halo)
         self.fixed_values = fixed_values
+        self.latent_channels = latent_channels
+        self.guide_channels = guide_channels
+        self.multiple = multiple
+        self.scale_range = None if scale_range is None else tuple(scale_range)
 
 
 class Trimmed(GeneratorModule):
