@@ -302,10 +302,10 @@ def test_even_coord_that_float32_rounded_is_even(first: float, step: float, n: i
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_coord_that_is_uneven_beyond_its_rounding_is_refused(dtype: Any) -> None:
-    x = 100 + 0.01 * np.arange(9)
-    x[4] += 0.001  # a tenth of a step; float32 has steps of 7.6e-6 here
+    x = 100 + np.arange(9) / 64  # exact in float32, which has steps of 7.6e-6 here
+    x[4] += 1 / 512  # an eighth of a step
     da = xr.DataArray(np.zeros((2, 9)), dims=("y", "x"), coords={"x": x.astype(dtype)})
-    with pytest.raises(GridError, match=r"coord 'x' is uneven: pixel 4 is [\d.]+ steps of 0.01 off"):
+    with pytest.raises(GridError, match=r"coord 'x' is uneven: pixel 4 is 0.125 steps of 0.015625 off"):
         check_grid(da)
 
 
