@@ -16,8 +16,9 @@ import torch
 from monai.data.dataset import CacheDataset
 from monai.data.meta_obj import get_track_meta, set_track_meta
 from monai.transforms.compose import Compose
-from monai.transforms.croppad.dictionary import RandSpatialCropSamplesd
+from monai.transforms.croppad.dictionary import RandSpatialCropd
 from monai.transforms.spatial.dictionary import RandFlipd, RandRotate90d
+from monai.transforms.transform import Randomizable
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -29,7 +30,8 @@ from .transforms import ContextPadd, LoadScand, RandPlaned, degrade_batch, views
 
 __all__ = ["PatchBatches", "PatchPlan", "cached_scans", "find_training_scans", "patch_batches"]
 
-DRAWS = 200  # planes looked at for one batch before the scans are called empty
+DRAWS = 200  # planes looked at for one patch before the scans are called empty
+TRIES = 8  # crops of a plane before the next plane is drawn
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def find_training_scans(patterns: Sequence[str], root: Path) -> list[Any]:
 
 
 def cached_scans(scans: Sequence[Any], data: DataConfig, plan: PatchPlan) -> CacheDataset:
-    """Decode scans once and attach MONAI's random transforms.
+    """Decode scans once; an item is a random plane of one.
 
     Parameters
     ----------
@@ -142,21 +144,16 @@ def cached_scans(scans: Sequence[Any], data: DataConfig, plan: PatchPlan) -> Cac
     Returns
     -------
     CacheDataset
-        Item: a list of ``data.per_plane`` dicts of ``hr``, ``(C, *plan.crop)``, and ``hr_std``.
+        Item: a dict of ``hr``, ``(C, *n)``, and ``hr_std``, the standard deviation of the scan.
 
     Raises
     ------
     ConfigError
         If a scan has no image of the size, axes or bands that the plan needs.
     """
-    square = plan.axes == ("y", "x") and len(set(plan.crop)) == 1
-    flipped = (0,) if square else range(len(plan.axes))  # one flip and the rotations make all eight
     random = [
         RandPlaned("hr", axes=plan.axes, in_channels=plan.in_channels, least=plan.target),
         ContextPadd("hr", context=plan.context, below=[2 * size for size in plan.crop]),
-        RandSpatialCropSamplesd("hr", plan.crop, data.per_plane, random_size=False),
-        *(RandFlipd("hr", prob=0.5, spatial_axis=axis) for axis in flipped),
-        *([RandRotate90d("hr", prob=0.75, max_k=3)] if square else []),
     ]
     load = LoadScand("hr", clip=data.clip, kept=(0.0, 1.0 - data.held_out))
     with _plain_tensors():
@@ -190,6 +187,9 @@ def _check_scan(scan: Any, item: Mapping[str, Any], plan: PatchPlan) -> None:
 class PatchBatches(Dataset[dict[str, Tensor]]):
     """Batches by step: item `step` is a pair of LR patches with halo and HR patches without.
 
+    A batch has numbered slots, and each slot draws its patch with a random state of its own, so that several
+    processes can share a batch: each draws its part of the slots, and together they have the whole.
+
     Parameters
     ----------
     scans : CacheDataset
@@ -202,6 +202,13 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         How LR is made.
     seed : int
         All batches follow from it.
+    part : (int, int)
+        Rank and number of the processes that share each batch; this one draws the rank-th part of it.
+
+    Raises
+    ------
+    ConfigError
+        If the number of processes does not divide the batch.
     """
 
     def __init__(
@@ -212,12 +219,21 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         data: DataConfig,
         degradation: DegradationConfig,
         seed: int,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
+        rank, world = part
+        if data.batch % world:
+            raise ConfigError(
+                f"data.batch {data.batch} is no whole multiple of the {world} processes; give one that is"
+            )
         self.scans = scans
         self.plan = plan
         self.data = data
         self.degradation = degradation
         self.seed = seed
+        share = data.batch // world
+        self.slots = range(rank * share, (rank + 1) * share)
+        self.crops = _crops(plan)
         valid = [float(torch.isfinite(item["hr"]).sum()) for item in scans._cache]
         self.weights = np.sqrt(valid) / np.sqrt(valid).sum()  # large scans more often, but not all the time
 
@@ -227,8 +243,15 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         """Return ``lr`` ``(B, C, *(patch + 2 * halo))`` and ``hr`` ``(B, C, *(patch * scale))``."""
-        rng = np.random.default_rng((self.seed, step))
-        hr, std = self._draw(rng)
+        with _plain_tensors():
+            planes: dict[tuple[int, int], Mapping[str, Any]] = {}
+            patches = [self._patch(step, slot, planes) for slot in self.slots]
+        return {key: torch.cat([patch[key] for patch in patches]) for key in patches[0]}
+
+    def _patch(self, step: int, slot: int, planes: dict[tuple[int, int], Any]) -> dict[str, Tensor]:
+        """Return the pair of one slot, as a batch of one."""
+        rng = _random(self.seed, step, slot)
+        hr, std = self._draw(rng, step, slot // self.data.per_plane, planes)
         psf = Psf(self.degradation.psf, rng.uniform(*as_range(self.degradation.sigma)))
         surplus = [m - margin(psf, s) for m, s in zip(self.plan.margin, self.plan.scale, strict=True)]
         lr = degrade_batch(_trim(hr, surplus), psf, self.plan.scale)
@@ -237,58 +260,82 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         offset, unit = self._values(hr, std)
         return {"lr": (lr - offset) / unit, "hr": (hr - offset) / unit}
 
-    def _draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Draw crops until the batch is full; also return the standard deviation of their scans."""
-        taken: list[Tensor] = []
-        deviations: list[float] = []
-        with _plain_tensors():
-            self.scans.transform.set_random_state(seed=int(rng.integers(2**31)))
-            for _ in range(DRAWS * self.data.batch):
-                which = int(rng.choice(len(self.weights), p=self.weights))
-                for sample in self.scans[which]:
-                    if self._accepts(sample, rng):
-                        taken.append(sample["hr"])
-                        deviations.append(sample["hr_std"])
-                if len(taken) >= self.data.batch:
-                    count = self.data.batch
-                    return torch.stack(taken[:count]), torch.tensor(deviations[:count])
+    def _draw(
+        self, rng: np.random.RandomState, step: int, group: int, planes: dict[tuple[int, int], Any]
+    ) -> tuple[Tensor, float]:
+        """Draw a crop, as a batch of one, and the standard deviation of its scan.
+
+        The slots of a group draw from one plane; where a slot finds nothing there, from the next plane.
+        """
+        _give(self.crops, rng)
+        for attempt in range(DRAWS):
+            if (group, attempt) not in planes:
+                planes[group, attempt] = self._plane(_random(self.seed, step, group, attempt))
+            plane = planes[group, attempt]
+            for _ in range(TRIES):
+                hr = self.crops(dict(plane))["hr"][None]
+                if self._accepts(hr, plane["hr_std"], rng.random_sample()):
+                    return hr, plane["hr_std"]
         raise ConfigError(
-            f"no batch of {self.data.batch} patches in {DRAWS * self.data.batch} draws: the scans are almost "
-            "all nodata or constant; choose other scans or lower data.min_detail"
+            f"no patch in {DRAWS} planes: the scans are almost all nodata or constant; choose other scans "
+            "or lower data.min_detail"
         )
 
-    def _accepts(self, sample: Mapping[str, Any], rng: np.random.Generator) -> bool:
-        """Take a patch by its detail; never one with an invalid pixel or a constant one."""
-        chance = rng.random()
-        if not math.isfinite(float(sample["hr"].sum())):
-            return False
-        detail = float(_trim(sample["hr"][None], self.plan.context).std())
-        if not detail > 0:
-            return False
-        return bool(detail >= chance * self.data.min_detail * sample["hr_std"])
+    def _plane(self, rng: np.random.RandomState) -> Mapping[str, Any]:
+        """Draw a scan, and a plane of it."""
+        _give(self.scans.transform, rng)
+        plane: Mapping[str, Any] = self.scans[int(rng.choice(len(self.weights), p=self.weights))]
+        return plane
 
-    def _noisy(self, lr: Tensor, std: Tensor, rng: np.random.Generator) -> Tensor:
-        """Add noise of each patch's own strength."""
+    def _accepts(self, hr: Tensor, std: float, chance: float) -> bool:
+        """Take a patch by its detail; never one with an invalid pixel or a constant one."""
+        if not math.isfinite(float(hr.sum())):
+            return False
+        detail = float(_trim(hr, self.plan.context).std())
+        return detail > 0 and detail >= chance * self.data.min_detail * std
+
+    def _noisy(self, lr: Tensor, std: float, rng: np.random.RandomState) -> Tensor:
+        """Add noise of a strength that is drawn for the patch."""
         if self.degradation.noise == "none":
             return lr
-        ones = (-1,) + (1,) * (lr.ndim - 1)
-        strength = rng.uniform(*as_range(self.degradation.noise_sigma), size=len(lr))
-        sigma = (torch.from_numpy(strength).float() * std).reshape(ones)
-        draw = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        sigma = rng.uniform(*as_range(self.degradation.noise_sigma)) * std
+        draw = torch.Generator().manual_seed(int(rng.randint(2**31)))
         noisy = lr + sigma * torch.randn(lr.shape, generator=draw)
         if self.degradation.noise == "gaussian":
             return noisy
         return torch.hypot(noisy, sigma * torch.randn(lr.shape, generator=draw))
 
-    def _values(self, hr: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-        """Offset and unit of each patch: those of the generator, or its mean and a mixed deviation."""
+    def _values(self, hr: Tensor, std: float) -> tuple[Tensor, Tensor]:
+        """Offset and unit of a patch: those of the generator, or its mean and a mixed deviation."""
         if self.plan.fixed_values is not None:
             return torch.tensor(self.plan.fixed_values[0]), torch.tensor(self.plan.fixed_values[1])
-        axes = tuple(range(2, hr.ndim))
-        offset = hr.mean(axes, keepdim=True)
-        own = hr.flatten(1).std(1)
-        unit = own**self.data.patch_weight * std ** (1 - self.data.patch_weight)
-        return offset, unit.reshape((-1,) + (1,) * (hr.ndim - 1))
+        offset = hr.mean(tuple(range(2, hr.ndim)), keepdim=True)
+        return offset, hr.std() ** self.data.patch_weight * std ** (1 - self.data.patch_weight)
+
+
+def _random(*numbers: int) -> np.random.RandomState:
+    """Return a random state, as MONAI wants it, that follows from some numbers."""
+    return np.random.RandomState(np.random.PCG64(numbers))  # the usual bits take ten times as long to seed
+
+
+def _give(chain: Any, rng: np.random.RandomState) -> None:
+    """Let all random transforms of a chain draw from one random state."""
+    for transform in chain.transforms:
+        if isinstance(transform, Randomizable):
+            transform.set_random_state(state=rng)
+
+
+def _crops(plan: PatchPlan) -> Compose:
+    """Return MONAI's random transforms from a plane to a patch with context."""
+    square = plan.axes == ("y", "x") and len(set(plan.crop)) == 1
+    flipped = (0,) if square else range(len(plan.axes))  # one flip and the rotations make all eight
+    return Compose(
+        [
+            RandSpatialCropd("hr", plan.crop, random_size=False),
+            *(RandFlipd("hr", prob=0.5, spatial_axis=axis) for axis in flipped),
+            *([RandRotate90d("hr", prob=0.75, max_k=3)] if square else []),
+        ]
+    )
 
 
 def patch_batches(source: PatchBatches, start: int, stop: int) -> Iterator[dict[str, Tensor]]:

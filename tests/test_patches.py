@@ -16,7 +16,15 @@ from sr_imaging import ConfigError, GridError, degrade, find_scans, read
 from sr_imaging.config import DataConfig, DegradationConfig
 from sr_imaging.degradation import BOX, GAUSSIAN, Psf, margin
 from sr_imaging.networks import build_generator
-from sr_imaging.patches import PatchBatches, PatchPlan, cached_scans, find_training_scans, patch_batches
+from sr_imaging.patches import (
+    PatchBatches,
+    PatchPlan,
+    _plain_tensors,
+    _random,
+    cached_scans,
+    find_training_scans,
+    patch_batches,
+)
 from sr_imaging.transforms import Degraded, LoadScand, SrImagingReader, degrade_batch, take_plane, views
 
 PIXELS = {"driver": "GTiff", "crs": "EPSG:32632", "transform": Affine(10, 0, 500000, 0, -20, 5000000)}
@@ -49,13 +57,22 @@ def batches(
     degradation: DegradationConfig | None = None,
     *,
     seed: int = 0,
+    part: tuple[int, int] = (0, 1),
     **arguments: object,
 ) -> PatchBatches:
     degradation = degradation or DegradationConfig()
     generator = build_generator("espcn", {"scale": (2, 2), "channels": 4, **arguments})
     plan = PatchPlan.of(generator, data, degradation)
     scans = cached_scans(find_training_scans(data.train, path), data, plan)
-    return PatchBatches(scans, plan=plan, data=data, degradation=degradation, seed=seed)
+    return PatchBatches(scans, plan=plan, data=data, degradation=degradation, seed=seed, part=part)
+
+
+def crops(source: PatchBatches, step: int) -> torch.Tensor:
+    """HR crops with their context, in the values of the scans."""
+    planes: dict[tuple[int, int], object] = {}
+    with _plain_tensors():
+        drawn = [source._draw(_random(source.seed, step, slot), step, slot, planes) for slot in source.slots]
+    return torch.cat([hr for hr, _ in drawn])
 
 
 RASTER = DataConfig(train=("a.tif",), patch=8, batch=5, per_plane=2)
@@ -87,6 +104,21 @@ def test_workers_change_nothing(raster: Path) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+def test_parts_of_a_batch_are_the_whole_batch(raster: Path) -> None:
+    data = replace(RASTER, batch=6, per_plane=4)
+    degradation = DegradationConfig(sigma=(0.3, 0.6), noise="rician", noise_sigma=(0.1, 0.2))
+    whole = batches(raster, data, degradation)[3]
+    for world in (2, 3):
+        parts = [batches(raster, data, degradation, part=(rank, world))[3] for rank in range(world)]
+        for key, values in whole.items():
+            assert torch.equal(torch.cat([part[key] for part in parts]), values)
+
+
+def test_batch_that_processes_cannot_share_is_refused(raster: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.batch 5 is no whole multiple of the 2 processes"):
+        batches(raster, RASTER, part=(0, 2))
+
+
 def test_lr_patch_is_the_degraded_hr_patch(raster: Path) -> None:
     batch = batches(raster, RASTER, DegradationConfig(psf="box"))[0]
     inner = batch["lr"][:, :, 4:-4, 4:-4]
@@ -110,7 +142,7 @@ def test_bands_taken_together_keep_their_order(tmp_path: Path) -> None:
     write_raster(tmp_path / "a.tif", values)
     source = batches(tmp_path, replace(RASTER, patch_weight=0.0), in_channels=3)
     assert source[0]["lr"].shape[1] == 3
-    drawn, _ = source._draw(np.random.default_rng(0))
+    drawn = crops(source, 0)
     assert (drawn.mean((2, 3)).diff(dim=1) > 900).all()
 
 
@@ -120,7 +152,7 @@ def test_nodata_never_enters_a_patch(tmp_path: Path) -> None:
     write_raster(tmp_path / "a.tif", values, nodata=-9999)
     source = batches(tmp_path, replace(RASTER, patch=4))
     for step in range(5):
-        drawn, _ = source._draw(np.random.default_rng(step))
+        drawn = crops(source, step)
         assert torch.isfinite(drawn).all()
         assert drawn.min() > 0
 
@@ -130,7 +162,7 @@ def test_flat_patches_are_drawn_less(tmp_path: Path) -> None:
     values[:, :, :100] = 100 + 0.01 * values[:, :, :100]
     write_raster(tmp_path / "a.tif", values)
     source = batches(tmp_path, replace(RASTER, batch=40, patch=4, min_detail=0.5))
-    flat = source._draw(np.random.default_rng(0))[0][..., 11:-11, 11:-11].std((1, 2, 3)) < 1
+    flat = crops(source, 0)[..., 11:-11, 11:-11].std((1, 2, 3)) < 1
     assert flat.float().mean() < 0.15
 
 
@@ -173,7 +205,7 @@ def test_held_out_part_is_not_drawn_from(tmp_path: Path) -> None:
     values[:, 80:] = 1e6 + values[:, 80:]
     write_raster(tmp_path / "a.tif", values)
     source = batches(tmp_path, replace(RASTER, held_out=0.2))
-    assert max(float(source._draw(np.random.default_rng(k))[0].max()) for k in range(5)) < 1e5
+    assert max(float(crops(source, k).max()) for k in range(5)) < 1e5
 
 
 def test_noise_has_its_strength(raster: Path) -> None:
