@@ -286,19 +286,21 @@ def gradient_penalty(discriminator: nn.Module, hr: Tensor, sr: Tensor) -> Tensor
     ----------
     I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017, eq. 3.
     """
-    if any(isinstance(layer, _BATCH_NORMS) for layer in discriminator.modules()):
-        raise ConfigError(_BATCH_NORM)
+    _no_batch_norm(discriminator)
     share = torch.rand(len(hr), *[1] * (hr.ndim - 1), device=hr.device)
     between = share * hr.float() + (1 - share) * sr.float()
     length: Tensor = torch.linalg.vector_norm(_slope(discriminator, between), dim=1)
     return ((length - 1) ** 2).mean()
 
 
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-_BATCH_NORM = (
-    "the gradient penalty does not work with batch norm, which mixes the patches of a batch; "
-    "use norm 'instance', 'spectral' or 'none'"
-)
+def _no_batch_norm(discriminator: nn.Module) -> None:
+    """Raise where a norm mixes the patches of a batch."""
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    if any(isinstance(layer, norms) for layer in discriminator.modules()):
+        raise ConfigError(
+            "the gradient penalty does not work with batch norm, which mixes the patches of a batch; "
+            "use norm 'instance', 'spectral' or 'none'"
+        )
 
 
 def _slope(discriminator: nn.Module, x: Tensor) -> Tensor:
@@ -317,8 +319,10 @@ PENALTIES: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
 }
 
 
-def check_adversarial(loss: str, *, smooth: float = 0.0, penalty: str = "", norm: str = "none") -> None:
-    """Raise unless a game, its label smoothing, its penalty and the norm of its discriminator go together.
+def check_adversarial(
+    loss: str, *, smooth: float = 0.0, penalty: str = "", discriminator: nn.Module | None = None
+) -> None:
+    """Raise unless a game, its label smoothing, its penalty and the discriminator go together.
 
     Parameters
     ----------
@@ -328,24 +332,23 @@ def check_adversarial(loss: str, *, smooth: float = 0.0, penalty: str = "", norm
         What is taken from the label of HR, 0 to below 0.5.
     penalty : str
         Key of ``PENALTIES`` that is asked for beside the game's own; empty for none.
-    norm : str
-        Of the discriminator.
+    discriminator : nn.Module, optional
+        Looked through for batch norm where there is a gradient penalty.
 
     Raises
     ------
     ConfigError
         Naming what does not fit.
     """
-    for kind, name, known in (
-        ("adversarial.loss", loss, ADVERSARIAL_LOSSES),
-        ("penalty", penalty, PENALTIES),
-    ):
-        if name not in known and (name or kind != "penalty"):
-            raise ConfigError(f"unknown {kind} {name!r}; use one of {', '.join(known)}")
+    if loss not in ADVERSARIAL_LOSSES:
+        known = ", ".join(ADVERSARIAL_LOSSES)
+        raise ConfigError(f"unknown adversarial.loss {loss!r}; use one of {known}")
+    if penalty and penalty not in PENALTIES:
+        raise ConfigError(f"unknown penalty {penalty!r}; use one of {', '.join(PENALTIES)}")
     game = ADVERSARIAL_LOSSES[loss]
     if not 0 <= smooth < 0.5:
         raise ConfigError(f"label smoothing {smooth:g} is not in 0 to below 0.5; give for example 0.1")
     if not game.labels:
         _no_labels(loss, smooth)
-    if norm == "batch" and "gradient" in (penalty, game.penalty):
-        raise ConfigError(_BATCH_NORM)
+    if discriminator is not None and "gradient" in (penalty, game.penalty):
+        _no_batch_norm(discriminator)

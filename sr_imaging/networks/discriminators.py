@@ -1,17 +1,23 @@
-"""Discriminators: networks that tell generated patches from real ones."""
+"""Discriminators: networks that tell generated patches from real ones.
+
+``DISCRIMINATORS`` is the list one can read; :func:`build_discriminator` makes one by name.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from ..errors import ModelError
+from .discriminators_layers import check_norm, check_patch
+from .discriminators_unet import UNetDiscriminator
+from .discriminators_whole import DCGANDiscriminator, VGGDiscriminator
 
 __all__ = ["DISCRIMINATORS", "build_discriminator", "patch_discriminator", "patch_layers"]
 
-_NORMS: dict[str, Any] = {"instance": "INSTANCE", "batch": "BATCH", "none": None}
-MIN_PATCH = 8  # HR pixels: below this the smallest patch discriminator has no output
+_NORMS: dict[str, Any] = {"instance": "INSTANCE", "batch": "BATCH", "none": None, "spectral": None}
 
 
 def patch_layers(size: Sequence[int]) -> int:
@@ -29,13 +35,8 @@ def patch_layers(size: Sequence[int]) -> int:
     >>> [patch_layers((n, n)) for n in (16, 32, 64, 256)]
     [1, 2, 3, 3]
     """
-    smallest = min(size)
-    if smallest < MIN_PATCH:
-        raise ModelError(
-            f"a patch of {tuple(size)} HR pixels is too small for a patch discriminator; "
-            f"train on patches of at least {MIN_PATCH} HR pixels"
-        )
-    fitting = [depth for depth in (1, 2, 3) if smallest // 2**depth - 2 >= 4]
+    check_patch("patch", size)
+    fitting = [depth for depth in (1, 2, 3) if min(size) // 2**depth - 2 >= 4]
     return max(fitting, default=1)
 
 
@@ -53,7 +54,7 @@ def patch_discriminator(
     channels : int
         Width of the first layer; it doubles with each.
     norm : str
-        ``instance``, ``batch`` or ``none``.
+        ``none``, ``batch``, ``instance`` or ``spectral`` (of every convolution).
 
     Returns
     -------
@@ -71,20 +72,27 @@ def patch_discriminator(
     """
     from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 
-    if norm not in _NORMS:
-        raise ModelError(f"unknown norm {norm!r} of a discriminator; use one of {', '.join(_NORMS)}")
-    return PatchDiscriminator(
+    check_norm(norm)
+    network = PatchDiscriminator(
         spatial_dims=len(size),
         channels=channels,
         in_channels=in_channels,
         num_layers_d=patch_layers(size),
         norm=_NORMS[norm],
-        bias=norm == "none",
+        bias=norm in ("none", "spectral"),
     )
+    if norm == "spectral":
+        for layer in [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]:
+            spectral_norm(layer)
+    made: nn.Module = network
+    return made
 
 
 DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {
     "patch": patch_discriminator,
+    "vgg": VGGDiscriminator,
+    "unet": UNetDiscriminator,
+    "dcgan": DCGANDiscriminator,
 }
 
 
@@ -121,4 +129,11 @@ def build_discriminator(
     for key in arguments:
         if key not in known:
             raise ModelError(f"discriminator {architecture!r} takes no {key!r}; it takes {', '.join(known)}")
-    return make(size, in_channels=in_channels, **arguments)
+    try:
+        return make(size, in_channels=in_channels, **arguments)
+    except (TypeError, ValueError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(
+            f"discriminator {architecture!r} cannot be built of {dict(arguments)} ({error}); change them"
+        ) from error
