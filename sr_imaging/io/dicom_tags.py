@@ -17,6 +17,7 @@ __all__ = [
     "SPLIT_ALWAYS",
     "SPLIT_IF_REPEATED",
     "UNPAIRED",
+    "WRITTEN_ANEW",
 ]
 
 CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
@@ -102,6 +103,7 @@ DROPPED: Final = frozenset(
         0x00200030,  # Image Position, of ACR-NEMA: ImagePositionPatient is computed anew
         0x00200035,  # Image Orientation, of ACR-NEMA
         0x00200050,  # Location, of ACR-NEMA
+        0x00201002,  # Images in Acquisition
         0x00280006,  # Planar Configuration
         0x00280008,  # Number of Frames
         0x00280034,  # Pixel Aspect Ratio
@@ -124,6 +126,14 @@ DROPPED: Final = frozenset(
         0x7FE00009,  # Double Float Pixel Data
         0x7FE00010,  # Pixel Data
         0xFFFCFFFC,  # Data Set Trailing Padding
+    }
+)
+# Of these, what a derived slice states for itself.
+WRITTEN_ANEW: Final = frozenset(
+    {
+        *(0x00082111, 0x00082112, 0x00089215),  # derivation and source images
+        *(0x00280120, 0x00281052, 0x00281053),  # padding and scaling
+        0x7FE00010,  # Pixel Data
     }
 )
 # Curves, overlays (repeating groups), MAC parameters and digital signatures of the old bytes.
