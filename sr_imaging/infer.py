@@ -12,7 +12,9 @@ import xarray as xr
 from dask.utils import parse_bytes
 
 from .choice import Choice, Scale, Spacing, choose
-from .engine import make_engine
+from .cluster import current_client
+from .delivery import Delivery, Settings, sketch
+from .engine import Engine
 from .errors import ConfigError, InputTypeError, ModelError
 from .geometry import check_grid, refine
 from .geometry import spacing as grid_spacing
@@ -124,13 +126,14 @@ def upscale(
         data, facts = repeat_nearest(da.data, factors), Facts("nearest", "", "exact", "cpu")
     else:
         _check_trained_range(da, choice, strict)
-        engine = make_engine(
-            choice.generator, device=device, precision=precision, tile=tile, max_memory=_memory(max_memory)
-        )
         sha256 = model_sha256(choice.generator)
+        settings = Settings(device, precision, tile, _memory(max_memory))
+        delivery = Delivery(choice.generator, sha256, settings)
         mask = mask_of(da)
         seen, during = (da.data, _during(values, choice)) if mask is None else hide_masked(da, mask, values)
-        job = Job(engine, sha256, during, *_axes(da, choice))
+        remote = isinstance(seen, dask.array.Array) and current_client() is not None
+        engine = sketch(delivery) if remote else delivery.engine
+        job = Job(engine, delivery, during, *_axes(da, choice))
         data = _resampled(da, compute(seen, job, progress), choice)
         data = (
             _stored(data, during, values)
@@ -139,7 +142,8 @@ def upscale(
         )
         halo = engine.generator.halo
         seen_by = None if engine.needs_whole or halo is None else dict(zip(choice.dims, halo, strict=True))
-        facts = Facts(choice.name, sha256, engine.precision, engine.device, seen_by)
+        ran: Settings | Engine = settings if remote else engine
+        facts = Facts(choice.name, sha256, ran.precision, ran.device, seen_by)
     if not isinstance(obj, xr.DataArray):
         return cast(Image, data)
     return cast(Image, with_provenance(_place(da, data, choice), choice.scale, facts))

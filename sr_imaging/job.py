@@ -12,6 +12,7 @@ import dask.array
 import numpy as np
 from dask.base import tokenize
 
+from .delivery import Delivery, as_node
 from .engine import Engine
 from .intensity import Values
 from .tiler import run
@@ -27,8 +28,8 @@ class Job:
     ----------
     engine : Engine
         Generator and device.
-    sha256 : str
-        Hash of the generator.
+    delivery : Delivery
+        The same where blocks are computed, which may be elsewhere.
     values : Values
         How the pixels are stored.
     spatial : tuple of int
@@ -38,7 +39,7 @@ class Job:
     """
 
     engine: Engine
-    sha256: str
+    delivery: Delivery
     values: Values
     spatial: tuple[int, ...]
     channel: int | None
@@ -91,9 +92,13 @@ def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> A
     cores = [_without_context(c, depth.get(a, 0)) for a, c in enumerate(seen.chunks)]
     chunks = [tuple(n * job.scale.get(a, 1) for n in c) for a, c in enumerate(cores)]
     step = _stepper(progress, _count_tiles(cores, job))
-    token = tokenize(data.name, job.sha256, job.values, job.spatial, job.channel, *job.engine.settings)
+    token = tokenize(data.name, job.delivery.token, job.values, job.spatial, job.channel)
+    block = partial(
+        _block, values=job.values, spatial=job.spatial, channel=job.channel, depth=depth, step=step
+    )
     return seen.map_blocks(
-        partial(_block, job=job, depth=depth, step=step),
+        block,
+        delivery=as_node(job.delivery),
         name=f"upscale-{token}",
         dtype=job.values.out_dtype,
         chunks=chunks,
@@ -118,7 +123,10 @@ def _without_context(chunks: Sequence[int], depth: int) -> tuple[int, ...]:
 def _block(
     block: np.ndarray,
     *,
-    job: Job,
+    delivery: Delivery,
+    values: Values,
+    spatial: tuple[int, ...],
+    channel: int | None,
     depth: dict[int, int],
     step: Callable[[], None] | None,
     block_info: Any = None,
@@ -126,16 +134,10 @@ def _block(
     """Super-resolve one block; at the border of the array it has no context on that side."""
     place, count = block_info[0]["chunk-location"], block_info[0]["num-chunks"]
     context = [
-        (depth.get(a, 0) * (place[a] > 0), depth.get(a, 0) * (place[a] < count[a] - 1)) for a in job.spatial
+        (depth.get(a, 0) * (place[a] > 0), depth.get(a, 0) * (place[a] < count[a] - 1)) for a in spatial
     ]
     return run(
-        block,
-        job.engine,
-        job.values,
-        spatial=job.spatial,
-        channel=job.channel,
-        context=context,
-        progress=step,
+        block, delivery.engine, values, spatial=spatial, channel=channel, context=context, progress=step
     )
 
 
