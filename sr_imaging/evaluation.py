@@ -16,7 +16,8 @@ from . import geometry, io
 from .degradation import NOISELESS, Noise, Psf, degrade
 from .errors import ConfigError, GridError
 from .infer import upscale
-from .metrics import data_range, psnr, sam, ssim
+from .metrics import data_range, psnr, ssim
+from .metrics_bands import sam
 from .model_file import load_model
 from .networks import INTERPOLATIONS, PLANE_AXES, check_generator
 from .transforms import views

@@ -1,4 +1,4 @@
-"""How close an estimate is to the truth: PSNR, SSIM and spectral angle, over valid pixels.
+"""How close an estimate is to the truth: MSE, PSNR, SSIM and multi-scale SSIM, over valid pixels.
 
 The data range is always stated by the caller: there is no honest default for HU, reflectance or MR units.
 """
@@ -6,11 +6,15 @@ The data range is always stated by the caller: there is no honest default for HU
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import correlate1d, uniform_filter
 
 from .errors import GridError
 
-__all__ = ["data_range", "mse", "psnr", "sam", "ssim"]
+__all__ = ["data_range", "ms_ssim", "mse", "psnr", "ssim", "valid_pixels"]
+
+# Wang et al. 2003, sec. 3.2: the exponents of the scales, from fine to coarse
+_SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_SIGMA, _RADIUS = 1.5, 5  # pixels: the Gaussian window of Wang et al. 2004, sec. III.C
 
 
 def data_range(hr: Any, *, valid: Any = None, percentiles: tuple[float, float] = (0.5, 99.5)) -> float:
@@ -30,7 +34,7 @@ def data_range(hr: Any, *, valid: Any = None, percentiles: tuple[float, float] =
     float
         Distance between the two percentiles, in the unit of `hr`.
     """
-    values = np.asarray(hr)[_valid(hr, hr, valid)]
+    values = np.asarray(hr)[valid_pixels(hr, hr, valid)]
     low, high = np.percentile(values, percentiles)
     return float(high - low)
 
@@ -55,7 +59,7 @@ def mse(sr: Any, hr: Any, *, valid: Any = None) -> float:
     GridError
         If the shapes differ or no pixel is valid.
     """
-    keep = _valid(sr, hr, valid)
+    keep = valid_pixels(sr, hr, valid)
     difference = np.asarray(sr, dtype=np.float64)[keep] - np.asarray(hr, dtype=np.float64)[keep]
     return float(np.mean(difference**2))
 
@@ -113,7 +117,7 @@ def ssim(sr: Any, hr: Any, *, data_range: float, valid: Any = None, window: int 
     Z. Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE TIP 13,
     2004, eq. 13.
     """
-    keep = _valid(sr, hr, valid)
+    keep = valid_pixels(sr, hr, valid)
     if min(keep.shape) < window:
         raise GridError(
             f"an image of shape {keep.shape} is smaller than the SSIM window of {window} pixels; "
@@ -143,44 +147,111 @@ def _ssim_map(x: np.ndarray, y: np.ndarray, data_range: float, window: int) -> n
     return np.asarray(above / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)))
 
 
-def sam(sr: Any, hr: Any, *, valid: Any = None, band_axis: int = 0) -> float:
-    """Return the mean spectral angle between the band vectors of estimate and truth.
+def ms_ssim(sr: Any, hr: Any, *, data_range: float, valid: Any = None) -> float:
+    """Return the multi-scale structural similarity over windows that hold valid pixels only.
+
+    Five scales, each the mean over blocks of 2 pixels of the one before; a block with an invalid pixel is
+    invalid. Windows are Gaussian, of 1.5 pixels deviation and 11 pixels side. At the coarsest scale, the
+    only one that sees the luminance, the border is mirrored.
 
     Parameters
     ----------
-    sr, hr : (B, Y, X) array
-        Estimate and truth of one shape.
-    valid : (B, Y, X) bool array, optional
-        A pixel counts where all its bands are valid; by default where all are finite.
-    band_axis : int
-        Axis of the bands.
+    sr, hr : (Y, X) or (Z, Y, X) array
+        Estimate and truth of one shape; each axis at least 176 long.
+    data_range : float
+        Range of the values, in the unit of `hr`.
+    valid : bool array, optional
+        As in :func:`mse`.
 
     Returns
     -------
     float
-        Radians; 0 where the spectra are proportional. Pixels that are zero in all bands do not count.
+        At most 1, where both are equal; 0 where the structures at a scale are opposed on average.
 
     Raises
     ------
     GridError
-        If the shapes differ or no pixel is valid.
+        If the shapes differ, an axis is too short, or a scale has no window without invalid pixels.
 
     References
     ----------
-    F. Kruse et al., "The spectral image processing system (SIPS)", Remote Sensing of Environment 44, 1993.
+    Z. Wang, E. Simoncelli and A. Bovik, "Multiscale structural similarity for image quality assessment",
+    Asilomar Conference on Signals, Systems and Computers, 2003, eq. 7.
     """
-    keep = np.moveaxis(_valid(sr, hr, valid), band_axis, 0).all(0)
-    x = np.moveaxis(np.asarray(sr, dtype=np.float64), band_axis, 0)[:, keep]
-    y = np.moveaxis(np.asarray(hr, dtype=np.float64), band_axis, 0)[:, keep]
-    lengths = np.linalg.norm(x, axis=0) * np.linalg.norm(y, axis=0)
-    if not (lengths > 0).any():
-        raise GridError("no pixel is valid in all bands; the spectral angle has nothing to measure")
-    cosine = (x * y).sum(0)[lengths > 0] / lengths[lengths > 0]
-    return float(np.arccos(np.clip(cosine, -1, 1)).mean())
+    keep = valid_pixels(sr, hr, valid)
+    coarsest = 2 ** (len(_SCALES) - 1)
+    if min(keep.shape) // coarsest < 2 * _RADIUS + 1:
+        raise GridError(
+            f"an image of shape {keep.shape} has fewer than {coarsest * (2 * _RADIUS + 1)} pixels along an "
+            "axis, too few for five scales; use ssim"
+        )
+    x = np.where(keep, np.asarray(sr, dtype=np.float64), 0)
+    y = np.where(keep, np.asarray(hr, dtype=np.float64), 0)
+    product = 1.0
+    for number, exponent in enumerate(_SCALES, 1):
+        last = number == len(_SCALES)
+        product *= max(0.0, _mean_term(x, y, keep, data_range, with_luminance=last)) ** exponent
+        if not last:
+            x, y, keep = _halved(x), _halved(y), _halved(keep) > 1 - 1e-9
+    return float(product)
 
 
-def _valid(sr: Any, hr: Any, valid: Any) -> np.ndarray:
-    """Pixels that count, in the shape of the images."""
+def _mean_term(
+    x: np.ndarray, y: np.ndarray, keep: np.ndarray, data_range: float, *, with_luminance: bool
+) -> float:
+    """Mean of contrast times structure over the whole windows of one scale, or of the whole similarity."""
+    mean_x, mean_y = _gaussian(x), _gaussian(y)
+    var_x = np.maximum(_gaussian(x * x) - mean_x**2, 0)
+    var_y = np.maximum(_gaussian(y * y) - mean_y**2, 0)
+    both = _gaussian(x * y) - mean_x * mean_y
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    term = (2 * both + c2) / (var_x + var_y + c2)
+    whole = _gaussian(keep.astype(np.float64)) > 1 - 1e-9
+    if with_luminance:
+        term = term * (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    else:
+        inner = (slice(_RADIUS, -_RADIUS),) * keep.ndim
+        term, whole = term[inner], whole[inner]
+    if not whole.any():
+        raise GridError("a scale has no window without nodata; multi-scale SSIM has nothing to measure")
+    return float(term[whole].mean())
+
+
+def _gaussian(values: np.ndarray) -> np.ndarray:
+    """Gaussian mean of the window around each pixel, the border mirrored."""
+    weights = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
+    weights /= weights.sum()
+    for axis in range(values.ndim):
+        values = correlate1d(values, weights, axis, mode="mirror")
+    return values
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    """Mean over blocks of 2 pixels along each axis; an odd last pixel is dropped."""
+    for axis, size in enumerate(values.shape):
+        first, second = (np.take(values, range(k, size // 2 * 2, 2), axis) for k in (0, 1))
+        values = (first.astype(np.float64) + second) / 2
+    return values
+
+
+def valid_pixels(sr: Any, hr: Any, valid: Any) -> np.ndarray:
+    """Return the pixels that count, in the shape of the images.
+
+    Parameters
+    ----------
+    sr, hr, valid
+        As in :func:`mse`.
+
+    Returns
+    -------
+    bool ndarray
+        Finite in both, and allowed by `valid`.
+
+    Raises
+    ------
+    GridError
+        As :func:`mse`.
+    """
     sr, hr = np.asarray(sr), np.asarray(hr)
     if sr.shape != hr.shape:
         raise GridError(
