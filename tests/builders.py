@@ -90,8 +90,10 @@ def generator(architecture: str = "espcn", *, seed: int = 0, gain: float = 0.05,
     """Return a small generator whose zero tail is replaced by random weights, so that it makes detail."""
     torch.manual_seed(seed)
     arguments.setdefault("channels", 8)
-    if architecture == "srresnet":
+    if architecture in ("srresnet", "edsr"):
         arguments.setdefault("blocks", 1)
+    if architecture == "vdsr":
+        arguments.setdefault("depth", 4)
     module: Any = build_generator(architecture, arguments)
     nn.init.normal_(module.tail.weight, std=gain)
     return module.eval()

@@ -28,7 +28,7 @@ class ESPCN(GeneratorModule):
     axes : tuple of str, optional
         As in :class:`~sr_imaging.networks.Generator`.
     skip : str
-        Interpolation of the skip: ``nearest``, ``linear``, ``cubic`` or ``lanczos``.
+        Interpolation of the skip, a key of ``INTERPOLATIONS``.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Interpolation as generators: nearest, linear, cubic (Keys) and Lanczos, at half-pixel centres.
+"""Interpolation as generators: nearest, linear, cubic (Keys), Lanczos, Fourier, at half-pixel centres.
 
 They have no weights, share the contract of the learned generators, and are the reference of every dB figure.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import ModelError
 from .contract import GeneratorModule
 
-__all__ = ["INTERPOLATIONS", "Interpolation", "interpolation_weights"]
+__all__ = ["INTERPOLATIONS", "LARGEST", "Interpolation", "interleave", "interpolation_weights"]
 
 
 def _nearest(t: np.ndarray) -> np.ndarray:
@@ -36,7 +36,18 @@ def _lanczos(t: np.ndarray) -> np.ndarray:
     return np.where(np.abs(t) < 3, np.sinc(t) * np.sinc(t / 3), 0.0)
 
 
-_LARGEST = 1000  # factor; each phase has weights of its own
+def _fourier(t: np.ndarray) -> np.ndarray:
+    """The sinc of a spectrum filled up with zeros, ended after 16 lobes by a Kaiser window of beta 8.
+
+    The whole sinc would tie every pixel to the far side of the image: no tiles, no lazy blocks. This one
+    passes waves of up to 0.8 of the Nyquist frequency within 1e-4, and stops what lies 1.2 times above it.
+    """
+    lobes, beta = 16, 8.0
+    window = np.i0(beta * np.sqrt(np.maximum(1 - (t / lobes) ** 2, 0.0))) / np.i0(beta)
+    return np.where(np.abs(t) < lobes, np.sinc(t) * window, 0.0)
+
+
+LARGEST = 1000  # factor; each phase has weights of its own
 
 # name: kernel of the distance in LR pixels, and its radius
 INTERPOLATIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
@@ -44,6 +55,7 @@ INTERPOLATIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
     "linear": (_linear, 1),
     "cubic": (_cubic, 2),
     "lanczos": (_lanczos, 3),
+    "fourier": (_fourier, 16),
 }
 
 
@@ -66,6 +78,7 @@ def interpolation_weights(method: str, offset: np.ndarray) -> np.ndarray:
     ----------
     R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29, 1981.
     C. Duchon, "Lanczos filtering in one and two dimensions", J. Appl. Meteorology 18, 1979.
+    J. Smith and P. Gossett, "A flexible sampling-rate conversion method", ICASSP 1984 (the windowed sinc).
     """
     kernel, radius = INTERPOLATIONS[method]
     if radius == 0:
@@ -80,7 +93,7 @@ class Interpolation(GeneratorModule):
     Parameters
     ----------
     method : str
-        ``nearest``, ``linear``, ``cubic`` or ``lanczos``.
+        Key of ``INTERPOLATIONS``.
     scale : tuple of int
         Fine pixels per coarse pixel of each axis, >= 1.
     axes : tuple of str, optional
@@ -95,9 +108,9 @@ class Interpolation(GeneratorModule):
     def __init__(self, method: str, scale: Sequence[float], axes: Sequence[str] | None = None) -> None:
         if method not in INTERPOLATIONS:
             raise ModelError(f"unknown interpolation {method!r}; use one of {', '.join(INTERPOLATIONS)}")
-        if max(scale, default=1) > _LARGEST:
+        if max(scale, default=1) > LARGEST:
             raise ModelError(
-                f"interpolation by {tuple(scale)} is by more than {_LARGEST}; give a smaller scale"
+                f"interpolation by {tuple(scale)} is by more than {LARGEST}; give a smaller scale"
             )
         if any(s < 1 or s != int(s) for s in scale):
             raise ModelError(
@@ -112,12 +125,26 @@ class Interpolation(GeneratorModule):
         """Interpolate ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``."""
         for k, (scale, weights) in enumerate(zip(self.scale, self._weights, strict=True)):
             if scale > 1:
-                x = _along(x, 2 + k, weights)
+                x = interleave(x, 2 + k, weights)
         return x
 
 
-def _along(x: Tensor, dim: int, weights: list[list[float]]) -> Tensor:
-    """Interpolate one axis: each phase is a weighted sum of shifted views, then the phases interleave."""
+def interleave(x: Tensor, dim: int, weights: list[list[float]]) -> Tensor:
+    """Refine one axis: each phase is a weighted sum of shifted views, then the phases interleave.
+
+    Parameters
+    ----------
+    x : (…, n + t - 1, …) Tensor
+        Coarse pixels.
+    dim : int
+        The axis.
+    weights : (s, t) list
+        Weights of the taps, for each of the `s` fine pixels of a coarse one.
+
+    Returns
+    -------
+    (…, n * s, …) Tensor
+    """
     size = x.shape[dim] - len(weights[0]) + 1
     phases = []
     for row in weights:

@@ -75,7 +75,7 @@ class InterpolationSkip(nn.Module):
     halo : tuple of int
         Halo of the network; what the interpolation does not need of it is cut off.
     method : str
-        ``nearest``, ``linear``, ``cubic`` or ``lanczos``.
+        Key of ``INTERPOLATIONS``.
     """
 
     def __init__(self, scale: Sequence[int], halo: Sequence[int], method: str = "cubic") -> None:
