@@ -7,7 +7,7 @@ import numpy as np
 
 from .errors import ConfigError
 
-__all__ = ["NOISELESS", "Noise", "add_noise"]
+__all__ = ["NOISELESS", "Noise", "add_noise", "normal_at"]
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,41 @@ def add_noise(
     """
     if noise.kind == "none" or noise.sigma == 0:
         return values
-    place = np.zeros(values.shape, dtype=np.uint64)
-    for axis, (low, size) in enumerate(zip(start, shape, strict=True)):
-        along = np.arange(low, low + values.shape[axis], dtype=np.uint64)
-        along = along.reshape([-1 if k == axis else 1 for k in range(values.ndim)])
-        place = place * np.uint64(size) + along
-    noisy = values + noise.sigma * _normal(place, seed, 0)
+    index = [np.arange(low, low + size) for low, size in zip(start, values.shape, strict=True)]
+    noisy = values + noise.sigma * normal_at(index, shape, seed)
     if noise.kind == "gaussian":
         return noisy
-    return np.hypot(noisy, noise.sigma * _normal(place, seed, 1))
+    return np.hypot(noisy, noise.sigma * normal_at(index, shape, seed, stream=1))
 
 
-def _normal(place: np.ndarray, seed: int, stream: int) -> np.ndarray:
-    """Standard normal number of each place, by the method of Box and Muller (1958)."""
-    key = _mix(np.array([2 * seed + stream], dtype=np.uint64))
+def normal_at(index: Sequence[np.ndarray], shape: Sequence[int], seed: int, *, stream: int = 0) -> np.ndarray:
+    """Return a standard normal number for each pixel of a grid.
+
+    Parameters
+    ----------
+    index : sequence of (n,) int ndarray
+        Where the pixels lie along each axis of the whole array.
+    shape : sequence of int
+        Of the whole array.
+    seed : int
+        Chooses the numbers of the whole array.
+    stream : int
+        0 or 1: two independent numbers for each pixel.
+
+    Returns
+    -------
+    float64 ndarray
+        One axis for each of `index`; a pixel has its number whatever grid it is asked in.
+
+    References
+    ----------
+    G. Box and M. Muller, "A note on the generation of random normal deviates", Ann. Math. Stat. 29, 1958.
+    """
+    place = np.zeros([1] * len(shape), dtype=np.uint64)
+    for axis, (along, size) in enumerate(zip(index, shape, strict=True)):
+        steps = along.astype(np.uint64).reshape([-1 if k == axis else 1 for k in range(len(shape))])
+        place = place * np.uint64(size) + steps
+    key = _mix(np.array([(2 * seed + stream) % 2**64], dtype=np.uint64))
     first, second = _mix(place * np.uint64(2) ^ key), _mix((place * np.uint64(2) + np.uint64(1)) ^ key)
     u, v = ((bits >> np.uint64(11)).astype(np.float64) for bits in (first, second))
     return np.asarray(np.sqrt(-2 * np.log((u + 0.5) * 2.0**-53)) * np.cos(2 * np.pi * v * 2.0**-53))
