@@ -20,17 +20,20 @@ from .batch_task import IF_EXISTS, BatchOptions, Task, steps_text
 from .errors import CancelledError, SrImagingError
 from .infer import upscale
 from .io import read, write
+from .io.check import Check, check_scans
 
 __all__ = [
     "FORMATS",
     "IF_EXISTS",
     "BatchOptions",
+    "Check",
     "Found",
     "Listener",
     "Plan",
     "RunReport",
     "ScanResult",
     "Task",
+    "check_scans",
     "find_inputs",
     "plan_batch",
     "run_batch",

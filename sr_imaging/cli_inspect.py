@@ -1,5 +1,6 @@
 """``sr-imaging inspect``: which scans a path holds, and whether each is one good image."""
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ from .cli_common import (
 )
 
 if TYPE_CHECKING:
-    from .batch import Found
+    from .batch import Check, Found
 
 __all__ = ["inspect"]
 
@@ -26,30 +27,39 @@ def inspect(
         list[str],
         typer.Argument(metavar="PATH...", help="Files, folders, patterns, @list.txt, DICOMDIR, zip."),
     ],
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Hold DICOM series to the rules of derived ones; with their sources, compare the place.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
     """Show the scans of a path with their grids and verdicts; no patient data.
 
-    Exit codes: 0 all readable, 3 some refused, 4 none readable.
+    Exit codes: 0 all readable and, with --check, without problems; 3 some not; 4 none readable.
     """
     out, err = consoles()
     with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
-        from .batch import find_inputs
+        from .batch import check_scans, find_inputs
 
         found = find_inputs(inputs)
+        checks = check_scans([item.scan for item in found]) if check else []
         if as_json:
-            print_json([_facts(item) for item in found])
+            print_json([_facts(*pair) for pair in zip_longest(found, checks)])
         else:
-            rows = table("scan", "kind", "shape", "spacing", "type", "place", "verdict")
-            for item in found:
-                rows.add_row(*_row(item))
+            rows = table("scan", "kind", "shape", "spacing", "type", "place", "verdict", *["check"] * check)
+            for item, checked in zip_longest(found, checks):
+                rows.add_row(*_row(item), *[str(checked or "")] * check)
             out.print(rows)
         good = sum(item.scan.verdict.ok for item in found)
         if not good:
             raise typer.Exit(NOTHING_READABLE)
-        raise typer.Exit(0 if good == len(found) else 3)
+        unsound = any(checked is not None and checked.problems for checked in checks)
+        raise typer.Exit(0 if good == len(found) and not unsound else 3)
 
 
 def _row(item: "Found") -> list[str]:
@@ -87,9 +97,10 @@ def _bits(facts: dict[str, Any]) -> str:
     return f"{facts['bits_stored']} bit" if "bits_stored" in facts else ""
 
 
-def _facts(item: "Found") -> dict[str, Any]:
+def _facts(item: "Found", checked: "Check | None") -> dict[str, Any]:
     """One scan as data."""
     scan = item.scan
+    own = {} if checked is None else {"check": {"problems": checked.problems, "notes": checked.notes}}
     return {
         "path": item.label,
         "kind": scan.kind,
@@ -102,4 +113,5 @@ def _facts(item: "Found") -> dict[str, Any]:
         "spacing": list(scan.spacing),
         "modality": scan.modality,
         **scan.facts,
+        **own,
     }

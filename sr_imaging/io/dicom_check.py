@@ -1,6 +1,6 @@
 """Whether a DICOM series can stand as a derived one: what dciodvfy does not see, in plain words."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 from pydicom import Dataset, dcmread
 
 from ..errors import ReadError
+from .check import Check
 from .dicom_check_file import derived_problems, file_problems, is_derived
 from .dicom_check_series import grid_problems, joined, series_problems, source_problems
 from .dicom_frame import BROKEN_FILE, Frame
@@ -17,27 +18,7 @@ from .dicom_quiet import quiet_pydicom
 from .dicom_read import load_placement
 from .scan import Scan
 
-__all__ = ["Check", "check_scans"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """What a series does not fulfil.
-
-    Parameters
-    ----------
-    problems : tuple of str
-        Each with the files that have it; no values of the patient. Empty where all is well.
-    notes : tuple of str
-        What could not be compared.
-    """
-
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        """One readable line."""
-        return "; ".join([*(self.problems or ("ok",)), *self.notes])
+__all__ = ["check_series"]
 
 
 @dataclass(frozen=True)
@@ -64,11 +45,8 @@ class _Series:
         return len(self.placement.frames), first.rows, first.columns
 
 
-def check_scans(scans: Sequence[Scan]) -> list[Check | None]:
-    """Check DICOM series, and derived ones against those of their sources that are among them.
-
-    Every series is held to the rules of single files and of a series; a derived one also to those of
-    derivation, references, values and place.
+def check_series(scans: Sequence[Scan]) -> list[Check | None]:
+    """Check DICOM series; see :func:`sr_imaging.io.check.check_scans`.
 
     Parameters
     ----------
@@ -107,24 +85,31 @@ def _check(series: _Series, others: Sequence[_Series]) -> Check:
     """Apply all rules that hold for a series."""
     derived = any(is_derived(header) for header in series.headers.values())
     by_file = {name: _of_file(header, derived=derived) for name, header in series.headers.items()}
-    problems = [*joined(by_file), *series_problems(series.headers, derived=derived)]
+    problems = joined(by_file)
+    problems += _tried(lambda: series_problems(series.headers, derived=derived))
     if not derived:
         return Check(tuple(problems), ("acquired, not derived",))
     problems += joined(_of_pixels(series))
     source = _source(series, others)
     if source is None:
         return Check(tuple(problems), ("its source series was not given, so its place was not compared",))
-    problems += joined(_against_source(series, source))
+    problems += _tried(lambda: joined(_against_source(series, source)))
     problems += grid_problems(series.placement, source.placement, (series.shape, source.shape))
     return Check(tuple(problems))
 
 
 def _of_file(header: Dataset, *, derived: bool) -> list[str]:
     """Problems of one header."""
+    own = _tried(lambda: file_problems(header))
+    return own + (_tried(lambda: derived_problems(header)) if derived else [])
+
+
+def _tried(rules: Callable[[], Iterable[str]]) -> list[str]:
+    """Problems that rules find; a header too damaged for them is one."""
     try:
-        return [*file_problems(header), *(derived_problems(header) if derived else ())]
+        return [*rules()]
     except BROKEN_FILE as error:
-        return [f"its header cannot be checked ({type(error).__name__})"]
+        return [f"a damaged header stops a rule ({type(error).__name__})"]
 
 
 def _of_pixels(series: _Series) -> dict[str, list[str]]:
