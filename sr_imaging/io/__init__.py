@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ReadError, WriteError
 from .atomic import whole_output
 from .find import find_scans, pick
-from .scan import Scan, Verdict
+from .scan import Scan, Verdict, under_policies
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,7 +45,12 @@ _SIDECARS = (".aux.xml", ".ovr", ".msk")  # what GDAL keeps beside a TIFF, stale
 
 
 def read(
-    path_or_scan: str | os.PathLike[str] | Scan, *, series: str | int | None = None, masked: bool = False
+    path_or_scan: str | os.PathLike[str] | Scan,
+    *,
+    series: str | int | None = None,
+    masked: bool = False,
+    on_missing: str = "raise",
+    on_tilt: str = "raise",
 ) -> "xr.DataArray":
     """Read one scan as a DataArray that knows where it lies.
 
@@ -57,18 +62,26 @@ def read(
         Which of several: SeriesInstanceUID or its end, series number, or file name.
     masked : bool
         Return floats with NaN where the values are nodata or masked out.
+    on_missing : {"raise", "resample"}
+        What becomes of a DICOM series in which whole slices are missing: refuse it, or interpolate them
+        linearly from their neighbours.
+    on_tilt : {"raise", "resample"}
+        What becomes of a DICOM series whose slices shift sideways (gantry tilt): refuse it, or shift them
+        straight by linear interpolation in their plane, on a grid that holds all of them.
 
     Returns
     -------
     DataArray
         Rasters ``(band, y, x)``, lazy, in native dtype; volumes ``([time,] z, y, x)`` in modality values.
         Nodata is in ``attrs["_FillValue"]``. What was noticed and dealt with, such as a slice that could not
-        join its series, is a warning in the log.
+        join its series, is a warning in the log; what was interpolated is in ``attrs["history"]`` as well.
 
     Raises
     ------
     ReadError
         If there is no such scan, it cannot be read, or there are several good ones.
+    ConfigError
+        If a policy is neither ``raise`` nor ``resample``.
 
     Examples
     --------
@@ -76,10 +89,10 @@ def read(
     Traceback (most recent call last):
     sr_imaging.errors.ReadError: no such file or folder: no-such-scan.tif; check the path
     """
-    if isinstance(path_or_scan, Scan):
-        scan = pick([path_or_scan], path_or_scan.path, series)
-    else:
-        scan = pick(find_scans(path_or_scan), path_or_scan, series)
+    given = isinstance(path_or_scan, Scan)
+    scans = [path_or_scan] if isinstance(path_or_scan, Scan) else find_scans(path_or_scan)
+    scans = under_policies(scans, on_missing=on_missing, on_tilt=on_tilt)
+    scan = pick(scans, scans[0].path if given else path_or_scan, series)
     for note in scan.verdict.notes:
         _log.warning("%s: %s", scan.path, note)
     da: xr.DataArray = _function(READERS[scan.kind])(scan)
@@ -165,7 +178,10 @@ def _source_scan(source: Scan | str | os.PathLike[str] | None) -> Scan | None:
     """The DICOM series that an array was made from, where its source is one."""
     if source is None:
         return None
-    scan = source if isinstance(source, Scan) else pick(find_scans(source), source, None)
+    if isinstance(source, Scan):
+        scan = source
+    else:  # a series that had to be repaired is a source as well: only its headers are used
+        scan = pick([found.repaired or found for found in find_scans(source)], source, None)
     if scan.kind != "dicom":
         raise ReadError(f"source {scan.path} is {scan.kind}, not a DICOM series; pass source=None")
     return scan

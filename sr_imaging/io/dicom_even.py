@@ -1,15 +1,46 @@
 """Whether slices stand straight and evenly: gaps, uneven steps and gantry tilt, each with its numbers."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from .dicom_frame import Frame
 
-__all__ = ["allowed_deviation", "normal", "positions_on_normal", "some_names", "tilt", "uneven"]
+__all__ = [
+    "Problem",
+    "allowed_deviation",
+    "header_rounding",
+    "normal",
+    "positions_on_normal",
+    "rounding_note",
+    "slots",
+    "some_names",
+    "tilt",
+    "uneven",
+]
 
 UNEVEN_MM, UNEVEN = 0.05, 0.01  # the larger of the two (1 % of the spacing) may be a slice's deviation
 TILT_DEGREES = 0.1  # below it a shift off the normal is rounding of the header
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why slices are no volume.
+
+    Parameters
+    ----------
+    what : str
+        With its numbers and file names.
+    remedy : str
+        What to do.
+    policy : str
+        The policy of `sr_imaging.read` under which it is repaired; empty where none does.
+    """
+
+    what: str
+    remedy: str
+    policy: str = ""
 
 
 def positions_on_normal(frames: Sequence[Frame]) -> np.ndarray:
@@ -36,7 +67,7 @@ def normal(frame: Frame) -> np.ndarray:
     return np.asarray(cross / np.linalg.norm(cross))
 
 
-def tilt(ordered: list[Frame]) -> list[tuple[str, str]]:
+def tilt(ordered: list[Frame]) -> list[Problem]:
     """Refuse slices that shift sideways as they go along their normal.
 
     Parameters
@@ -46,23 +77,32 @@ def tilt(ordered: list[Frame]) -> list[tuple[str, str]]:
 
     Returns
     -------
-    list of (str, str)
-        What is wrong with the angle in degrees, and the remedy; empty where nothing is.
+    list of Problem
+        What is wrong with the angle in degrees; empty where nothing is.
     """
     shift = np.subtract(ordered[-1].position, ordered[0].position)  # type: ignore[arg-type]
     along = float(shift @ normal(ordered[0]))
     sideways = float(np.linalg.norm(shift - along * normal(ordered[0])))
     degrees = float(np.degrees(np.arctan2(sideways, abs(along))))
-    if degrees <= TILT_DEGREES or sideways <= UNEVEN_MM:
+    if degrees <= TILT_DEGREES or sideways <= max(UNEVEN_MM, header_rounding(ordered)):
         return []
     what = (
         f"gantry tilt: the slices shift {degrees:.3g} degrees off their normal, "
         f"{sideways:.3g} mm over the stack"
     )
-    return [(what, "resample the series to straight slices first")]
+    return [Problem(what, "ask for on_tilt=resample", "on_tilt")]
 
 
-def uneven(ordered: list[Frame]) -> list[tuple[str, str]]:
+def header_rounding(ordered: list[Frame]) -> float:
+    """How far two positions may shift in mm because they are written with one decimal or two."""
+    ends = np.array([ordered[0].position, ordered[-1].position], dtype=np.float64)
+    for decimals in (1, 2):
+        if np.abs(ends * 10**decimals - np.rint(ends * 10**decimals)).max() < 1e-6:
+            return float(np.sqrt(3) * 10.0**-decimals)  # half a last digit at both ends, in three axes
+    return 0.0
+
+
+def uneven(ordered: list[Frame]) -> list[Problem]:
     """Refuse gaps, and slices off the even grid that fits best, along the normal or sideways.
 
     Parameters
@@ -72,19 +112,17 @@ def uneven(ordered: list[Frame]) -> list[tuple[str, str]]:
 
     Returns
     -------
-    list of (str, str)
-        What is wrong with its lengths in mm and file names, and the remedy; empty where nothing is.
+    list of Problem
+        What is wrong with its lengths in mm and file names; empty where nothing is.
     """
     along = positions_on_normal(ordered)
-    steps = np.diff(along)
+    steps, counts = np.diff(along), np.diff(slots(along))
     usual = float(np.median(steps))
     allowed = allowed_deviation(usual)
-    gaps = np.flatnonzero(
-        (np.round(steps / usual) > 1) & (np.abs(steps - np.round(steps / usual) * usual) <= 2 * allowed)
-    )
+    gaps = np.flatnonzero((counts > 1) & (np.abs(steps - counts * usual) <= 2 * allowed))
     if gaps.size and (np.abs(np.delete(steps, gaps) - usual) <= 2 * allowed).all():
-        return [_gap(ordered, along, [int(k) for k in gaps], usual)]
-    off = _off_grid(ordered)
+        return [_gap(ordered, along, [int(k) for k in gaps])]
+    off = _off_grid(ordered, np.arange(len(ordered)))
     worst = int(off.argmax())
     if off[worst] <= allowed:
         return []
@@ -92,13 +130,31 @@ def uneven(ordered: list[Frame]) -> list[tuple[str, str]]:
         f"uneven slice spacing: {steps.min():.4g} to {steps.max():.4g} mm, {ordered[worst].name} is "
         f"{off[worst]:.3g} mm off the even grid of {np.mean(steps):.4g} mm (tolerance {allowed:.3g} mm)"
     )
-    return [(what, "resample the series to an even spacing first")]
+    return [Problem(what, "resample the series to an even spacing first")]
 
 
-def _off_grid(ordered: list[Frame]) -> np.ndarray:
+def slots(along: np.ndarray) -> np.ndarray:
+    """Number slices on the grid of their usual step; the numbers of missing slices are left out.
+
+    Parameters
+    ----------
+    along : (n,) ndarray
+        Ascending positions in mm, n >= 2.
+
+    Returns
+    -------
+    (n,) int ndarray
+        From 0, at least 1 apart.
+    """
+    steps = np.diff(along)
+    counts = np.maximum(np.rint(steps / np.median(steps)).astype(int), 1)
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _off_grid(ordered: list[Frame], numbers: np.ndarray) -> np.ndarray:
     """Distance of each position from the even grid that fits best, in mm, over all three axes."""
     points = np.array([frame.position for frame in ordered])
-    index = np.arange(len(points)) - (len(points) - 1) / 2
+    index = numbers - numbers.mean()
     step = index @ points / (index @ index)
     rest = points - points.mean(0) - index[:, None] * step
     along = rest @ normal(ordered[0])
@@ -106,17 +162,47 @@ def _off_grid(ordered: list[Frame]) -> np.ndarray:
     return np.asarray(np.maximum(np.abs(along), sideways))
 
 
-def _gap(ordered: list[Frame], along: np.ndarray, gaps: list[int], usual: float) -> tuple[str, str]:
+def _gap(ordered: list[Frame], along: np.ndarray, gaps: list[int]) -> Problem:
     """Name each gap by its length and its neighbours."""
     places = [
         f"gap of {along[k + 1] - along[k]:.4g} mm between {ordered[k].name} at {along[k]:.4g} mm "
         f"and {ordered[k + 1].name} at {along[k + 1]:.4g} mm"
         for k in gaps
     ]
-    missing = int(sum(round((along[k + 1] - along[k]) / usual) - 1 for k in gaps))
+    usual = float(np.median(np.diff(along)))
+    missing = int(slots(along)[-1]) + 1 - len(ordered)
     slices = "slice is" if missing == 1 else "slices are"
     what = f"{missing} {slices} missing: {some_names(places)}, where slices are {usual:.4g} mm apart"
-    return what, "add the missing files"
+    if _off_grid(ordered, slots(along)).max() > allowed_deviation(usual):
+        return Problem(what, "add the missing files")
+    return Problem(what, "add the missing files or ask for on_missing=resample", "on_missing")
+
+
+def rounding_note(ordered: list[Frame]) -> list[str]:
+    """Say where positions are so rounded that the step of the first two slices misplaces the last one.
+
+    Parameters
+    ----------
+    ordered : list of Frame
+        Slices without problems, sorted along the normal.
+
+    Returns
+    -------
+    list of str
+        One note, or none.
+    """
+    if len(ordered) < 3:
+        return []
+    along = positions_on_normal(ordered)
+    first, mean = float(along[1] - along[0]), float(along[-1] - along[0]) / (len(along) - 1)
+    missed = abs(first - mean) * (len(along) - 1)
+    if missed <= allowed_deviation(mean):
+        return []
+    off = _off_grid(ordered, np.arange(len(ordered))).max()
+    return [
+        f"slices lie up to {off:.2g} mm off the even grid of {mean:.5g} mm, within tolerance; the first "
+        f"step, {first:.5g} mm, would misplace the last slice by {missed:.2g} mm"
+    ]
 
 
 def allowed_deviation(spacing: float) -> float:

@@ -236,7 +236,8 @@ def _reference(items: list[SourceSlice]) -> Dataset:
     out = Dataset()
     out.ReferencedSOPClassUID = UID(items[0].class_uid)
     out.ReferencedSOPInstanceUID = UID(items[0].instance_uid)
-    numbers = [item.frame.index + 1 for item in items if item.frame.index is not None]
+    frames = [item.frame for item in items if item.frame.is_enhanced]
+    numbers = [frame.index + 1 for frame in frames if frame.index is not None]
     if numbers:
         out.ReferencedFrameNumber = sorted(numbers)
     out.PurposeOfReferenceCodeSequence = code("source")

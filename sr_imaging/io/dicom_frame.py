@@ -109,6 +109,7 @@ class Frame:
     rescale_type: str
     units: str
     index: int | None = None
+    tiles: int = 0  # a side of the mosaic that the slice is a tile of; 0 where it is none
     keys: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -118,5 +119,10 @@ class Frame:
 
     @property
     def is_enhanced(self) -> bool:
-        """Whether the frame is one of many in its file."""
-        return self.index is not None
+        """Whether the frame is one of many in an enhanced file."""
+        return self.index is not None and not self.tiles
+
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Rows and columns of the image as stored: of the whole mosaic where the slice is a tile."""
+        return self.rows * max(self.tiles, 1), self.columns * max(self.tiles, 1)

@@ -57,6 +57,10 @@ def _read(path: Path) -> list[Frame]:
 
         return enhanced_frames(path, frame)
     _check_size(frame, size_left)
+    if "MOSAIC" in frame.image_type:
+        from .dicom_mosaic import mosaic_frames
+
+        return mosaic_frames(path, frame)
     return [frame]
 
 

@@ -97,7 +97,8 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
     Returns
     -------
     (..., rows, columns) integer ndarray
-        Stored values, sign-extended from the stored bits; a leading axis where the file has several frames.
+        Stored values, sign-extended from the stored bits; a leading axis where the file has several frames
+        or tiles.
 
     Raises
     ------
@@ -112,11 +113,13 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
         raise ReadError(f"{frame.path} has no pixel data, or it is truncated; restore the file or remove it")
     try:
         if frame.transfer_syntax in NATIVE and frame.transfer_syntax != ExplicitVRBigEndian:
-            return _from_bytes(element.value, frame, int(dataset.get("NumberOfFrames") or 1))
+            return _untiled(
+                _from_bytes(element.value, frame, int(dataset.get("NumberOfFrames") or 1)), frame.tiles
+            )
         with quiet_pydicom():
             if frame.transfer_syntax == JPEGExtended12Bit:
                 _repair_scan_headers(dataset)
-            return _cut_bits(np.asarray(dataset.pixel_array), frame)
+            return _untiled(_cut_bits(np.asarray(dataset.pixel_array), frame), frame.tiles)
     except BROKEN_FILE as error:
         if isinstance(error, ReadError):
             raise
@@ -124,6 +127,15 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
             f"{frame.path}: no decoder could read its pixel data ({frame.transfer_syntax.name}), which may "
             "be truncated or damaged; restore the file or export it uncompressed"
         ) from error
+
+
+def _untiled(image: np.ndarray, tiles: int) -> np.ndarray:
+    """Take a mosaic apart: (tiles², rows, columns), row by row; any other image is left as it is."""
+    if not tiles:
+        return image
+    rows, columns = (size // tiles for size in image.shape)
+    cut = image.reshape(tiles, rows, tiles, columns).swapaxes(1, 2)
+    return cut.reshape(tiles * tiles, rows, columns)
 
 
 def _repair_scan_headers(dataset: Dataset) -> None:
@@ -148,13 +160,14 @@ def _from_bytes(data: bytes, frame: Frame, frames: int) -> np.ndarray:
             f"{frame.path} has {allocated} bits allocated, not 8, 16 or 32; export it with 16 bits"
         )
     dtype = np.dtype(f"<{'i' if frame.signed else 'u'}{allocated // 8}")
-    count = frames * frame.rows * frame.columns
+    rows, columns = frame.stored_shape
+    count = frames * rows * columns
     if len(data) < count * dtype.itemsize:
         raise ReadError(
             f"{frame.path} is truncated: {len(data)} of {count * dtype.itemsize} bytes of pixel data; "
             "restore the file"
         )
-    shape = (frame.rows, frame.columns) if frames == 1 else (frames, frame.rows, frame.columns)
+    shape = (rows, columns) if frames == 1 else (frames, rows, columns)
     return _cut_bits(np.frombuffer(data, dtype, count).reshape(shape), frame)
 
 

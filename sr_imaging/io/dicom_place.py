@@ -1,12 +1,23 @@
 """Where the slices of one group lie: sorted along their normal, with every reason not to call it a volume."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .dicom_even import allowed_deviation, normal, positions_on_normal, some_names, tilt, uneven
+from .dicom_even import (
+    Problem,
+    allowed_deviation,
+    header_rounding,
+    normal,
+    positions_on_normal,
+    rounding_note,
+    some_names,
+    tilt,
+    uneven,
+)
 from .dicom_frame import Frame
+from .dicom_repair import Repair, plan_repair
 
 __all__ = ["Placement", "place"]
 
@@ -26,27 +37,50 @@ class Placement:
         Index (z, y, x, 1) to LPS mm; None where `problems` says why.
     spacing : (float, float, float), optional
         Along z, y, x in mm.
-    problems : tuple of (str, str)
-        What is wrong, and the remedy.
+    problems : tuple of Problem
+        What is wrong.
     notes : tuple of str
         What was noticed and dealt with.
+    repair : Repair, optional
+        How the slices come onto the grid of `matrix`, where they do not lie on it.
     """
 
     frames: tuple[Frame, ...]
     matrix: np.ndarray | None = None
     spacing: tuple[float, float, float] | None = None
-    problems: tuple[tuple[str, str], ...] = ()
+    problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    repair: Repair | None = None
 
     @property
     def reason(self) -> str:
-        """All problems and the first one's remedy, in one sentence; empty where there is none."""
+        """All problems and their remedies, in one sentence; empty where there is none."""
         if not self.problems:
             return ""
-        return f"{', and '.join(what for what, _ in self.problems)}; {self.problems[0][1]}"
+        what = ", and ".join(problem.what for problem in self.problems)
+        return f"{what}; {' and '.join(problem.remedy for problem in self.problems)}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The policies that repair all problems; none where one of them has no such policy."""
+        policies = tuple(problem.policy for problem in self.problems)
+        return policies if all(policies) else ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows and columns of the volume."""
+        first, repair = self.frames[0], self.repair
+        if repair is None:
+            return len(self.frames), first.rows, first.columns
+        return repair.count, first.rows + repair.margin[0], first.columns + repair.margin[1]
 
 
-def place(frames: Sequence[Frame], are_same: Callable[[Frame, Frame], bool]) -> Placement:
+def place(
+    frames: Sequence[Frame],
+    are_same: Callable[[Frame, Frame], bool],
+    *,
+    policies: Collection[str] = (),
+) -> Placement:
     """Sort slices of one orientation, matrix and pixel spacing into a volume.
 
     Parameters
@@ -55,6 +89,8 @@ def place(frames: Sequence[Frame], are_same: Callable[[Frame, Frame], bool]) -> 
         The slices in any order.
     are_same : callable
         Tells whether two slices hold the same modality values; asked only of slices at one position.
+    policies : collection of str
+        What may be repaired: ``on_missing``, ``on_tilt``.
 
     Returns
     -------
@@ -69,13 +105,30 @@ def place(frames: Sequence[Frame], are_same: Callable[[Frame, Frame], bool]) -> 
         return Placement(tuple(ordered), problems=tuple(problems))
     if len(ordered) == 1:
         return _single(ordered[0], notes)
-    problems = [*tilt(ordered), *uneven(ordered)]
-    if problems:
-        return Placement(tuple(ordered), problems=tuple(problems), notes=tuple(notes))
-    return _placed(ordered, _z_step(ordered), notes)
+    placement = Placement(tuple(ordered), problems=(*tilt(ordered), *uneven(ordered)), notes=tuple(notes))
+    if not placement.problems:
+        return _placed(ordered, _z_step(ordered, len(ordered) - 1), [*notes, *rounding_note(ordered)])
+    needs = set(placement.needs)
+    if needs and needs <= set(policies):
+        return _repaired(ordered, plan_repair(ordered, needs), notes)
+    return placement
 
 
-def _missing_geometry(frames: Sequence[Frame]) -> tuple[str, str] | None:
+def _repaired(ordered: list[Frame], repair: Repair, notes: list[str]) -> Placement:
+    """Place the grid that slices are resampled onto: straight where they were tilted."""
+    placed = _placed(ordered, _z_step(ordered, repair.count - 1), [*notes, *repair.notes])
+    matrix = placed.matrix
+    if matrix is None or placed.spacing is None:
+        raise ValueError("a repaired stack has a place")
+    if any(repair.margin):
+        along = normal(ordered[0])
+        matrix[:3, 0] = (matrix[:3, 0] @ along) * along
+    matrix[:3, 3] += matrix[:3, 1] * repair.origin[0] + matrix[:3, 2] * repair.origin[1]
+    spacing = (float(np.linalg.norm(matrix[:3, 0])), *placed.spacing[1:])
+    return replace(placed, matrix=matrix, spacing=spacing, repair=repair)
+
+
+def _missing_geometry(frames: Sequence[Frame]) -> Problem | None:
     """Name the first geometry attribute that some slices lack."""
     for attribute, tag in (
         ("position", "ImagePositionPatient"),
@@ -84,14 +137,14 @@ def _missing_geometry(frames: Sequence[Frame]) -> tuple[str, str] | None:
     ):
         lacking = [frame.name for frame in frames if getattr(frame, attribute) is None]
         if lacking:
-            return (
+            return Problem(
                 f"{len(lacking)} of {len(frames)} slices have no {tag} ({some_names(lacking)})",
                 "export the series again with its geometry",
             )
     return None
 
 
-def _bad_cosines(frame: Frame) -> tuple[str, str] | None:
+def _bad_cosines(frame: Frame) -> Problem | None:
     """Refuse row and column directions that are no right-angled unit vectors."""
     if frame.orientation is None:
         return None
@@ -101,7 +154,7 @@ def _bad_cosines(frame: Frame) -> tuple[str, str] | None:
     )
     if off <= COSINES:
         return None
-    return (
+    return Problem(
         f"ImageOrientationPatient of {frame.name} is not two right-angled unit vectors (off by {off:.3g})",
         "export the series again with its geometry",
     )
@@ -119,7 +172,7 @@ def _sort(frames: Sequence[Frame]) -> list[Frame]:
 
 def _drop_copies(
     ordered: list[Frame], are_same: Callable[[Frame, Frame], bool]
-) -> tuple[list[Frame], list[str], list[tuple[str, str]]]:
+) -> tuple[list[Frame], list[str], list[Problem]]:
     """Keep one of identical slices at one position; different ones are a problem."""
     along = positions_on_normal(ordered)
     kept, notes, clashes = [0], [], []
@@ -133,21 +186,22 @@ def _drop_copies(
     problems = []
     if clashes:
         what = f"{len(clashes)} positions hold duplicate slices with different pixels ({some_names(clashes)})"
-        problems.append((what, "keep one slice a position"))
+        problems.append(Problem(what, "keep one slice a position"))
     return [ordered[i] for i in kept], notes, problems
 
 
-def _z_step(ordered: list[Frame]) -> np.ndarray:
-    """Vector from slice to slice: along the normal, unless that would misplace the last slice.
+def _z_step(ordered: list[Frame], steps: int) -> np.ndarray:
+    """Vector from slice to slice, `steps` of them: along the normal, unless that misplaces the last slice.
 
     Rounded positions drift off the normal by less than the tolerance; the straight axes agree with what
     other readers make of them.
     """
     points = np.array([frame.position for frame in ordered])
-    step = (points[-1] - points[0]) / (len(points) - 1)
+    step = (points[-1] - points[0]) / steps
     straight = (step @ normal(ordered[0])) * normal(ordered[0])
-    drift = float(np.linalg.norm(step - straight)) * (len(points) - 1)
-    return np.asarray(straight if drift <= allowed_deviation(float(np.linalg.norm(step))) else step)
+    drift = float(np.linalg.norm(step - straight)) * steps
+    allowed = max(allowed_deviation(float(np.linalg.norm(step))), header_rounding(ordered))
+    return np.asarray(straight if drift <= allowed else step)
 
 
 def _single(frame: Frame, notes: list[str]) -> Placement:
@@ -155,7 +209,7 @@ def _single(frame: Frame, notes: list[str]) -> Placement:
     depth = abs(frame.slice_gap or 0) or abs(frame.thickness or 0)
     if not depth:
         what = f"{frame.name} is a single slice without SliceThickness or SpacingBetweenSlices"
-        return Placement((frame,), problems=((what, "add the other slices of its series"),))
+        return Placement((frame,), problems=(Problem(what, "add the other slices of its series"),))
     return _placed([frame], normal(frame) * depth, notes)
 
 

@@ -1,6 +1,7 @@
 """A DICOM series with a good verdict becomes a DataArray of modality values, placed in patient space."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,14 @@ import numpy as np
 import xarray as xr
 from pydicom import Dataset
 
-from .. import geometry
+from .. import __version__, geometry
 from ..errors import ReadError
 from .dicom_frame import Frame, LeftOutError
 from .dicom_header import read_frames
 from .dicom_pixels import are_same_slices, modality_lut, open_pixels, stored_values
 from .dicom_place import Placement, place
 from .dicom_quiet import quiet_pydicom
+from .dicom_repair import repaired_values
 from .dicom_series import group_frames
 from .scan import Scan
 
@@ -37,7 +39,8 @@ def read_series(scan: Scan) -> xr.DataArray:
     (z, y, x) DataArray
         Modality values: integers where slope and intercept are whole and the same in all slices, else
         float32. Coords in mm, ``volume_ref``, ``attrs["_FillValue"]`` where the file states padding,
-        ``attrs["units"]`` where it states or implies them. Positions ascend along row × column direction.
+        ``attrs["units"]`` where it states or implies them, ``attrs["history"]`` where slices had to be
+        interpolated. Positions ascend along row × column direction.
 
     Raises
     ------
@@ -50,8 +53,12 @@ def read_series(scan: Scan) -> xr.DataArray:
     if placement.matrix is None:
         raise ReadError(f"{scan.path}: {placement.reason}")
     values, fill = _values(placement.frames)
+    if placement.repair is not None:
+        values, fill = repaired_values(values, fill, placement.repair)
     first = placement.frames[0]
-    attrs: dict[str, Any] = {} if fill is None else {"_FillValue": fill}
+    attrs: dict[str, Any] = {} if fill is None or np.isnan(fill) else {"_FillValue": fill}
+    if placement.repair is not None:
+        attrs["history"] = _history(placement.repair.notes)
     if _units(first):
         attrs["units"] = _units(first)
     return geometry.volume(
@@ -98,7 +105,13 @@ def load_placement(scan: Scan) -> Placement:
         fitting = [group for group in groups if ", ".join(group.split) == split] or groups
         if len(groups) > 1 and len(fitting) != 1:
             raise ReadError(f"{scan.path} holds {len(groups)} groups of slices; scan the folder again")
-        return place(fitting[0].frames, are_same_slices)
+        return place(fitting[0].frames, are_same_slices, policies=scan.facts.get("policies", ()))
+
+
+def _history(notes: Sequence[str]) -> str:
+    """One line after the CF conventions, as `sr_imaging.upscale` adds them."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{now} sr_imaging {__version__}: read; {'; '.join(notes)}"
 
 
 def _values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:

@@ -1,6 +1,7 @@
 """DICOM files of a folder: which series they form, and whether each is one good volume."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,26 +88,51 @@ def _scan(group: Any, left_out: list[tuple[Path, str, str]]) -> Scan:
 
     placement: Placement = place(group.frames, are_same_slices)
     first = placement.frames[0]
-    reason = _not_a_slice(first) or placement.reason or codec_problem(first)
-    paths = tuple(dict.fromkeys(frame.path for frame in placement.frames))
-    notes = list(placement.notes)
+    notes = _series_notes(group, left_out)
+    no_codec = codec_problem(first)
+    verdict = Verdict(
+        not (placement.reason or no_codec),
+        placement.reason or no_codec,
+        (*placement.notes, *notes),
+        () if no_codec else placement.needs,
+    )
+    scan = _scan_of(placement, verdict, group.split)
+    if not verdict.needs:
+        return scan
+    repaired = place(group.frames, are_same_slices, policies=verdict.needs)
+    facts = {**scan.facts, "policies": list(verdict.needs)}
+    fixed = _scan_of(repaired, Verdict(True, notes=(*repaired.notes, *notes)), group.split)
+    return replace(scan, repaired=replace(fixed, facts=facts))
+
+
+def _series_notes(group: Any, left_out: list[tuple[Path, str, str]]) -> list[str]:
+    """What is odd about a series but keeps none of its slices from being placed."""
+    first = group.frames[0]
+    notes = []
     if group.split:
         notes.append(f"one part of SeriesInstanceUID {first.series_uid or 'none'}: {', '.join(group.split)}")
     if not first.series_uid:
         notes.append("no SeriesInstanceUID; its files were taken as one series")
     if not first.frame_of_reference:
         notes.append("no FrameOfReferenceUID")
-    notes += _left_out_notes([(path, why) for path, why, uid in left_out if uid and uid == first.series_uid])
+    mine = [(path, why) for path, why, uid in left_out if uid and uid == first.series_uid]
+    return notes + _left_out_notes(mine)
+
+
+def _scan_of(placement: Any, verdict: Verdict, split: list[str]) -> Scan:
+    """Turn placed slices into a scan."""
+    first = placement.frames[0]
+    paths = tuple(dict.fromkeys(frame.path for frame in placement.frames))
     return Scan(
         path=paths[0] if len(paths) == 1 else paths[0].parent,
         kind="dicom",
-        verdict=Verdict(not reason, reason, tuple(notes)),
+        verdict=verdict,
         series_uid=first.series_uid or None,
         files=paths,
-        shape=(len(placement.frames), first.rows, first.columns),
+        shape=placement.shape,
         spacing=placement.spacing or (),
         modality=first.modality or None,
-        facts=_facts(first, group.split),
+        facts=_facts(first, split),
     )
 
 
@@ -114,16 +140,6 @@ def _left_out_notes(left_out: list[tuple[Path, str]]) -> list[str]:
     """Name the first files of a series that could not join it, and count the others."""
     notes = [f"{path.name} left out: {why}" for path, why in left_out[:5]]
     return notes + ([f"{len(left_out) - 5} more files left out"] if len(left_out) > 5 else [])
-
-
-def _not_a_slice(frame: Any) -> str:
-    """Refuse kinds of image whose header geometry is not that of one slice."""
-    if "MOSAIC" in frame.image_type:
-        return (
-            f"{frame.name} is a Siemens mosaic, many slices tiled into {frame.rows} by {frame.columns}; "
-            "convert it to single slices or NIfTI first"
-        )
-    return ""
 
 
 def _facts(frame: Any, split: list[str]) -> dict[str, Any]:

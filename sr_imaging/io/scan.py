@@ -1,10 +1,17 @@
 """What a reader found: a scan, and the verdict on whether it forms one good image."""
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Scan", "Verdict"]
+from ..errors import ConfigError
+
+__all__ = ["POLICIES", "Scan", "Verdict", "under_policies"]
+
+POLICIES = ("on_missing", "on_tilt")  # what a caller may ask for instead of a refusal
+_CHOICES = ("raise", "resample")
 
 
 @dataclass(frozen=True)
@@ -19,15 +26,27 @@ class Verdict:
         Why not, with the numbers and file names and the remedy; empty where `ok`.
     notes : tuple of str
         What was noticed and dealt with: dropped duplicates, a localizer left out, … .
+    needs : tuple of str
+        Where not `ok`: the policies of `sr_imaging.read` (``on_missing``, ``on_tilt``) that make it readable
+        when they are ``"resample"``; empty where nothing does.
     """
 
     ok: bool
     reason: str = ""
     notes: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One readable line."""
         return "; ".join(filter(None, ("ok" if self.ok else f"refused: {self.reason}", *self.notes)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what JSON holds: ``ok``, ``reason``, ``notes`` and ``needs``."""
+        return {"ok": self.ok, "reason": self.reason, "notes": list(self.notes), "needs": list(self.needs)}
+
+    def to_json(self) -> str:
+        """Return the same as one line of JSON."""
+        return json.dumps(self.as_dict())
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,8 @@ class Scan:
         ``CT``, ``MR``, … .
     facts : dict
         More that a table may show: series number, dtype, CRS, bands, … .
+    repaired : Scan, optional
+        The same scan as it reads where ``verdict.needs`` are granted: straight, even, without gaps.
     """
 
     path: Path
@@ -65,3 +86,46 @@ class Scan:
     spacing: tuple[float, ...] = ()
     modality: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    repaired: "Scan | None" = field(default=None, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what JSON holds of it: path, kind, verdict, grid and facts; no patient data."""
+        return {
+            "path": str(self.path),
+            "kind": self.kind,
+            **self.verdict.as_dict(),
+            "series_uid": self.series_uid,
+            "files": len(self.files),
+            "shape": list(self.shape),
+            "spacing": list(self.spacing),
+            "modality": self.modality,
+            **self.facts,
+        }
+
+
+def under_policies(scans: Iterable[Scan], *, on_missing: str = "raise", on_tilt: str = "raise") -> list[Scan]:
+    """Return scans as they read under the policies.
+
+    Parameters
+    ----------
+    scans : iterable of Scan
+        As :func:`sr_imaging.find_scans` returns them.
+    on_missing, on_tilt : {"raise", "resample"}
+        What becomes of series with missing slices, and of those with gantry tilt.
+
+    Returns
+    -------
+    list of Scan
+        Each the scan itself, or what it is repaired to where the policies grant all that it needs.
+
+    Raises
+    ------
+    ConfigError
+        If a policy is neither of the two.
+    """
+    policies = dict(zip(POLICIES, (on_missing, on_tilt), strict=True))
+    for name, choice in policies.items():
+        if choice not in _CHOICES:
+            raise ConfigError(f"unknown {name} {choice!r}; choose raise or resample")
+    granted = {name for name, choice in policies.items() if choice == "resample"}
+    return [scan.repaired if scan.repaired and granted >= set(scan.verdict.needs) else scan for scan in scans]
