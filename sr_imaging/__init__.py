@@ -23,6 +23,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .blend import blend_models as blend_models
     from .degradation import degrade as degrade
     from .evaluation import Report as Report
     from .evaluation import evaluate as evaluate
@@ -43,6 +44,7 @@ _LAZY = {
     "ModelCard": "model_file",
     "Report": "evaluation",
     "Scan": "io.scan",
+    "blend_models": "blend",
     "degrade": "degradation",
     "evaluate": "evaluation",
     "find_scans": "io",
@@ -68,6 +70,7 @@ __all__ = [
     "Scan",
     "SrImagingError",
     "WriteError",
+    "blend_models",
     "degrade",
     "evaluate",
     "find_scans",

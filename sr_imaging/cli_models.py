@@ -1,4 +1,4 @@
-"""``sr-imaging models``: which models there are, what each was trained on and gains, and a copy of one."""
+"""``sr-imaging models``: which models there are, what each is, a copy of one, a blend of two."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -69,10 +69,34 @@ def export(
         from . import load_model, save_model
 
         model: Any = load_model(name)
-        if output.suffix != ".safetensors":
-            raise WriteError(f"{output} does not end in .safetensors; give such a name")
-        save_model(model, output, model.card, overwrite=overwrite)
+        save_model(model, _safetensors(output), model.card, overwrite=overwrite)
         out.print(str(output), markup=False)
+
+
+@app.command()
+def blend(
+    first: Name,
+    second: Annotated[str, typer.Argument(metavar="NAME", help="A model of the same architecture.")],
+    *,
+    alpha: Annotated[float, typer.Option(help="0 is the first model, 1 the second.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .safetensors file.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+) -> None:
+    """Make a model between two, such as a pixel-trained and a GAN-trained one: fidelity or texture."""
+    out, err = consoles()
+    with exit_codes(err):
+        from . import blend_models, save_model
+
+        made: Any = blend_models(first, second, alpha)
+        save_model(made, _safetensors(output), made.card, overwrite=overwrite)
+        out.print(str(output), markup=False)
+
+
+def _safetensors(output: Path) -> Path:
+    """The path of a model file."""
+    if output.suffix != ".safetensors":
+        raise WriteError(f"{output} does not end in .safetensors; give such a name")
+    return output
 
 
 def _refines(card: "ModelCard") -> str:
