@@ -5,7 +5,7 @@ trained, tested and judged on one and the same operator, on the grid of :func:`s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import xarray as xr
 from . import geometry
 from .errors import GridError, InputTypeError
 from .noise import NOISELESS, Noise, add_noise
-from .psf import BOX, GAUSSIAN, Psf, margin, psf_kernel
+from .psf import BOX, GAUSSIAN, Psf, margin, psf_kernel, psf_taps
 
 __all__ = ["BOX", "GAUSSIAN", "NOISELESS", "Noise", "Psf", "degrade", "margin", "psf_kernel"]
 
@@ -25,27 +25,28 @@ def degrade(
     da: xr.DataArray,
     scale: float | Sequence[float] | Mapping[Any, float],
     *,
-    psf: Psf | None = None,
+    psf: Psf | Mapping[Any, Psf] | None = None,
     noise: Noise = NOISELESS,
     seed: int = 0,
     dtype: Any = None,
 ) -> xr.DataArray:
     """Return the coarser scan that a coarser instrument would have made of `da`.
 
-    The array is cropped at the far end to whole blocks, its border is replicated, and the outer edges of
-    what remains are those of the result. An LR pixel that sees any invalid HR pixel (nodata, NaN, infinite)
-    through its point-spread function is invalid.
+    The array is cropped at the far end to whole LR pixels, its border is replicated, and the outer edges of
+    what remains are those of the result; with a factor that is not whole, the first edge, and the last to
+    half an HR pixel. An LR pixel that sees any invalid HR pixel (nodata, NaN, infinite) through its
+    point-spread function is invalid.
 
     Parameters
     ----------
     da : DataArray
         Fine scan, numpy or dask; not changed, and not computed if it is lazy.
     scale : number, sequence or mapping
-        HR pixels per LR pixel, whole numbers >= 1: one for all spatial axes, one per spatial axis in the
-        order z, y, x, or by dim (others keep their grid).
-    psf : Psf, optional
-        The same for every degraded axis. By default z has a box slice profile, y and x a Gaussian of
-        0.4 LR pixels.
+        HR pixels per LR pixel, >= 1: one for all spatial axes, one per spatial axis in the order z, y, x, or
+        by dim (others keep their grid). A lazy axis whose factor is not whole becomes one chunk.
+    psf : Psf or mapping, optional
+        The same for every degraded axis, or by axis or dim. Where none is given, z has a box slice profile,
+        y and x a Gaussian of 0.4 LR pixels.
     noise : Noise
         Added after down-sampling; its sigma is in the unit of the values.
     seed : int
@@ -61,7 +62,8 @@ def degrade(
     Raises
     ------
     GridError
-        If the grid is uneven, a factor is not whole, or an axis is shorter than its factor.
+        If the grid is uneven, a factor is below 1, an axis is shorter than its factor, or `psf` names an axis
+        that the array has not.
     InputTypeError
         If the values are not real numbers.
 
@@ -74,13 +76,14 @@ def degrade(
     if da.dtype.kind not in "iuf":
         raise InputTypeError(f"values of dtype {da.dtype} cannot be degraded; convert them to numbers first")
     factors = _factors(da, scale)
-    da = da.isel({dim: slice(0, da.sizes[dim] // s * s) for dim, s in factors.items()})
+    sizes = {dim: int(da.sizes[dim] / s + 1e-9) for dim, s in factors.items()}  # LR pixels that lie within
+    da = da.isel({dim: slice(0, round(sizes[dim] * s)) for dim, s in factors.items()})
     out_dtype = np.dtype(dtype or da.dtype)
-    profiles = {dim: psf or _usual_psf(da, dim) for dim in factors}
-    kernels = {da.dims.index(dim): (psf_kernel(profiles[dim], s), s) for dim, s in factors.items()}
+    profiles = _profiles(da, psf)
+    axes = {da.dims.index(dim): _Axis.of(profiles[dim], s, sizes[dim]) for dim, s in factors.items()}
     nodata = _nodata(da)
     to_nan = out_dtype.kind == "f" and da.dtype.kind != "f"  # integers turned float mark nodata by NaN
-    job = _Job(kernels, nodata, np.nan if to_nan or nodata is None else nodata, noise, seed, out_dtype)
+    job = _Job(axes, nodata, np.nan if to_nan or nodata is None else nodata, noise, seed, out_dtype)
     coarse = geometry.refine(da, _apply(da.data, job), {dim: 1 / s for dim, s in factors.items()})
     if to_nan:
         coarse.attrs = {key: value for key, value in coarse.attrs.items() if key not in _NODATA_ATTRS}
@@ -88,10 +91,39 @@ def degrade(
 
 
 @dataclass(frozen=True)
+class _Axis:
+    """How one axis becomes coarse: by a kernel at every whole step, or by taps of each LR pixel's own."""
+
+    size: int  # LR pixels
+    step: int = 1
+    kernel: np.ndarray | None = None
+    taps: tuple[np.ndarray, np.ndarray] | None = None
+
+    @classmethod
+    def of(cls, psf: Psf, scale: float, size: int) -> "_Axis":
+        """Choose by whether the factor is whole."""
+        if scale == int(scale):
+            return cls(size, int(scale), psf_kernel(psf, int(scale)))
+        index, weights = psf_taps(psf, scale, (np.arange(size) + 0.5) * scale - 0.5)
+        return cls(size, taps=(np.clip(index, 0, round(size * scale) - 1), weights))
+
+    @property
+    def depth(self) -> int:
+        """HR pixels that a kernel sees beyond its block."""
+        return 0 if self.kernel is None else (len(self.kernel) - self.step) // 2
+
+    def seen(self) -> "_Axis":
+        """Return the axis with a weight of one for every pixel that counts at all."""
+        if self.taps is None:
+            return replace(self, kernel=np.ones_like(self.kernel))
+        return replace(self, taps=(self.taps[0], (self.taps[1] != 0).astype(np.float64)))
+
+
+@dataclass(frozen=True)
 class _Job:
     """What is done to every block."""
 
-    kernels: dict[int, tuple[np.ndarray, int]]  # by axis: weights and factor
+    axes: dict[int, _Axis]
     nodata: float | None
     fill: float  # what invalid LR pixels become
     noise: Noise
@@ -99,8 +131,8 @@ class _Job:
     dtype: np.dtype[Any]
 
 
-def _factors(da: xr.DataArray, scale: float | Sequence[float] | Mapping[Any, float]) -> dict[Any, int]:
-    """Whole factor of every degraded dim."""
+def _factors(da: xr.DataArray, scale: float | Sequence[float] | Mapping[Any, float]) -> dict[Any, float]:
+    """Factor of every degraded dim."""
     dims = geometry.spatial_dims(da)
     if not dims:
         raise GridError(f"dims {da.dims} have no spatial axis; name them y, x or z, y, x")
@@ -114,18 +146,24 @@ def _factors(da: xr.DataArray, scale: float | Sequence[float] | Mapping[Any, flo
     for dim, s in chosen.items():
         if dim not in dims.values():
             raise GridError(f"scale names {dim!r}, which is no spatial dim; choose from {[*dims.values()]}")
-        if s < 1 or s != int(s):
-            raise GridError(f"scale {s:g} of {dim!r} is not a whole number >= 1; degrade by whole factors")
+        if not 1 <= s < np.inf:
+            raise GridError(f"scale {s:g} of {dim!r} is no number >= 1; give HR pixels per LR pixel")
         if da.sizes[dim] < s:
             raise GridError(
                 f"dim {dim!r} has {da.sizes[dim]} pixels, fewer than the scale {s:g}; use a smaller factor"
             )
-    return {dim: int(s) for dim, s in chosen.items() if s > 1}
+    return {dim: float(s) for dim, s in chosen.items() if s > 1}
 
 
-def _usual_psf(da: xr.DataArray, dim: Any) -> Psf:
-    """A slice profile along z, an optical point-spread function along y and x."""
-    return BOX if geometry.spatial_dims(da).get("z") == dim else GAUSSIAN
+def _profiles(da: xr.DataArray, psf: Psf | Mapping[Any, Psf] | None) -> dict[Any, Psf]:
+    """Point-spread function of every dim: by default a slice along z, optics along y and x."""
+    dims = geometry.spatial_dims(da)
+    if isinstance(psf, Psf):
+        return dict.fromkeys(dims.values(), psf)
+    chosen = {dims.get(key, key): value for key, value in (psf or {}).items()}
+    if strange := set(chosen) - set(dims.values()):
+        raise GridError(f"psf names {strange.pop()!r}, which is no spatial dim; choose from {[*dims]}")
+    return {dim: BOX if axis == "z" else GAUSSIAN for axis, dim in dims.items()} | chosen
 
 
 def _nodata(da: xr.DataArray) -> float | None:
@@ -138,13 +176,13 @@ def _nodata(da: xr.DataArray) -> float | None:
 
 def _apply(data: Any, job: _Job) -> Any:
     """Degrade numpy at once, dask by blocks of whole multiples with the context that their border sees."""
-    factors = {axis: s for axis, (_, s) in job.kernels.items()}
-    depth = {axis: (len(kernel) - s) // 2 for axis, (kernel, s) in job.kernels.items()}
-    coarse = [n // factors.get(axis, 1) for axis, n in enumerate(data.shape)]
+    steps = {axis: one.step for axis, one in job.axes.items()}
+    depth = {axis: one.depth for axis, one in job.axes.items()}
+    coarse = [job.axes[axis].size if axis in job.axes else n for axis, n in enumerate(data.shape)]
 
     def block(values: np.ndarray, block_info: Any = None) -> np.ndarray:
         start = [low for low, _ in block_info[None]["array-location"]] if block_info else [0] * values.ndim
-        lr, bad = _degrade_block(values, job.kernels, job.nodata)
+        lr, bad = _degrade_block(values, job)
         return _finish(add_noise(lr, job.noise, job.seed, start, coarse), bad, job)
 
     if isinstance(data, np.ndarray):
@@ -154,12 +192,16 @@ def _apply(data: Any, job: _Job) -> Any:
     from dask.array.overlap import overlap
 
     lazily: Any = overlap, map_blocks  # dask's functions carry no types
+    tapped = {axis for axis, one in job.axes.items() if one.taps is not None}
     chunks = tuple(
-        _whole_chunks(sizes, factors.get(axis, 1), depth.get(axis, 0))
+        (sum(sizes),) if axis in tapped else _whole_chunks(sizes, steps.get(axis, 1), depth.get(axis, 0))
         for axis, sizes in enumerate(data.chunks)
     )
     padded = lazily[0](data.rechunk(chunks), depth=depth, boundary=dict.fromkeys(depth, "nearest"))
-    out_chunks = tuple(tuple(n // factors.get(axis, 1) for n in sizes) for axis, sizes in enumerate(chunks))
+    out_chunks = tuple(
+        (coarse[axis],) if axis in tapped else tuple(n // steps.get(axis, 1) for n in sizes)
+        for axis, sizes in enumerate(chunks)
+    )
     return lazily[1](block, padded, dtype=job.dtype, chunks=out_chunks, meta=np.empty(0, job.dtype))
 
 
@@ -175,10 +217,9 @@ def _whole_chunks(sizes: tuple[int, ...], scale: int, depth: int) -> tuple[int, 
     return tuple(np.diff(bounds).tolist())
 
 
-def _degrade_block(
-    values: np.ndarray, kernels: dict[int, tuple[np.ndarray, int]], nodata: float | None
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _degrade_block(values: np.ndarray, job: _Job) -> tuple[np.ndarray, np.ndarray | None]:
     """Down-sample a block with its context; also return which LR pixels see an invalid one, if any."""
+    nodata = job.nodata
     bad: np.ndarray | None = ~np.isfinite(values) if values.dtype.kind == "f" else None
     if nodata is not None and np.isfinite(nodata):
         bad = (values == nodata) | (False if bad is None else bad)
@@ -186,20 +227,28 @@ def _degrade_block(
         bad, lr = None, values.astype(np.float64)
     else:
         lr = np.where(bad, 0.0, values.astype(np.float64))
-    for axis, (kernel, s) in kernels.items():
-        lr = _strided(lr, kernel, s, axis)
+    for axis, one in job.axes.items():
+        lr = _coarse(lr, one, axis)
         if bad is not None:
-            bad = _strided(bad.astype(np.float64), np.ones_like(kernel), s, axis) > 0
+            bad = _coarse(bad.astype(np.float64), one.seen(), axis) > 0
     return lr, bad
 
 
-def _strided(values: np.ndarray, kernel: np.ndarray, scale: int, axis: int) -> np.ndarray:
-    """Correlate one axis with a kernel at every `scale`-th place, without padding."""
+def _coarse(values: np.ndarray, one: _Axis, axis: int) -> np.ndarray:
+    """Weigh the HR pixels of one axis: at every whole step without padding, or tap by tap."""
     values = np.moveaxis(values, axis, -1)
-    size = (values.shape[-1] - len(kernel)) // scale + 1
+    if one.taps is not None:
+        picked = zip(one.taps[0].T, one.taps[1].T, strict=True)
+        terms = (values[..., index] * weight for index, weight in picked)
+        size = len(one.taps[0])
+    else:
+        kernel = np.ones(1) if one.kernel is None else one.kernel
+        size = (values.shape[-1] - len(kernel)) // one.step + 1
+        last = one.step * (size - 1) + 1
+        terms = (weight * values[..., tap : tap + last : one.step] for tap, weight in enumerate(kernel))
     out = np.zeros((*values.shape[:-1], size))
-    for tap, weight in enumerate(kernel):
-        out += weight * values[..., tap : tap + scale * (size - 1) + 1 : scale]
+    for term in terms:
+        out += term
     return np.moveaxis(out, -1, axis)
 
 

@@ -7,7 +7,9 @@ import numpy as np
 
 from .errors import ConfigError
 
-__all__ = ["NOISELESS", "Noise", "add_noise", "normal_at"]
+__all__ = ["NOISELESS", "NOISE_KINDS", "Noise", "add_noise", "normal_at"]
+
+NOISE_KINDS = ("none", "gaussian", "rician", "poisson-gaussian")
 
 
 @dataclass(frozen=True)
@@ -17,24 +19,40 @@ class Noise:
     Parameters
     ----------
     kind : str
-        ``none``, ``gaussian``, or ``rician``: the magnitude of a complex value with Gaussian noise (MR).
+        ``none``; ``gaussian``; ``rician``, the magnitude of a complex value with Gaussian noise (MR); or
+        ``poisson-gaussian``, Gaussian noise of the variance ``gain * (x - zero) + sigma**2`` at the value x
+        (counted photons and the electronics that read them: optical sensors, CT).
     sigma : float
         Standard deviation, in the unit of the values.
+    gain : float
+        Variance per signal of ``poisson-gaussian``, in the unit of the values.
+    zero : float
+        Value of no signal, in the unit of the values: -1024 for Hounsfield units. Below it there is no
+        Poisson part.
 
     Raises
     ------
     ConfigError
-        If the kind is unknown or sigma is negative.
+        If the kind is unknown, or sigma or gain is negative.
+
+    References
+    ----------
+    A. Foi, M. Trimeche, V. Katkovnik, K. Egiazarian, "Practical Poissonian-Gaussian noise modeling and
+    fitting for single-image raw-data", IEEE TIP 17, 2008, eq. 3.
     """
 
     kind: str = "none"
     sigma: float = 0.0
+    gain: float = 0.0
+    zero: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("none", "gaussian", "rician"):
-            raise ConfigError(f"unknown noise {self.kind!r}; use 'none', 'gaussian' or 'rician'")
-        if not 0 <= self.sigma < np.inf:
-            raise ConfigError(f"noise sigma {self.sigma} is not a number >= 0; give it in the values' unit")
+        if self.kind not in NOISE_KINDS:
+            raise ConfigError(f"unknown noise {self.kind!r}; use one of {', '.join(NOISE_KINDS)}")
+        for name in ("sigma", "gain"):
+            value = getattr(self, name)
+            if not 0 <= value < np.inf:
+                raise ConfigError(f"noise {name} {value} is not a number >= 0; give it in the values' unit")
 
 
 NOISELESS = Noise()
@@ -61,13 +79,20 @@ def add_noise(
     float64 ndarray
         Noisy block; a block of any cut has the values it has in the whole.
     """
-    if noise.kind == "none" or noise.sigma == 0:
+    if noise.kind == "none" or noise.sigma == noise.gain == 0:
         return values
     index = [np.arange(low, low + size) for low, size in zip(start, values.shape, strict=True)]
-    noisy = values + noise.sigma * normal_at(index, shape, seed)
-    if noise.kind == "gaussian":
+    noisy = values + _deviation(values, noise) * normal_at(index, shape, seed)
+    if noise.kind != "rician":
         return noisy
     return np.hypot(noisy, noise.sigma * normal_at(index, shape, seed, stream=1))
+
+
+def _deviation(values: np.ndarray, noise: Noise) -> float | np.ndarray:
+    """Standard deviation of the noise, one for all pixels or one for each."""
+    if noise.kind != "poisson-gaussian":
+        return noise.sigma
+    return np.asarray(np.sqrt(noise.gain * np.maximum(values - noise.zero, 0) + noise.sigma**2))
 
 
 def normal_at(index: Sequence[np.ndarray], shape: Sequence[int], seed: int, *, stream: int = 0) -> np.ndarray:

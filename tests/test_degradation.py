@@ -23,15 +23,101 @@ def volume(values: np.ndarray) -> xr.DataArray:
     return xr.DataArray(values, dims=("z", "y", "x"), coords=coords)
 
 
-@pytest.mark.parametrize("psf", [BOX, GAUSSIAN, Psf(sigma=0.7)])
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_ramp_stays_the_ramp_of_its_coordinates(psf: Psf, scale: int) -> None:
+PROFILES = [
+    BOX,
+    GAUSSIAN,
+    Psf.from_fwhm(1.6),
+    Psf.from_mtf(0.2),
+    Psf("box", thickness=0.6),
+    Psf("box", thickness=1.3),
+    Psf("slice-gaussian", thickness=0.9),
+    Psf("slr"),
+    Psf("slr", thickness=0.7),
+]
+
+
+@pytest.mark.parametrize("psf", PROFILES, ids=str)
+@pytest.mark.parametrize("scale", [2, 3, 4, 1.7, 2.5, 3.3])
+def test_ramp_stays_the_ramp_of_its_coordinates(psf: Psf, scale: float) -> None:
     fine = raster(np.zeros((60, 72)))
     fine = fine.copy(data=(0.3 * fine.y / 10 + 0.7 * fine.x / 5).values)
     coarse = degrade(fine, scale, psf=psf)
-    inner = coarse.isel(y=slice(4, -4), x=slice(4, -4))
+    inner = coarse.isel(y=slice(5, -5), x=slice(5, -5))
     wanted = 0.3 * inner.y / 10 + 0.7 * inner.x / 5  # one unit a pixel: 1e-6 of a pixel
     np.testing.assert_allclose(inner.values, wanted.values, atol=1e-6)
+
+
+@pytest.mark.parametrize("psf", PROFILES, ids=str)
+@pytest.mark.parametrize("scale", [2, 3, 4, 1.7, 2.5, 3.3])
+def test_smooth_phantom_keeps_its_centroid(psf: Psf, scale: float) -> None:
+    fine = raster(np.zeros((400, 420)))
+    shape = ((fine.y - 1000 + 1953.7) / 100) ** 2 + ((fine.x - 200 - 1061.3) / 55) ** 2
+    fine = fine.copy(data=np.exp(-0.5 * shape).transpose("y", "x").values)
+    coarse = degrade(fine, scale, psf=psf)
+    for axis, centre, step in (("y", 1000 - 1953.7, 10), ("x", 200 + 1061.3, 5)):
+        found = float((coarse * coarse[axis]).sum() / coarse.sum())
+        assert abs(found - centre) < 1e-6 * step  # 1e-6 of an HR pixel
+
+
+def transfer(kernel: np.ndarray, frequency: float) -> float:
+    """Modulation transfer at a frequency in cycles per HR pixel, the HR pixel's own area mean included."""
+    place = np.arange(len(kernel)) - (len(kernel) - 1) / 2
+    return float(kernel @ np.cos(2 * np.pi * frequency * place)) * float(np.sinc(frequency))
+
+
+@pytest.mark.parametrize("mtf", [0.1, 0.289, 0.5])
+def test_psf_by_mtf_transfers_it_at_the_nyquist_frequency(mtf: float) -> None:
+    assert transfer(psf_kernel(Psf.from_mtf(mtf), 8), 0.5 / 8) == pytest.approx(mtf, rel=0.01)
+
+
+@pytest.mark.parametrize("mtf", [0.0, 0.64, 1.0])
+def test_impossible_mtf_is_refused(mtf: float) -> None:
+    with pytest.raises(ConfigError, match="that of the area mean alone"):
+        Psf.from_mtf(mtf)
+
+
+@pytest.mark.parametrize("kind", ["box", "slice-gaussian", "slr"])
+@pytest.mark.parametrize("thickness", [0.5, 1.0, 1.5])
+def test_slice_is_as_thick_as_it_says_at_half_height(kind: str, thickness: float) -> None:
+    scale = 64
+    kernel = psf_kernel(Psf(kind, thickness=thickness), scale)
+    wide = np.flatnonzero(kernel > kernel.max() / 2)
+    assert (wide[-1] - wide[0] + 1) / scale == pytest.approx(thickness, abs=2 / scale)
+
+
+def test_slr_profile_has_a_flat_top_and_small_lobes() -> None:
+    kernel = psf_kernel(Psf("slr"), 64)
+    place = (np.arange(len(kernel)) - (len(kernel) - 1) / 2) / 64
+    top = kernel[np.abs(place) < 0.25] / kernel.max()
+    assert top.min() > 0.97
+    assert np.abs(kernel[np.abs(place) > 0.8]).max() < 0.01 * kernel.max()
+
+
+def test_gap_leaves_out_what_lies_in_it() -> None:
+    values = np.ones((8, 6, 5))
+    values[[0, 3, 4, 7]] = 100.0  # outside the middle half of slices of 4
+    coarse = degrade(volume(values), {"z": 4}, psf=Psf("box", thickness=0.5))
+    np.testing.assert_allclose(coarse.values, 1.0, atol=1e-12)
+
+
+def test_real_factor_coarsens_the_grid_from_its_first_edge() -> None:
+    coarse = degrade(raster(np.ones((61, 73))), {"y": 2.5, "x": 1.7})
+    assert coarse.shape == (24, 42)
+    np.testing.assert_allclose(coarse.y.values[[0, -1]], [1005 - 12.5, 1005 - 25 * 23.5], rtol=1e-12)
+    np.testing.assert_allclose(coarse.x.values[:2], [197.5 + 4.25, 197.5 + 12.75], rtol=1e-12)
+
+
+def test_psf_can_differ_by_axis() -> None:
+    values = np.random.default_rng(1).normal(size=(6, 8, 10))
+    slr = Psf("slr", thickness=0.8)
+    wanted = degrade(degrade(volume(values), {"z": 3}, psf=slr), {"y": 2, "x": 2}, psf=GAUSSIAN)
+    found = degrade(volume(values), (3, 2, 2), psf={"z": slr})
+    np.testing.assert_allclose(found.values, wanted.values, atol=1e-12)
+
+
+def test_psf_of_an_unknown_axis_is_refused() -> None:
+    with pytest.raises(GridError, match="psf names 'z'"):
+        degrade(raster(np.ones((20, 24))), 2, psf={"z": BOX})
 
 
 def test_degraded_edges_are_those_of_the_whole_blocks() -> None:
@@ -82,6 +168,20 @@ def test_dask_equals_numpy_whatever_the_chunks(chunks: tuple[int, int], noise: N
     assert isinstance(lazy.data, dask.array.Array)
     assert lazy.dtype == np.float32
     np.testing.assert_array_equal(lazy.values, whole.values)
+
+
+def test_dask_equals_numpy_for_real_factors() -> None:
+    values = np.random.default_rng(2).normal(size=(40, 54)).astype(np.float32)
+    values[11, 13] = np.nan
+    whole = degrade(raster(values), {"y": 2, "x": 2.3}, noise=Noise("gaussian", 1.0), seed=4)
+    lazy = degrade(
+        raster(dask.array.from_array(values, chunks=(7, 5))),
+        {"y": 2, "x": 2.3},
+        noise=Noise("gaussian", 1.0),
+        seed=4,
+    )
+    np.testing.assert_array_equal(lazy.values, whole.values)
+    assert 0 < np.isnan(whole.values).sum() < 100
 
 
 def test_dask_is_not_computed_by_degrading() -> None:
@@ -144,6 +244,14 @@ def test_rician_noise_of_air_has_the_rayleigh_mean() -> None:
     assert mean == pytest.approx(2.0 * np.sqrt(np.pi / 2), rel=0.02)
 
 
+def test_poisson_gaussian_noise_has_its_variance_at_every_value() -> None:
+    noise = Noise("poisson-gaussian", sigma=3.0, gain=0.5, zero=-100.0)
+    for value in (-150.0, -100.0, 0.0, 300.0):
+        noisy = degrade(raster(np.full((200, 240), value)), 2, noise=noise).values
+        assert noisy.var() == pytest.approx(0.5 * max(value + 100, 0) + 9.0, rel=0.05)
+        assert noisy.mean() == pytest.approx(value, abs=1.0)
+
+
 def test_input_is_not_changed() -> None:
     fine = raster(np.random.default_rng(0).normal(size=(2, 9, 11)), _FillValue=-1.0)
     copy = fine.copy(deep=True)
@@ -154,11 +262,11 @@ def test_input_is_not_changed() -> None:
 @pytest.mark.parametrize(
     ("scale", "match"),
     [
-        (2.5, "not a whole number"),
+        (float("nan"), "no number >= 1"),
+        (0.5, "no number >= 1"),
         ((2, 2, 2), "not one number for each"),
         ({"z": 2}, "no spatial dim"),
         (100, "fewer than the scale"),
-        (0, "not a whole number"),
     ],
 )
 def test_impossible_scale_is_refused(scale: object, match: str) -> None:
@@ -177,7 +285,15 @@ def test_array_without_spatial_dims_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Psf("disc"), lambda: Psf(sigma=0), lambda: Noise("pink"), lambda: Noise("gaussian", -1)]
+    "make",
+    [
+        lambda: Psf("disc"),
+        lambda: Psf(sigma=0),
+        lambda: Psf("slr", thickness=0),
+        lambda: Noise("pink"),
+        lambda: Noise("gaussian", -1),
+        lambda: Noise("poisson-gaussian", gain=-1),
+    ],
 )
 def test_impossible_psf_or_noise_is_refused(make: object) -> None:
     with pytest.raises(ConfigError, match=r"use|is not"):
