@@ -24,7 +24,7 @@ from .geometry import spacing as grid_spacing
 from .io import read
 from .io.scan import Scan
 from .model_file import load_model
-from .networks import INTERPOLATIONS
+from .networks import CLASSICAL
 from .provenance import model_sha256
 
 __all__ = ["Plan", "plan_batch", "size_text"]
@@ -134,7 +134,7 @@ def _load(options: BatchOptions) -> Any:
     from dask.utils import parse_bytes
 
     model: Any = options.model
-    if model != "auto" and model not in INTERPOLATIONS:
+    if model != "auto" and model not in CLASSICAL:
         model = load_model(model)
     try:
         memory = None if options.max_memory is None else parse_bytes(options.max_memory)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from .errors import GridError, ModelError
 from .geometry import spacing as grid_spacing
 from .geometry import spatial_dims
 from .model_file import ZOO, load_model
-from .networks import INTERPOLATIONS, PLANE_AXES, Generator, check_generator
+from .networks import CLASSICAL, INTERPOLATIONS, PLANE_AXES, Generator, check_generator
 
 __all__ = ["THICK", "Choice", "Scale", "Spacing", "choose"]
 
@@ -38,13 +39,16 @@ class Choice:
     name : str
         What provenance calls it.
     method : str
-        Interpolation that reaches a target spacing after the model.
+        Interpolation that reaches a target spacing after the model, or the grid of the result before it.
     dims : tuple of hashable
         Dims of the array that the model works on, in the order of its axes.
     model_scale : dict
         Fine pixels per coarse pixel that the model makes, by dim.
     scale : dict
-        Fine pixels per coarse pixel of the result, by dim; differs only where a target spacing asks for it.
+        Fine pixels per coarse pixel of the result, by dim; differs only where a target spacing asks for it,
+        or where the model does any factor.
+    interpolated : bool
+        Whether the model does any factor: it works on the image interpolated to the grid of the result.
     """
 
     generator: Generator
@@ -53,6 +57,7 @@ class Choice:
     dims: tuple[Any, ...]
     model_scale: dict[Any, int]
     scale: dict[Any, float]
+    interpolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,8 @@ def choose(da: xr.DataArray, model: Any, scale: Scale, spacing: Spacing) -> Choi
         request = _from_scale(dims, scale)
     else:
         request = _Request(dims, factors=_factors_to(grid_spacing(da), dims, spacing), exact=True)
-    if isinstance(model, str) and model in INTERPOLATIONS:
-        return _interpolation(model, request)
+    if isinstance(model, str) and model in CLASSICAL:
+        return _classical(model, request)
     generator, name = _generator(da, model, request)
     return _fit(generator, name, request)
 
@@ -184,16 +189,26 @@ def _factors_to(have: Mapping[Any, float], dims: Mapping[str, Any], spacing: Spa
     return factors
 
 
-def _interpolation(name: str, request: _Request) -> Choice:
-    """An interpolation does any factor: whole ones as a generator, others by resampling."""
+def _classical(name: str, request: _Request) -> Choice:
+    """A classical method does any whole factor; an interpolation does others by resampling alone."""
     if request.number is None and request.factors is None:
-        raise ModelError(f"the interpolation {name!r} has no scale of its own; give scale=2 or the like")
+        raise ModelError(f"the method {name!r} has no scale of its own; give scale=2 or the like")
     order = tuple(request.dims.values())
     default = request.number or 1.0
     wanted = {dim: default if request.factors is None else request.factors.get(dim, 1.0) for dim in order}
-    model_scale = {dim: int(s) if s == int(s) else 1 for dim, s in wanted.items()}
+    if name in INTERPOLATIONS:
+        model_scale = {dim: int(s) if s == int(s) else 1 for dim, s in wanted.items()}
+    elif request.exact:
+        model_scale = {dim: ceil(s) for dim, s in wanted.items()}
+    elif all(s == int(s) for s in wanted.values()):
+        model_scale = {dim: int(s) for dim, s in wanted.items()}
+    else:
+        raise ModelError(
+            f"{name} refines by whole factors, not {request}; ask for those, or for a target spacing"
+        )
     generator: Any = load_model(name, scale=tuple(model_scale.values()))
-    return Choice(generator, name, name, order, model_scale, wanted)
+    method = name if name in INTERPOLATIONS else "cubic"
+    return Choice(generator, name, method, order, model_scale, wanted)
 
 
 def _generator(da: xr.DataArray, model: Any, request: _Request) -> tuple[Generator, str]:
@@ -266,6 +281,9 @@ def _fit(generator: Generator, name: str, request: _Request) -> Choice:
         raise ModelError(f"{name} works on {generator.axes}, but {lacking[0]} is not among the dims {have}")
     own = {dims[axis]: int(s) for axis, s in zip(axes, numbers, strict=True)}
     order = tuple(dims[axis] for axis in axes)
+    if (spans := getattr(generator, "scale_range", None)) is not None:
+        spans = (spans[0], (1.0, 1.0), (1.0, 1.0)) if through else spans
+        return _any_factor(generator, name, request, dict(zip(order, spans, strict=True)))
     made = {dim: float(own.get(dim, 1)) for dim in dims.values()}
     if request.exact and request.factors is not None:
         wanted = {dim: request.factors.get(dim, 1.0) for dim in dims.values()}
@@ -277,3 +295,24 @@ def _fit(generator: Generator, name: str, request: _Request) -> Choice:
         can = ", ".join(f"{dim} by {s}" for dim, s in own.items())
         raise ModelError(f"{name} refines {can}, not {request}; ask for that, or for a target spacing")
     return Choice(generator, name, "cubic", order, own, made)
+
+
+def _any_factor(
+    generator: Generator, name: str, request: _Request, spans: Mapping[Any, tuple[float, float]]
+) -> Choice:
+    """Match the range of a model that does any factor with what was asked."""
+    can = ", ".join(f"{dim} by {low:g} to {high:g}" for dim, (low, high) in spans.items() if high > 1)
+    if request.number is None and request.factors is None:
+        raise ModelError(f"{name} refines {can}; give a scale in that range or a target spacing")
+    wanted: dict[Any, float] = dict.fromkeys(request.dims.values(), 1.0)
+    if request.factors is not None:
+        wanted |= request.factors
+    elif request.number is not None:
+        wanted |= {dim: request.number for dim, (_, high) in spans.items() if high > 1}
+    for dim, factor in wanted.items():
+        if dim not in spans and request.exact:
+            continue
+        low, high = spans.get(dim, (1.0, 1.0))
+        if not low * (1 - _SAME) <= factor <= high * (1 + _SAME):
+            raise ModelError(f"{name} refines {can}, not {request}; ask for factors in that range")
+    return Choice(generator, name, "cubic", tuple(spans), dict.fromkeys(spans, 1), wanted, interpolated=True)

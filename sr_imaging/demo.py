@@ -24,7 +24,7 @@ from .io import find_scans, read, write
 from .io.scan import Scan
 from .metrics import data_range, psnr
 from .model_file import list_models
-from .networks import INTERPOLATIONS
+from .networks import CLASSICAL
 from .samples import SAMPLES_NOTE, write_samples
 
 __all__ = ["Comparison", "Demo", "draw_comparison", "run_demo"]
@@ -280,7 +280,7 @@ def _compared(
     scale = {dim: float(s) for dim, s in factors.items()}
     for model in ["cubic", *(model for model in models if model != "cubic")]:
         began = time.perf_counter()
-        finer = upscale(lr, model, scale=scale if model in INTERPOLATIONS else None, device=device)
+        finer = upscale(lr, model, scale=scale if model in CLASSICAL else None, device=device)
         key = Path(model).stem
         made.results[key] = finer
         made.seconds[key] = time.perf_counter() - began

@@ -4,6 +4,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any, TypeVar, cast
 
 import dask.array
@@ -13,6 +14,7 @@ from dask.utils import parse_bytes
 
 from .choice import Choice, Scale, Spacing, choose
 from .cluster import current_client
+from .containers import upscale_all
 from .delivery import Delivery, Settings, sketch
 from .engine import Engine
 from .errors import ConfigError, InputTypeError, ModelError
@@ -22,14 +24,15 @@ from .intensity import Values, is_flag, values_of
 from .job import Job, compute
 from .masks import hide_masked, mask_of, restore_masked
 from .model_file import ModelCard, read_card
-from .networks import INTERPOLATIONS, Generator
+from .networks import CLASSICAL, INTERPOLATIONS, Generator
 from .provenance import Facts, model_sha256, with_provenance
-from .resample import repeat_nearest, resample
+from .resample import interpolated, repeat_nearest, resample
 
 __all__ = ["upscale"]
 
 log = logging.getLogger(__name__)
 Image = TypeVar("Image")
+Progress = Callable[[int, int], None]
 _STORED_AS = ("dtype", "rasterio_dtype", "scale_factor", "add_offset")
 _SAME_UNIT = {"m": ("m", "metre", "meter", "metres", "meters"), "mm": ("mm", "millimetre", "millimeter")}
 _BAND_DIMS = ("band", "bands", "channel", "channels", "wavelength")
@@ -48,7 +51,7 @@ def upscale(
     dtype: Any = None,
     strict: bool = False,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Image:
     """Super-resolve an image and keep its place in the world.
 
@@ -57,16 +60,19 @@ def upscale(
 
     Parameters
     ----------
-    obj : DataArray, ndarray or dask array
+    obj : DataArray, Dataset, DataTree, ndarray or dask array
         Any real numbers. Dims ``(band, y, x)``, ``(y, x)`` or ``(z, y, x)`` with any leading dims, under
         their usual names (``lat``, ``lon``, …). The last axes of a plain array are y, x, or z, y, x where
-        the model or the scale has three. Nodata (``_FillValue``), NaN, and pixels that a bool coord ``mask``
+        the model or the scale has three. Of a Dataset or a DataTree the variables with all spatial dims go
+        through the model, classes are repeated, and what else lies on a refined dim is interpolated linearly
+        or, where it holds no numbers, repeated. Nodata (``_FillValue``), NaN, and pixels that a bool coord ``mask``
         rules out never enter the model and come back exactly.
     model : str, path or Generator
-        ``"auto"``, a bundled name (:func:`sr_imaging.list_models`), an interpolation (``"cubic"``), a model
-        file, or any module that states the facts of :class:`sr_imaging.networks.Generator`.
+        ``"auto"``, a bundled name (:func:`sr_imaging.list_models`), a classical method (``"cubic"``,
+        ``"wiener"``, …), a model file, or any module that states the facts of :class:`sr_imaging.networks.Generator`.
     scale : number, tuple or mapping, optional
-        Fine pixels per coarse pixel: of the axes that the model refines, in z, y, x order, or by dim.
+        Fine pixels per coarse pixel: of the axes that the model refines, in z, y, x order, or by dim. Whole
+        numbers, but for interpolations and for models that do any factor in a range.
     spacing : number or mapping, optional
         Target spacing in the axes' unit, instead of `scale`; a number leaves finer axes as they are.
     device : str
@@ -75,7 +81,8 @@ def upscale(
         ``float32``, ``bf16``, or ``auto``: float32 on CPU, bf16 on CUDA where the model loses less than
         0.02 dB.
     tile : int or tuple of int, optional
-        LR pixels of a tile; from the memory budget by default. The result does not depend on it.
+        LR pixels of a tile (HR ones of a model that does any factor); from the memory budget by default. The
+        result does not depend on it.
     max_memory : int or str, optional
         Memory of one pass of the network, in bytes or like ``"2 GiB"``.
     dtype : dtype, optional
@@ -110,12 +117,33 @@ def upscale(
     >>> sr.y.values
     array([27.5, 22.5, 17.5, 12.5,  7.5,  2.5])
     """
+    if isinstance(obj, xr.Dataset | xr.DataTree):
+
+        def each(da: xr.DataArray, generator: Generator, told: Progress | None) -> xr.DataArray:
+            return upscale(
+                da,
+                model if isinstance(model, str) and model in CLASSICAL else generator,
+                scale=scale,
+                spacing=spacing,
+                device=device,
+                precision=precision,
+                tile=tile,
+                max_memory=max_memory,
+                dtype=dtype,
+                strict=strict,
+                seed=seed,
+                progress=told,
+            )
+
+        choice_of = partial(choose, model=model, scale=scale, spacing=spacing)
+        return cast(Image, upscale_all(obj, each, choice_of, progress))
     if isinstance(obj, xr.DataArray):
         da: xr.DataArray = obj
     elif isinstance(obj, np.ndarray | dask.array.Array) and not isinstance(obj, np.ma.MaskedArray):
         da = _named(obj, model, scale, spacing)
     else:
-        raise InputTypeError(f"cannot super-resolve a {type(obj).__name__}; give a DataArray or an array")
+        kind = type(obj).__name__
+        raise InputTypeError(f"cannot super-resolve a {kind}; give a DataArray, a Dataset or an array")
     flag = is_flag(da)
     values = values_of(da, np.uint8 if flag else dtype)
     check_grid(da)
@@ -126,27 +154,34 @@ def upscale(
         data, facts = repeat_nearest(da.data, factors), Facts("nearest", "", "exact", "cpu")
     else:
         _check_trained_range(da, choice, strict)
-        sha256 = model_sha256(choice.generator)
         settings = Settings(device, precision, tile, _memory(max_memory))
-        delivery = Delivery(choice.generator, sha256, settings)
-        mask = mask_of(da)
-        seen, during = (da.data, _during(values, choice)) if mask is None else hide_masked(da, mask, values)
-        remote = isinstance(seen, dask.array.Array) and current_client() is not None
-        engine = sketch(delivery) if remote else delivery.engine
-        job = Job(engine, delivery, during, *_axes(da, choice))
-        data = _resampled(da, compute(seen, job, progress), choice)
-        data = (
-            _stored(data, during, values)
-            if mask is None
-            else restore_masked(da, mask, data, choice.scale, values)
-        )
-        halo = engine.generator.halo
-        seen_by = None if engine.needs_whole or halo is None else dict(zip(choice.dims, halo, strict=True))
-        ran: Settings | Engine = settings if remote else engine
-        facts = Facts(choice.name, sha256, ran.precision, ran.device, seen_by)
+        data, facts = _modelled(da, values, choice, settings, progress)
     if not isinstance(obj, xr.DataArray):
         return cast(Image, data)
     return cast(Image, with_provenance(_place(da, data, choice), choice.scale, facts))
+
+
+def _modelled(
+    da: xr.DataArray, values: Values, choice: Choice, settings: Settings, progress: Progress | None
+) -> tuple[Any, Facts]:
+    """Values that the model makes of an image, and what made them."""
+    sha256 = model_sha256(choice.generator)
+    delivery = Delivery(choice.generator, sha256, settings)
+    mask = mask_of(da)
+    seen, during = (da.data, _during(values, choice)) if mask is None else hide_masked(da, mask, values)
+    remote = isinstance(seen, dask.array.Array) and current_client() is not None
+    engine = sketch(delivery) if remote else delivery.engine
+    job = Job(engine, delivery, during, *_axes(da, choice))
+    data = _resampled(da, compute(seen, job, progress), choice)
+    data = (
+        _stored(data, during, values)
+        if mask is None
+        else restore_masked(da, mask, data, choice.scale, values)
+    )
+    halo = engine.generator.halo
+    seen_by = None if engine.needs_whole or halo is None else dict(zip(choice.dims, halo, strict=True))
+    ran: Settings | Engine = settings if remote else engine
+    return data, Facts(choice.name, sha256, ran.precision, ran.device, seen_by)
 
 
 def _place(da: xr.DataArray, data: Any, choice: Choice) -> xr.DataArray:
@@ -190,7 +225,7 @@ def _named(array: Any, model: Any, scale: Scale, spacing: Spacing) -> xr.DataArr
 def _model_axes(model: Any) -> tuple[str, ...]:
     """Axes of a module, or of the model that a name or path stands for."""
     if isinstance(model, str | os.PathLike):
-        if model == "auto" or model in INTERPOLATIONS:
+        if model == "auto" or model in CLASSICAL:
             return ()
         return read_card(model).axes
     return tuple(getattr(model, "axes", ()))
@@ -228,7 +263,9 @@ def _check_band_names(da: xr.DataArray, dim: Any, choice: Choice) -> None:
 
 def _is_resampled(choice: Choice) -> bool:
     """Whether a target spacing asks for more than the model's own factors."""
-    return any(choice.model_scale.get(dim, 1) != s for dim, s in choice.scale.items())
+    return not choice.interpolated and any(
+        choice.model_scale.get(dim, 1) != s for dim, s in choice.scale.items()
+    )
 
 
 def _during(values: Values, choice: Choice) -> Values:
@@ -267,7 +304,8 @@ def _check_trained_range(da: xr.DataArray, choice: Choice, strict: bool) -> None
             doubts.append(f"modality {modality} where it was trained on {card.modality}")
     have = grid_spacing(da)
     for dim in choice.dims:
-        if card.spacing_range is None or choice.model_scale[dim] == 1 or dim not in have:
+        factor = choice.scale[dim] if choice.interpolated else choice.model_scale[dim]
+        if card.spacing_range is None or factor == 1 or dim not in have:
             continue
         unit = str(da.coords[dim].attrs.get("units", "")) if dim in da.coords else ""
         if unit and unit not in _SAME_UNIT.get(card.spacing_unit, (card.spacing_unit,)):

@@ -36,7 +36,9 @@ class ModelCard:
     in_channels : int
         Bands taken together; 1 serves any number of bands, one at a time.
     halo : tuple of int or None
-        Context in LR pixels.
+        Context in LR pixels; in HR pixels where there is a `scale_range`.
+    scale_range : tuple of (float, float), optional
+        Lowest and highest factor of each of `axes`, of a model that does any factor; its `scale` is all ones.
     bands : tuple of str
         Names of the bands it was trained on, where their order matters.
     modality : str
@@ -73,6 +75,7 @@ class ModelCard:
     spatial_dims: int
     in_channels: int = 1
     halo: tuple[int, ...] | None = None
+    scale_range: tuple[tuple[float, float], ...] | None = None
     bands: tuple[str, ...] = ()
     modality: str = ""
     values: dict[str, Any] = field(default_factory=lambda: {"kind": "equivariant"})
@@ -102,6 +105,7 @@ class ModelCard:
             spatial_dims=generator.spatial_dims,
             in_channels=generator.in_channels,
             halo=generator.halo,
+            scale_range=getattr(generator, "scale_range", None),
             values=values,
         )
 
@@ -151,14 +155,14 @@ def parse_card(text: str, source: Any) -> ModelCard:
         if not _KINDS.get(key, _is_text)(value):
             raise ModelError(f"the card of {source} has {short(value)} in {key!r}; save it with save_model")
         if isinstance(value, list):
-            stored[key] = tuple(value)
+            stored[key] = tuple(tuple(part) if isinstance(part, list) else part for part in value)
     return ModelCard(**stored)
 
 
 def check_facts(card: ModelCard, generator: Any, source: Any) -> None:
     """Raise at the first fact of a card that its own architecture and arguments contradict."""
-    for fact in ("spatial_dims", "in_channels", "axes", "scale"):
-        have, want = getattr(card, fact), getattr(generator, fact)
+    for fact in ("spatial_dims", "in_channels", "axes", "scale", "scale_range"):
+        have, want = getattr(card, fact), getattr(generator, fact, None)
         if have != want:
             raise ModelError(
                 f"the card of {source} states {fact} {have}, but {card.architecture} has {want}; "
@@ -214,6 +218,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {  # all others are text
     "spatial_dims": _is_count,
     "in_channels": _is_count,
     "halo": _or_null(_is_list(_is_count)),
+    "scale_range": _or_null(_is_list(_is_list(_is_number, 2))),
     "bands": _is_list(_is_text),
     "values": _is_values,
     "spacing_range": _or_null(_is_list(_is_number, 2)),

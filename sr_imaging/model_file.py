@@ -66,14 +66,14 @@ def save_model(
 
 
 def load_model(name_or_path: str | os.PathLike[str], *, scale: Sequence[float] | None = None) -> "nn.Module":
-    """Load a bundled model by name, a model file by path, or an interpolation by name and scale.
+    """Load a bundled model by name, a model file by path, or a classical method by name and scale.
 
     Parameters
     ----------
     name_or_path : str or path
-        Name in :func:`list_models`, an interpolation (``cubic``, …), or the path of a model file.
+        Name in :func:`list_models`, a classical method (``cubic``, …), or the path of a model file.
     scale : tuple of int, optional
-        Factors of an interpolation, one per axis; not for trained models, which have their own.
+        Factors of a classical method, one per axis; not for trained models, which have their own.
 
     Returns
     -------
@@ -88,10 +88,10 @@ def load_model(name_or_path: str | os.PathLike[str], *, scale: Sequence[float] |
     """
     import torch
 
-    from .networks import GENERATORS, INTERPOLATIONS, build_generator
+    from .networks import CLASSICAL, GENERATORS, build_generator
 
-    if name_or_path in INTERPOLATIONS:
-        return _load_interpolation(str(name_or_path), scale)
+    if name_or_path in CLASSICAL:
+        return _load_classical(str(name_or_path), scale)
     path = _find(name_or_path)
     card, tensors = _read(path)
     if scale is not None and tuple(scale) != tuple(card.scale):
@@ -115,16 +115,16 @@ def _with_card(generator: "nn.Module", card: ModelCard) -> "nn.Module":
     return generator.eval().requires_grad_(False)
 
 
-def _load_interpolation(name: str, scale: Sequence[float] | None) -> "nn.Module":
+def _load_classical(name: str, scale: Sequence[float] | None) -> "nn.Module":
     from .networks import build_generator
 
     if scale is None:
-        raise ModelError(f"the interpolation {name!r} has no scale of its own; give scale=(2, 2) or the like")
+        raise ModelError(f"the method {name!r} has no scale of its own; give scale=(2, 2) or the like")
     arguments = {"scale": tuple(scale)}
     generator = build_generator(name, arguments)
     card = ModelCard.of(generator, name=name, architecture=name, arguments=arguments)
     digest = hashlib.sha256(json.dumps([name, list(scale)]).encode()).hexdigest()
-    return _with_card(generator, replace(card, description=f"{name} interpolation", sha256=digest))
+    return _with_card(generator, replace(card, description=f"{name}, a classical method", sha256=digest))
 
 
 def list_models() -> list[ModelCard]:
@@ -133,7 +133,7 @@ def list_models() -> list[ModelCard]:
     Returns
     -------
     list of ModelCard
-        Interpolations are not in it: they need no file.
+        Classical methods are not in it: they need no file.
 
     Raises
     ------
@@ -177,10 +177,10 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
         raise ModelError(
             f"no model {short(str(name_or_path))} ({error.strerror}); use a model file"
         ) from error
-    from .networks import INTERPOLATIONS
+    from .networks import CLASSICAL
 
     names = [p.stem for p in sorted(ZOO.glob("*.safetensors"))]
-    known = ", ".join([*names, *INTERPOLATIONS])
+    known = ", ".join([*names, *CLASSICAL])
     raise ModelError(f"no model {str(name_or_path)!r}; use a model file or one of {known}")
 
 

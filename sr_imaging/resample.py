@@ -1,6 +1,7 @@
-"""An axis resampled onto the grid of a target spacing that is no whole fraction of the old one."""
+"""An axis resampled onto a grid that no whole factor reaches, after a model or before it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -8,9 +9,10 @@ import dask.array
 import numpy as np
 
 from .axes import fine_size
+from .intensity import Values
 from .networks.interpolation import INTERPOLATIONS, interpolation_weights
 
-__all__ = ["repeat_nearest", "resample"]
+__all__ = ["interpolated", "repeat_nearest", "resample"]
 
 
 def repeat_nearest(data: Any, scale: Mapping[int, float]) -> Any:
@@ -46,7 +48,7 @@ def resample(data: Any, scale: Mapping[int, tuple[float, float]], method: str = 
         ``{axis: (have, want)}``: fine pixels per coarse pixel of `data` and of the result. The first outer
         edge is kept; a coarser result is the mean over its pixels.
     method : str
-        ``nearest``, ``linear``, ``cubic`` or ``lanczos``.
+        Key of ``INTERPOLATIONS``.
 
     Returns
     -------
@@ -63,6 +65,37 @@ def resample(data: Any, scale: Mapping[int, tuple[float, float]], method: str = 
             taps, weights = _plan(np.arange(count), have / want, method)
             data = _apply(data, axis, taps, weights)
     return data
+
+
+def interpolated(
+    data: Any, values: Values, scale: Mapping[int, float], method: str = "cubic"
+) -> tuple[Any, Values]:
+    """Return stored values as floats on a refined grid, for a model that adds its detail there.
+
+    Parameters
+    ----------
+    data : numpy or dask array
+        Stored values.
+    values : Values
+        How they are stored.
+    scale : mapping
+        Fine pixels per coarse pixel by axis, >= 1, any real number.
+    method : str
+        Key of ``INTERPOLATIONS``.
+
+    Returns
+    -------
+    (array, Values)
+        Floats in physical units, NaN where the nearest coarse pixel is invalid, whose result stays so.
+    """
+    if isinstance(data, dask.array.Array):
+        meta = np.empty((0,) * data.ndim, values.work_dtype)
+        lazy: Any = data
+        floats = lazy.map_blocks(values.decode, dtype=values.work_dtype, meta=meta)
+    else:
+        floats = values.decode(data)
+    fine = resample(floats, {axis: (1, s) for axis, s in scale.items()}, method)
+    return fine, replace(values.as_float(), dtype=values.work_dtype, nodata=None, factor=1.0, offset=0.0)
 
 
 def _plan(index: np.ndarray, ratio: float, method: str) -> tuple[np.ndarray, np.ndarray]:

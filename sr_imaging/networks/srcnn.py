@@ -65,5 +65,6 @@ class SRCNN(GeneratorModule):
     def forward(self, x: Tensor) -> Tensor:
         """Super-resolve ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``."""
         fine = crop(self.skip(x), self.surplus, self.spatial_dims)
-        out: Tensor = crop(fine, _REACH, self.spatial_dims) + self.tail(self.features(fine.to(x.dtype))).float()
+        detail = self.tail(self.features(fine.to(x.dtype)))
+        out: Tensor = crop(fine, _REACH, self.spatial_dims) + detail.float()
         return out
