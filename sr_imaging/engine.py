@@ -4,7 +4,8 @@ import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from functools import partial
+from math import ceil, prod
 from numbers import Integral
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from .errors import ConfigError
 from .networks import PLANE_AXES, Generator, GeneratorModule
+from .networks.layers import shuffle, unshuffle
 
 __all__ = ["SMALLEST_TILE", "BothPlanes", "Engine", "Windowed", "make_engine", "pick_device", "tile_shape"]
 
@@ -39,20 +41,33 @@ class BothPlanes(GeneratorModule):
             halo=None if planar.halo is None else (planar.halo[0], planar.halo[1], planar.halo[1]),
             in_channels=planar.in_channels,
             fixed_values=planar.fixed_values,
+            **_more_facts(planar),
         )
         self.planar = planar
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Super-resolve ``(B, C, n + 2 * halo)`` along z."""
-        side = 0 if self.halo is None else self.halo[1]
-        b, c, z, y, w = x.shape
-        zy = x[..., side : w - side].permute(0, 4, 1, 2, 3)  # B, x, C, z, y
-        zx = x[..., side : y - side, :].permute(0, 3, 1, 2, 4)  # B, y, C, z, x
-        first = self.planar(zy.reshape(-1, c, z, y))
-        second = self.planar(zx.reshape(-1, c, z, w))
+    def forward(self, x: Tensor, **beside: Tensor) -> Tensor:
+        """Super-resolve ``(B, C, n + 2 * halo)`` along z; noise and guide are cut into planes as it is."""
+        b = x.shape[0]
+        zy = {name: self._zy(t) for name, t in beside.items()}
+        zx = {name: self._zx(t) for name, t in beside.items()}
+        planar = cast(Any, self.planar)
+        first, second = planar(self._zy(x), **zy), planar(self._zx(x), **zx)
         first = first.reshape(b, -1, *first.shape[1:]).permute(0, 2, 3, 4, 1)
         second = second.reshape(b, -1, *second.shape[1:]).permute(0, 2, 3, 1, 4)
-        return (first + second) / 2
+        return cast(Tensor, (first + second) / 2)
+
+    @property
+    def _side(self) -> int:
+        """In-plane context."""
+        return 0 if self.halo is None else self.halo[1]
+
+    def _zy(self, x: Tensor) -> Tensor:
+        """Planes ``(B * x, C, z, y)``."""
+        return x[..., self._side : x.shape[4] - self._side].permute(0, 4, 1, 2, 3).flatten(0, 1)
+
+    def _zx(self, x: Tensor) -> Tensor:
+        """Planes ``(B * y, C, z, x)``."""
+        return x[..., self._side : x.shape[3] - self._side, :].permute(0, 3, 1, 2, 4).flatten(0, 1)
 
 
 class Windowed(GeneratorModule):
@@ -63,25 +78,52 @@ class Windowed(GeneratorModule):
     generator : Generator
         Takes any size.
     window : tuple of int
-        LR pixels of a window along each axis.
+        LR pixels of a window along each axis; rounded to multiples of what the generator takes.
     """
 
     def __init__(self, generator: Generator, window: Sequence[int]) -> None:
-        from monai.inferers.inferer import SlidingWindowInferer
-
         super().__init__(
             [int(s) for s in generator.scale],
             halo=(0,) * generator.spatial_dims,
             in_channels=generator.in_channels,
             axes=generator.axes,
             fixed_values=generator.fixed_values,
+            **_more_facts(generator),
         )
         self.generator = generator
-        self.infer = SlidingWindowInferer(window, overlap=0.25, mode="gaussian", padding_mode="replicate")
+        self.window = tuple(max(1, n // self.multiple) * self.multiple for n in window)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Super-resolve a whole image ``(B, C, n)``."""
-        return cast(Tensor, self.infer(x, self.generator))
+    def forward(self, x: Tensor, latent: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
+        """Super-resolve a whole image ``(B, C, n)``, with noise and guide beside it as more bands of it."""
+        from monai.inferers.utils import sliding_window_inference
+
+        whole = [ceil(n / self.multiple) * self.multiple for n in x.shape[2:]]
+        fine = None if guide is None else unshuffle(guide, self.scale)
+        parts = [part for part in (x, latent, fine) if part is not None]
+        made = sliding_window_inference(
+            torch.cat(parts, 1),
+            [min(n, most) for n, most in zip(whole, self.window, strict=True)],
+            sw_batch_size=1,
+            predictor=partial(self._run, x.shape[1], 0 if latent is None else latent.shape[1]),
+            overlap=0.25,
+            mode="gaussian",
+            padding_mode="replicate",
+        )
+        return cast(Tensor, made)
+
+    def _run(self, bands: int, noise: int, window: Tensor) -> Tensor:
+        """Run the generator on a window of image, noise and guide."""
+        x, latent, guide = window.tensor_split((bands, bands + noise), 1)
+        beside = {"latent": latent} if noise else {}
+        if guide.shape[1]:
+            beside["guide"] = shuffle(guide, self.scale)
+        return cast(Tensor, cast(Any, self.generator)(x, **beside))
+
+
+def _more_facts(generator: Generator) -> dict[str, Any]:
+    """The optional facts of a generator, to be stated by what wraps it."""
+    defaults = {"latent_channels": 0, "guide_channels": 0, "multiple": 1}
+    return {fact: getattr(generator, fact, default) for fact, default in defaults.items()}
 
 
 @dataclass(frozen=True)
@@ -252,7 +294,8 @@ def _bytes_per_pixel(generator: Generator) -> int:
     module = cast(nn.Module, generator)
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     halo = generator.halo or (0,) * generator.spatial_dims
-    shape = [16 + 2 * h for h in halo]
+    multiple = getattr(generator, "multiple", 1)
+    shape = [ceil(16 / multiple) * multiple + 2 * h for h in halo]
     peak = [0]
 
     def note(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -260,8 +303,12 @@ def _bytes_per_pixel(generator: Generator) -> int:
         peak[0] = max(peak[0], held + (output.numel() if isinstance(output, Tensor) else 0))
 
     hooks = [m.register_forward_hook(note) for m in module.modules() if not list(m.children()) or m is module]
+    beside = {}
+    if bands := getattr(generator, "guide_channels", 0):
+        fine = [int(n * s) for n, s in zip(shape, generator.scale, strict=True)]
+        beside["guide"] = torch.zeros(1, bands, *fine, device=device)
     with torch.inference_mode():
-        generator(torch.zeros(1, generator.in_channels, *shape, device=device))
+        cast(Any, generator)(torch.zeros(1, generator.in_channels, *shape, device=device), **beside)
     for hook in hooks:
         hook.remove()
     return max(4 * peak[0] // prod(shape), 4)

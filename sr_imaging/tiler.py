@@ -10,16 +10,17 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from math import prod
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from .beside import Beside, Companions, context_of, fine_reach
 from .engine import SMALLEST_TILE, Engine
 from .errors import ModelError, ResourceError
 from .intensity import Values, fill_nearest, is_far
 from .networks import replicate
-from .tiles import Tile, halve, split, window_of
+from .tiles import Tile, Window, halve, split, window_of
 
 __all__ = ["run"]
 
@@ -35,6 +36,7 @@ def run(
     spatial: Sequence[int],
     channel: int | None = None,
     context: Sequence[tuple[int, int]] | None = None,
+    beside: Beside | None = None,
     progress: Callable[[], None] | None = None,
 ) -> np.ndarray:
     """Super-resolve an array tile by tile.
@@ -53,6 +55,8 @@ def run(
         Axis of the bands that the generator takes together; None runs everything else image by image.
     context : sequence of (int, int), optional
         Pixels before and after along each spatial axis that are only to be seen, not super-resolved.
+    beside : Beside, optional
+        What the generator takes beside the image; noise of seed 0 and no guide by default.
     progress : callable, optional
         Called after each tile; may raise to stop.
 
@@ -67,6 +71,7 @@ def run(
         If even the smallest tile does not fit into memory.
     """
     front = [k for k in range(array.ndim) if k not in spatial and k != channel]
+    companions = Companions.of(beside or Beside(), array, front, spatial, channel)
     order = [*front, *([] if channel is None else [channel]), *spatial]
     images = array.transpose(order)
     if channel is None:
@@ -76,7 +81,7 @@ def run(
     edge = [(0, 0)] * dims if context is None else list(context)
     start = tuple(a for a, _ in edge)
     stop = tuple(n - b for n, (_, b) in zip(images.shape[2:], edge, strict=True))
-    out = _run_images(images, engine, values, Tile(start, stop), progress)
+    out = _run_images(images, engine, values, Tile(start, stop), companions=companions, progress=progress)
     out = out.reshape(*lead, *(out.shape[1:] if channel is not None else out.shape[2:]))
     return out.transpose(np.argsort(order))
 
@@ -86,6 +91,8 @@ def _run_images(
     engine: Engine,
     values: Values,
     whole: Tile,
+    *,
+    companions: Companions,
     progress: Callable[[], None] | None,
 ) -> np.ndarray:
     """Super-resolve the part `whole` of ``(N, C, *n)``."""
@@ -100,7 +107,7 @@ def _run_images(
         while pending:
             some, tile = pending.pop()
             try:
-                made = _run_tile(images[some], tile, engine, values)
+                made = _run_tile(images, some, tile, engine=engine, values=values, companions=companions)
             except RuntimeError as error:
                 pending += _smaller(some, tile, error)[::-1]
                 continue
@@ -128,15 +135,16 @@ def _smaller(some: slice, tile: Tile, error: RuntimeError) -> list[tuple[slice, 
     return [(some, part) for part in halve(tile)]
 
 
-def _run_tile(images: np.ndarray, tile: Tile, engine: Engine, values: Values) -> np.ndarray:
-    """Super-resolve one tile of ``(N, C, *n)``."""
+def _run_tile(
+    images: np.ndarray, some: slice, tile: Tile, *, engine: Engine, values: Values, companions: Companions
+) -> np.ndarray:
+    """Super-resolve one tile of some of ``(N, C, *n)``."""
     generator = engine.generator
     halo = cast("tuple[int, ...]", generator.halo)
     scale = tuple(int(s) for s in generator.scale)
-    # an invalid pixel within the halo of a valid one is filled from within the halo beyond it
-    reach = max(halo) if values.may_be_invalid else 0
-    wide = window_of(tile, images.shape[2:], [h + reach for h in halo])
-    seen = values.decode(images[(slice(None), slice(None), *wide.slices)])
+    wide = window_of(tile, images.shape[2:], context_of(generator, values, companions.values))
+    narrow = window_of(tile, images.shape[2:], halo)
+    seen = values.decode(images[(some, slice(None), *wide.slices)])
     invalid = ~np.isfinite(seen) if values.may_be_invalid else None
     core = _core(tile, [s.start for s in wide.slices])
     if invalid is not None and not invalid.any():
@@ -145,15 +153,45 @@ def _run_tile(images: np.ndarray, tile: Tile, engine: Engine, values: Values) ->
         lost = seen[core]
         if invalid[core].all():
             return values.encode(_repeat(lost, scale))
-        seen = _fill(seen, invalid, None if engine.needs_whole else reach)
-    narrow = window_of(tile, images.shape[2:], halo)
-    inner = [
-        slice(n.start - w.start, n.stop - w.start) for n, w in zip(narrow.slices, wide.slices, strict=True)
-    ]
-    made = _forward(seen[(slice(None), slice(None), *inner)], narrow.missing, engine)
+        seen = _fill(seen, invalid, None if engine.needs_whole else max(halo))
+    noise, (guide, hidden) = None, (None, None)
+    if bands := getattr(generator, "latent_channels", 0):
+        noise = companions.noise(some, narrow.slices, bands)
+    if companions.guide is not None:
+        guide, hidden = _seen_guide(companions, some, tile, (wide, narrow), engine)
+    made = _forward(seen[_within(narrow, wide, (1,) * len(scale))], narrow.missing, engine, noise, guide)
+    if hidden is not None:
+        made = np.where(hidden, made.dtype.type(np.nan), made)
     if invalid is not None:
         made = np.where(_repeat(invalid[core], scale), _repeat(lost, scale), made)
     return values.encode(made)
+
+
+def _seen_guide(
+    companions: Companions, some: slice, tile: Tile, windows: tuple[Window, Window], engine: Engine
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Finite guide ``(N, G, *n)`` of a tile's narrow window, and the pixels of the tile it does not show."""
+    values = cast(Values, companions.values)
+    scale = [int(s) for s in engine.generator.scale]
+    wide, narrow = windows
+    fine = [slice(w.start * s, w.stop * s) for w, s in zip(wide.slices, scale, strict=True)]
+    seen = values.decode(cast(np.ndarray, companions.guide)[(some, slice(None), *fine)])
+    hidden = None
+    if values.may_be_invalid and (invalid := ~np.isfinite(seen)).any():
+        core = tile.fine(scale, [w.start for w in wide.slices])
+        hidden = invalid[(slice(None), slice(None), *core)].any(1, keepdims=True)
+        seen = _fill(seen, invalid, None if engine.needs_whole else fine_reach(engine.generator))
+    return seen[_within(narrow, wide, scale)], hidden
+
+
+def _within(narrow: Window, wide: Window, scale: Sequence[int]) -> tuple[slice, ...]:
+    """Slices of a narrow window in what a wide one saw, on a grid `scale` times as fine."""
+    inner = zip(narrow.slices, wide.slices, scale, strict=True)
+    return (
+        slice(None),
+        slice(None),
+        *(slice((n.start - w.start) * s, (n.stop - w.start) * s) for n, w, s in inner),
+    )
 
 
 def _core(tile: Tile, origin: Sequence[int]) -> tuple[slice, ...]:
@@ -188,32 +226,50 @@ def _fill(images: np.ndarray, invalid: np.ndarray, reach: int | None) -> np.ndar
     return np.where(far & (near > 0), mean, filled).astype(images.dtype, copy=False)
 
 
-def _forward(x: np.ndarray, missing: Sequence[tuple[int, int]], engine: Engine) -> np.ndarray:
+def _forward(
+    x: np.ndarray,
+    missing: Sequence[tuple[int, int]],
+    engine: Engine,
+    noise: np.ndarray | None,
+    guide: np.ndarray | None,
+) -> np.ndarray:
     """Run the generator on finite pixels ``(N, C, *n)``, replicating what is missing beyond the border."""
-    generator = engine.generator
-    if generator.fixed_values is not None:
-        shift, unit = (np.array(v, x.dtype) for v in generator.fixed_values)
-    else:  # any constants do, by the law of an equivariant generator; these are comfortable
-        axes = tuple(range(1, x.ndim))
-        shift = x.mean(axes, keepdims=True, dtype=np.float64).astype(x.dtype)
-        unit = np.abs(x - shift).mean(axes, keepdims=True, dtype=np.float64).astype(x.dtype)
-        unit[unit == 0] = 1
-    y = _infer(((x - shift) / unit).astype(np.float32, copy=False), missing, engine)
-    return np.asarray(y.astype(x.dtype, copy=False) * unit + shift)
-
-
-def _infer(x: np.ndarray, missing: Sequence[tuple[int, int]], engine: Engine) -> np.ndarray:
-    """Run the generator on ready float32 values."""
-    tensor = torch.from_numpy(np.ascontiguousarray(x)).to(engine.device)
-    tensor = replicate(tensor, missing)
-    layout = torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d
-    tensor = tensor.contiguous(memory_format=layout)
+    fixed = engine.generator.fixed_values
+    ready, shift, unit = _comfortable(x, tuple(range(1, x.ndim)), fixed)
+    tensor = _tensor(ready, missing, engine)
+    beside = {}
+    if noise is not None:
+        beside["latent"] = _tensor(noise, missing, engine)
+    if guide is not None:  # its bands may have units of their own
+        finer = [(a * int(s), b * int(s)) for (a, b), s in zip(missing, engine.generator.scale, strict=True)]
+        beside["guide"] = _tensor(_comfortable(guide, tuple(range(2, x.ndim)), fixed)[0], finer, engine)
     cast_to = torch.autocast(torch.device(engine.device).type, torch.bfloat16)
     with _device_lock(engine.device), torch.inference_mode():
         with cast_to if engine.precision == "bf16" else nullcontext():
-            y = engine.generator(tensor)
-        _check_shape(tensor, y, engine)
-        return np.asarray(y.float().cpu().contiguous().numpy())
+            made = cast(Any, engine.generator)(tensor, **beside)
+        _check_shape(tensor, made, engine)
+        y = np.asarray(made.float().cpu().contiguous().numpy())
+    return np.asarray(y.astype(x.dtype, copy=False) * unit + shift)
+
+
+def _comfortable(
+    x: np.ndarray, axes: tuple[int, ...], fixed: tuple[float, float] | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return float32 values as a generator wants them, what was subtracted, and what they were divided by."""
+    if fixed is not None:
+        shift, unit = (np.array(v, x.dtype) for v in fixed)
+    else:  # any constants do, by the law of an equivariant generator; these are comfortable
+        shift = x.mean(axes, keepdims=True, dtype=np.float64).astype(x.dtype)
+        unit = np.abs(x - shift).mean(axes, keepdims=True, dtype=np.float64).astype(x.dtype)
+        unit[unit == 0] = 1
+    return ((x - shift) / unit).astype(np.float32, copy=False), shift, unit
+
+
+def _tensor(x: np.ndarray, missing: Sequence[tuple[int, int]], engine: Engine) -> torch.Tensor:
+    """Put ready float32 values on the device, with the border replicated."""
+    tensor = torch.from_numpy(np.ascontiguousarray(x)).to(engine.device)
+    layout = torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d
+    return replicate(tensor, missing).contiguous(memory_format=layout)
 
 
 def _check_shape(x: torch.Tensor, y: torch.Tensor, engine: Engine) -> None:

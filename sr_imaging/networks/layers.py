@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .interpolation import Interpolation
 
-__all__ = ["InterpolationSkip", "ZeroMeanConv", "conv", "crop", "shuffle"]
+__all__ = ["InterpolationSkip", "ZeroMeanConv", "conv", "crop", "shuffle", "unshuffle"]
 
 
 def conv(
@@ -54,6 +54,16 @@ def shuffle(x: Tensor, scale: Sequence[int]) -> Tensor:
     x = x.reshape(x.shape[0], channels, *scale, *size)
     order = [0, 1] + [axis for k in range(dims) for axis in (2 + dims + k, 2 + k)]
     return x.permute(order).reshape(x.shape[0], channels, *(n * s for n, s in zip(size, scale, strict=True)))
+
+
+def unshuffle(x: Tensor, scale: Sequence[int]) -> Tensor:
+    """Rearrange ``(B, C, *(n * scale))`` to ``(B, C * prod(scale), *n)``: undo :func:`shuffle`."""
+    dims = len(scale)
+    size = [n // s for n, s in zip(x.shape[2:], scale, strict=True)]
+    parts = [number for pair in zip(size, scale, strict=True) for number in pair]
+    x = x.reshape(*x.shape[:2], *parts)
+    order = [0, 1, *(3 + 2 * k for k in range(dims)), *(2 + 2 * k for k in range(dims))]
+    return x.permute(order).reshape(x.shape[0], x.shape[1] * prod(scale), *size)
 
 
 def crop(x: Tensor, width: int | Sequence[int], spatial_dims: int) -> Tensor:
