@@ -19,7 +19,7 @@ from .infer import upscale
 from .metrics import data_range, psnr, ssim
 from .metrics_bands import sam
 from .model_file import load_model
-from .networks import INTERPOLATIONS, PLANE_AXES, check_generator
+from .networks import CLASSICAL, PLANE_AXES, check_generator
 from .transforms import views
 from .validation import fill_invalid, upscale_image
 
@@ -199,7 +199,7 @@ class _Test:
 def _generator(model: Any, scale: int | Sequence[int] | None) -> tuple[Any, str]:
     """Return the module and its name."""
     if isinstance(model, str | os.PathLike):
-        if model in INTERPOLATIONS and scale is None:
+        if model in CLASSICAL and scale is None:
             raise ConfigError(
                 f"the interpolation {model!r} has no scale of its own; give for example scale=2"
             )

@@ -4,6 +4,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import ceil
 from typing import Any, TypeVar, cast
 
@@ -69,7 +70,8 @@ def upscale(
         rules out never enter the model and come back exactly.
     model : str, path or Generator
         ``"auto"``, a bundled name (:func:`sr_imaging.list_models`), a classical method (``"cubic"``,
-        ``"wiener"``, …), a model file, or any module that states the facts of :class:`sr_imaging.networks.Generator`.
+        ``"wiener"``, …), a model file, or any module that states the facts of
+        :class:`sr_imaging.networks.Generator`.
     scale : number, tuple or mapping, optional
         Fine pixels per coarse pixel: of the axes that the model refines, in z, y, x order, or by dim. Whole
         numbers, but for interpolations and for models that do any factor in a range.
@@ -169,6 +171,9 @@ def _modelled(
     delivery = Delivery(choice.generator, sha256, settings)
     mask = mask_of(da)
     seen, during = (da.data, _during(values, choice)) if mask is None else hide_masked(da, mask, values)
+    if choice.interpolated:
+        factors = {da.get_axis_num(dim): s for dim, s in choice.scale.items()}
+        seen, during = interpolated(seen, during, factors, choice.method)
     remote = isinstance(seen, dask.array.Array) and current_client() is not None
     engine = sketch(delivery) if remote else delivery.engine
     job = Job(engine, delivery, during, *_axes(da, choice))
@@ -178,10 +183,20 @@ def _modelled(
         if mask is None
         else restore_masked(da, mask, data, choice.scale, values)
     )
-    halo = engine.generator.halo
-    seen_by = None if engine.needs_whole or halo is None else dict(zip(choice.dims, halo, strict=True))
     ran: Settings | Engine = settings if remote else engine
-    return data, Facts(choice.name, sha256, ran.precision, ran.device, seen_by)
+    return data, Facts(choice.name, sha256, ran.precision, ran.device, _seen_by(engine, choice))
+
+
+def _seen_by(engine: Engine, choice: Choice) -> dict[Any, int] | None:
+    """Coarse pixels beside its own that a result sees, by dim; None where it sees them all."""
+    halo = engine.generator.halo
+    if engine.needs_whole or halo is None:
+        return None
+    found = dict(zip(choice.dims, halo, strict=True))
+    if not choice.interpolated:
+        return found
+    own = INTERPOLATIONS[choice.method][1]
+    return {dim: ceil(h / choice.scale[dim]) + own * (choice.scale[dim] > 1) for dim, h in found.items()}
 
 
 def _place(da: xr.DataArray, data: Any, choice: Choice) -> xr.DataArray:
