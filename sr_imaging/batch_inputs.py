@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import ConfigError, ReadError, ResourceError
-from .io.dicom_scan import find_series, is_dicom
+from .io.dicom_scan import find_series, is_dicom, is_dicomdir
 from .io.find import find_scans
 from .io.scan import Scan, Verdict
 
@@ -64,7 +64,7 @@ def find_inputs(arguments: Sequence[str | os.PathLike[str]]) -> list[Found]:
     found: list[Found] = []
     slices: dict[Path, list[Path]] = {}
     for path, root in _expand(arguments):
-        if os.path.isfile(path) and is_dicom(path):
+        if os.path.isfile(path) and is_dicom(path) and not is_dicomdir(path):
             slices.setdefault(path.parent, []).append(path)
         else:
             found += _scans_of(path, root)

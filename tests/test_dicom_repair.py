@@ -129,6 +129,12 @@ def test_gap_in_a_tilted_series_needs_both_policies(tmp_path: Path) -> None:
     assert read(scan, on_tilt="resample", on_missing="resample").shape[0] == 6
 
 
+def test_gap_longer_than_the_rest_is_filled_by_no_policy(tmp_path: Path) -> None:
+    build_series(tmp_path, 4, steps=STEP * np.array([0, 1, 2, 8]))
+    with pytest.raises(ReadError, match=r"5 slices are missing.*; add the missing files$"):
+        read(tmp_path, on_missing="resample")
+
+
 def test_uneven_series_is_repaired_by_no_policy(tmp_path: Path) -> None:
     steps = STEP * np.array([0, 1, 2.4, 3, 4, 5])
     build_series(tmp_path, 6, steps=steps)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from pydicom.data import get_testdata_file
+from pydicom.fileset import FileSet
 
 from sr_imaging import ReadError, WriteError, find_scans, geometry, read, write
 from sr_imaging.io import READERS, WRITERS
@@ -240,7 +242,68 @@ def test_damaged_zip_is_our_error(tmp_path: Path) -> None:
         read(tmp_path / "bad.zip")
 
 
-def test_dicomdir_stands_for_its_folder(shared_data: Path, tmp_path: Path) -> None:
+def medium(folder: Path, source: Path) -> Path:
+    """Copy files onto a medium with an index that pydicom writes; return the index."""
+    index = FileSet()
+    for path in sorted(source.glob("IM*")):
+        index.add(path)
+    index.write(folder)
+    index._stage["t"].cleanup()  # else a warning when it is collected
+    return folder / "DICOMDIR"
+
+
+def test_dicomdir_leads_to_the_files_that_it_names(shared_data: Path, tmp_path: Path) -> None:
+    index = medium(tmp_path, shared_data / SERIES)
+    (tmp_path / "EXTRA").mkdir()
+    shutil.copy(next((shared_data / "odd/dicom_nema_wg04/RLE").iterdir()), tmp_path / "EXTRA/OTHER")
+    xr.testing.assert_identical(read(index), read(shared_data / SERIES))
+    assert len(find_scans(index)) == 1
+    assert len(find_scans(tmp_path)) == 2
+
+
+def test_dicomdir_finds_names_in_other_letters(shared_data: Path, tmp_path: Path) -> None:
+    index = medium(tmp_path, shared_data / SERIES)
+    for path in sorted(tmp_path.rglob("*"), reverse=True):
+        if path != index:
+            path.rename(path.with_name(path.name.lower() + (";1" if path.is_file() else "")))
+    assert read(index).shape == (9, 128, 128)
+
+
+def test_dicomdir_tells_what_is_absent(shared_data: Path, tmp_path: Path) -> None:
+    index = medium(tmp_path, shared_data / SERIES)
+    last = sorted(path for path in tmp_path.rglob("IM*") if path.is_file())[-1]
+    last.unlink()
+    (scan,) = find_scans(index)
+    assert f"1 of 9 files that DICOMDIR names are absent: {last.relative_to(tmp_path).as_posix()}" in str(
+        scan.verdict
+    )
+
+
+@pytest.mark.parametrize("damage", ["absent", "cut", "none named", "outside"])
+def test_dicomdir_without_images_is_refused(shared_data: Path, tmp_path: Path, damage: str) -> None:
+    index = medium(tmp_path / "cd", shared_data / SERIES)
+    data = index.read_bytes()
+    if damage == "cut":
+        index.write_bytes(data[: len(data) // 2])
+    elif damage == "none named":
+        index.write_bytes(
+            Path(get_testdata_file("dicomdirtests/DICOMDIR-empty.dcm", download=False)).read_bytes()
+        )
+    elif damage == "outside":
+        (tmp_path / "cd/PT000000").rename(tmp_path / "PT000000")
+        index.write_bytes(data.replace(b"PT000000", b"../PT000"))
+    else:
+        shutil.rmtree(tmp_path / "cd/PT000000")
+    with pytest.raises(ReadError, match=r"DICOMDIR.*; (copy the whole medium|give the folder)"):
+        read(index)
+
+
+def test_folder_of_a_medium_has_no_refused_index(shared_data: Path, tmp_path: Path) -> None:
+    medium(tmp_path, shared_data / SERIES)
+    assert [scan.verdict.ok for scan in find_scans(tmp_path)] == [True]
+
+
+def test_dicomdir_that_is_no_index_stands_for_its_folder(shared_data: Path, tmp_path: Path) -> None:
     shutil.copytree(shared_data / SERIES, tmp_path / "IMAGES")
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     assert read(tmp_path / "DICOMDIR").shape == (9, 128, 128)

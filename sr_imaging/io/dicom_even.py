@@ -173,7 +173,7 @@ def _gap(ordered: list[Frame], along: np.ndarray, gaps: list[int]) -> Problem:
     missing = int(slots(along)[-1]) + 1 - len(ordered)
     slices = "slice is" if missing == 1 else "slices are"
     what = f"{missing} {slices} missing: {some_names(places)}, where slices are {usual:.4g} mm apart"
-    if _off_grid(ordered, slots(along)).max() > allowed_deviation(usual):
+    if missing > len(ordered) or _off_grid(ordered, slots(along)).max() > allowed_deviation(usual):
         return Problem(what, "add the missing files")
     return Problem(what, "add the missing files or ask for on_missing=resample", "on_missing")
 

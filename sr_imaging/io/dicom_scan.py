@@ -7,10 +7,11 @@ from typing import Any
 
 from .scan import Scan, Verdict
 
-__all__ = ["find_series", "is_dicom"]
+__all__ = ["find_series", "is_dicom", "is_dicomdir"]
 
 # First elements of a data set without preamble: file meta information, or group 0008.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
+_DICOMDIR_CLASS = b"1.2.840.10008.1.3.10"  # Media Storage Directory Storage
 
 
 def is_dicom(path: Path) -> bool:
@@ -32,6 +33,27 @@ def is_dicom(path: Path) -> bool:
     except OSError:
         return False
     return start[128:] == b"DICM" or _is_bare_dataset(start)
+
+
+def is_dicomdir(path: Path) -> bool:
+    """Tell an index of DICOM files by the class in its file meta information, without loading pydicom.
+
+    Parameters
+    ----------
+    path : Path
+        A file; what cannot be opened is none.
+
+    Returns
+    -------
+    bool
+        Whether its first bytes state the class Media Storage Directory.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(512)
+    except OSError:
+        return False
+    return head[128:132] == b"DICM" and _DICOMDIR_CLASS in head
 
 
 def _is_bare_dataset(start: bytes) -> bool:

@@ -3,11 +3,13 @@
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ..errors import ReadError
+from .dicom_scan import is_dicomdir
 from .scan import Scan, Verdict
 
 __all__ = ["find_scans"]
@@ -30,8 +32,9 @@ def find_scans(path: str | os.PathLike[str]) -> list[Scan]:
     ----------
     path : path
         A file gives its scan, readable or not. A folder is searched with all its subfolders; hidden files and
-        folders are left out, each DICOM series is one scan, a Zarr store is one scan. A zip is unpacked into
-        a temporary folder that lasts as long as the process.
+        folders are left out, each DICOM series is one scan, a Zarr store is one scan. A DICOMDIR gives the
+        series of the files that it names. A zip is unpacked into a temporary folder that lasts as long as the
+        process.
 
     Returns
     -------
@@ -46,6 +49,8 @@ def find_scans(path: str | os.PathLike[str]) -> list[Scan]:
     """
     path = Path(path)
     _check_there(path)
+    if path.is_file() and is_dicomdir(path):
+        return _in_dicomdir(path)
     if path.is_file() and path.name.upper() != "DICOMDIR":
         if _is_zip(path):
             from .archive import unpacked
@@ -73,6 +78,31 @@ def _is_zip(path: Path) -> bool:
     """Tell a zip by its first bytes."""
     with path.open("rb") as file:
         return file.read(4) == b"PK\3\4"
+
+
+def _in_dicomdir(path: Path) -> list[Scan]:
+    """Scans of the files that a DICOMDIR names; what is absent is told in every verdict."""
+    from .dicom_dir import referenced_files
+
+    files, absent = referenced_files(path)
+    scans = _series(files)
+    told = ", ".join(absent[:_SHOWN]) + (", …" if len(absent) > _SHOWN else "")
+    if not scans:
+        lack = f", {len(absent)} of them absent ({told})" if absent else ""
+        raise ReadError(
+            f"no readable scan among the {len(files) + len(absent)} files that {path} names{lack}; "
+            "copy the whole medium"
+        )
+    if not absent:
+        return scans
+    note = f"{len(absent)} of {len(files) + len(absent)} files that {path.name} names are absent: {told}"
+    return [_with_note(scan, note) for scan in scans]
+
+
+def _with_note(scan: Scan, note: str) -> Scan:
+    """A scan whose verdict says one thing more, repaired or not."""
+    verdict = replace(scan.verdict, notes=(*scan.verdict.notes, note))
+    return replace(scan, verdict=verdict, repaired=scan.repaired and _with_note(scan.repaired, note))
 
 
 def _in_file(path: Path) -> list[Scan]:
@@ -179,7 +209,8 @@ def _series(files: list[Path]) -> list[Scan]:
         _log.log(logging.WARNING if _is_damage(reason) else logging.INFO, "left out: %s: %s", path, reason)
     if scans:
         return scans
-    of_interest = [(path, why) for path, why in left_out if not why.startswith(("not DICOM", "no image"))]
+    dull = ("not DICOM", "no image", "DICOMDIR")
+    of_interest = [(path, why) for path, why in left_out if not why.startswith(dull)]
     return [Scan(path, "dicom", Verdict(False, f"{path}: {why}"), files=(path,)) for path, why in of_interest]
 
 
