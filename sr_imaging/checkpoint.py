@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from .io.atomic import whole_output
 __all__ = ["check_new", "load_checkpoint", "save_checkpoint"]
 
 _KEY = "sr_imaging_checkpoint"
-_FORMAT = 1
+_FORMAT = 2
 
 
 def check_new(paths: Iterable[Path]) -> None:
@@ -42,6 +41,7 @@ def save_checkpoint(
     config: TrainConfig,
     modules: Mapping[str, nn.Module],
     optimisers: Mapping[str, Optimizer],
+    state: Mapping[str, Any],
 ) -> None:
     """Write the state after `step` steps; the former file stays until this one is complete.
 
@@ -55,22 +55,22 @@ def save_checkpoint(
         The settings of the run; a resumed run must have the same.
     modules, optimisers : mapping
         All that changes while training, by name.
+    state : mapping
+        What else is remembered, as plain numbers, lists and dicts.
 
     Raises
     ------
     WriteError, ResourceError
         If the file cannot be written; the former one is still there.
     """
-    tensors = {"rng.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         tensors |= {f"module.{name}.{key}": value for key, value in module.state_dict().items()}
     for name, optimiser in optimisers.items():
         for number, slots in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{name}.{number}.{key}": value for key, value in slots.items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-    text = json.dumps({"format": _FORMAT, "step": step, "config": asdict(config)})
+    text = json.dumps({"format": _FORMAT, "step": step, "config": asdict(config), "state": state})
     with whole_output(path, overwrite=True) as temporary:
         save_file(tensors, temporary, metadata={_KEY: text})
 
@@ -81,7 +81,7 @@ def load_checkpoint(
     config: TrainConfig,
     modules: Mapping[str, nn.Module],
     optimisers: Mapping[str, Optimizer],
-) -> int:
+) -> tuple[int, dict[str, Any]]:
     """Restore the state of a run in place.
 
     Parameters
@@ -93,8 +93,8 @@ def load_checkpoint(
 
     Returns
     -------
-    int
-        Finished steps.
+    int, dict
+        Finished steps, and the `state` that was saved with them.
 
     Raises
     ------
@@ -103,9 +103,6 @@ def load_checkpoint(
     """
     stored, tensors = _read(path)
     _check_settings(stored["config"], json.loads(json.dumps(asdict(config))), path)
-    torch.set_rng_state(tensors["rng.cpu"])
-    if "rng.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["rng.cuda"])
     for name, module in modules.items():
         module.load_state_dict(_under(tensors, f"module.{name}."))
     for name, optimiser in optimisers.items():
@@ -115,7 +112,7 @@ def load_checkpoint(
             state.setdefault(int(number), {})[slot] = value
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": state, "param_groups": groups})
-    return int(stored["step"])
+    return int(stored["step"]), stored["state"]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .config_data import DataConfig, DegradationConfig, ModelConfig, as_range
-from .config_loop import AdversarialConfig, LoopConfig, PixelConfig
+from .config_loop import AdversarialConfig, FeatureConfig, LoopConfig, PixelConfig, ScheduleConfig
 from .errors import ConfigError
 from .strict import build, require
 
@@ -19,9 +19,11 @@ __all__ = [
     "AdversarialConfig",
     "DataConfig",
     "DegradationConfig",
+    "FeatureConfig",
     "LoopConfig",
     "ModelConfig",
     "PixelConfig",
+    "ScheduleConfig",
     "TrainConfig",
     "as_range",
     "parse_config",
@@ -37,7 +39,7 @@ class TrainConfig:
     ----------
     name : str
         Name of the model and stem of its files.
-    data, model, degradation, pixel, adversarial, loop
+    data, model, degradation, pixel, adversarial, perceptual, content, loop
         The parts.
     output : str
         Folder for model files, log and checkpoint, relative to the working folder.
@@ -55,6 +57,8 @@ class TrainConfig:
     degradation: DegradationConfig = field(default_factory=DegradationConfig)
     pixel: PixelConfig = field(default_factory=PixelConfig)
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+    perceptual: FeatureConfig = field(default_factory=FeatureConfig)
+    content: FeatureConfig = field(default_factory=FeatureConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     output: str = "runs"
     seed: int = 0
@@ -68,6 +72,11 @@ class TrainConfig:
         require(bool(plain), f"name {self.name!r} is no plain file name; give for example 'raster-x2'")
         require(self.seed >= 0, f"seed {self.seed} is negative; give a whole number >= 0")
         total = self.pixel.steps + self.adversarial.steps
+        batch, parts = self.data.batch, self.loop.accumulate
+        require(
+            batch % parts == 0,
+            f"data.batch {batch} has no {parts} equal parts; give a multiple of loop.accumulate",
+        )
         require(total > 0, "pixel.steps and adversarial.steps are both 0; give one of them some steps")
 
 

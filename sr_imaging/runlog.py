@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -23,12 +24,20 @@ COLUMNS = (
     "phase",
     "loss",
     "pixel",
+    "structure",
+    "divergence",
     "adversarial",
     "feature",
+    "perceptual",
+    "content",
     "discriminator",
+    "penalty",
     "accuracy_hr",
     "accuracy_sr",
+    "diversity",
     "gradient_norm",
+    "discriminator_norm",
+    "overflow",
     "rate",
     "psnr",
     "psnr_cubic",
@@ -39,13 +48,20 @@ COLUMNS = (
 )
 
 
-def announce(config: TrainConfig, *, scans: int) -> None:
-    """Log what is trained, and on how many scans."""
+def announce(config: TrainConfig, *, scans: int, processes: int = 1) -> None:
+    """Log what is trained, on how many scans and by how many processes."""
     phases = {"pixel": config.pixel.steps, "adversarial": config.adversarial.steps}
     steps = " and ".join(f"{count} {name}" for name, count in phases.items() if count)
     plural = "" if scans == 1 else "s"
+    by = f", {processes} processes" if processes > 1 else ""
     log.info(
-        "training %s: %s, %s steps, %d scan%s", config.name, config.model.architecture, steps, scans, plural
+        "training %s: %s, %s steps, %d scan%s%s",
+        config.name,
+        config.model.architecture,
+        steps,
+        scans,
+        plural,
+        by,
     )
 
 
@@ -62,12 +78,16 @@ class RunLog(AbstractContextManager["RunLog"]):
         Length of the run.
     progress : bool
         Show the bar; otherwise validations and every tenth of the run are logged.
+    silent : bool
+        Write and show nothing: another process of the run does.
     """
 
-    def __init__(self, path: Path, *, step: int, steps: int, progress: bool) -> None:
-        rows = _rows_until(path, step)
+    def __init__(self, path: Path, *, step: int, steps: int, progress: bool, silent: bool = False) -> None:
+        rows = [] if silent else _rows_until(path, step)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", newline="", encoding="utf-8")
+        self._file = open(os.devnull if silent else path, "w", newline="", encoding="utf-8")  # noqa: SIM115
+        self._silent = silent
+        progress = progress and not silent
         self._writer = csv.DictWriter(self._file, COLUMNS, restval="")
         self._writer.writeheader()
         self._writer.writerows(rows)
@@ -118,6 +138,8 @@ class RunLog(AbstractContextManager["RunLog"]):
 
     def _log(self, row: Mapping[str, Any]) -> None:
         """Log a validation or another tenth of the run."""
+        if self._silent:
+            return
         step, steps, now = row["step"], self._steps, time.monotonic()
         if row["phase"] != self._phase:
             self._phase, self._since = row["phase"], (step - 1, now - row["seconds"])

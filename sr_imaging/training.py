@@ -1,72 +1,114 @@
-"""The training loop: pixel phase, adversarial phase, averaged weights, validation, exact resume."""
+"""The training loop: pixel phase, adversarial phase, averaged weights, validation, exact resume.
+
+What is random in a step follows from the seed and the step alone, so that a resumed run needs no state of it.
+"""
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import dataclass
-from math import cos, pi
+from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch import nn
 
 from .checkpoint import check_new, load_checkpoint, save_checkpoint
 from .config import TrainConfig, read_config
+from .discriminator_file import save_discriminator
+from .distributed import Team, expected_team, team_of
 from .engine import pick_device
-from .errors import CancelledError, ConfigError, ModelError
-from .losses import ADVERSARIAL_LOSSES, PIXEL_LOSSES, feature_matching, ramp
-from .model_file import load_model, save_model
-from .networks import build_generator
-from .networks.discriminators import build_discriminator
+from .errors import CancelledError, ConfigError
+from .learner import Batch, Learner, build_learner, fresh_generator, recompute_blocks
+from .model_file import save_model
+from .monitor import Monitor, draw_curves
 from .patches import PatchBatches, PatchPlan, cached_scans, find_training_scans, patch_batches
 from .runcard import run_card
 from .runlog import RunLog, announce
+from .stability import Watch
+from .steps import adversarial_step, average, pixel_step
 from .validation import HeldOut, held_out_images, judge
 
 __all__ = ["train"]
 
 LOG_EVERY = 10  # steps between rows of the log
-CHECKPOINT, LOG = ".checkpoint.safetensors", ".csv"  # endings of the files beside the models
+CHECKPOINT, LOG, DISCRIMINATOR = ".checkpoint.safetensors", ".csv", "-gan.discriminator.safetensors"
 OnStep = Callable[[Mapping[str, Any]], None]
+Step = Callable[[Learner, int, Iterator[Batch]], dict[str, float]]
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A stretch of steps ``start`` to ``stop``, and what each of them does with how many batches."""
+
+    name: str
+    start: int
+    stop: int
+    step: Step
+    ending: str  # of the model file
+    batches: int = 1
+
+
+@dataclass
 class Run:
-    """Everything that a step needs; networks and optimisers change in place."""
+    """Everything of a run; `best`, `best_psnr` and `waited` serve its early end."""
 
     config: TrainConfig
-    device: torch.device
-    plan: PatchPlan
+    team: Team
+    learner: Learner
     batches: PatchBatches
     images: list[HeldOut]
-    generator: nn.Module
     average: nn.Module
-    discriminator: nn.Module | None
-    optimisers: dict[str, Optimizer]
+    best: nn.Module
+    best_psnr: float = -inf
+    waited: int = 0  # validations since the best
+    figures: dict[str, float] = field(default_factory=dict)  # of the last validation
 
     @property
     def modules(self) -> dict[str, nn.Module]:
         """All networks by name."""
-        both = {"generator": self.generator, "average": self.average}
-        return both if self.discriminator is None else {**both, "discriminator": self.discriminator}
+        named = {"generator": self.learner.generator, "average": self.average}
+        if self.config.loop.patience:
+            named["best"] = self.best
+        if self.learner.discriminator is not None:
+            named["discriminator"] = self.learner.discriminator
+        return named
 
     def path(self, ending: str) -> Path:
         """Return a file of the run."""
         return _path(self.config, ending)
 
+    def save(self, done: int) -> None:
+        """Write the checkpoint after `done` steps."""
+        if self.team.leads:
+            learner = self.learner
+            scalers = {name: scaler.state_dict() for name, scaler in learner.scalers.items()}
+            early = {"best_psnr": self.best_psnr, "waited": self.waited, "figures": self.figures}
+            save_checkpoint(
+                self.path(CHECKPOINT),
+                step=done,
+                config=self.config,
+                modules=self.modules,
+                optimisers=learner.optimisers,
+                state={"watch": learner.watch.state(), "scalers": scalers, **early},
+            )
 
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of steps ``start`` to ``stop`` and what each of them does."""
-
-    name: str
-    start: int
-    stop: int
-    step: Callable[[Run, int, Mapping[str, Tensor]], dict[str, float]]
-    ending: str  # of the model file
+    def restore(self) -> int:
+        """Take up the checkpoint; return the finished steps."""
+        learner = self.learner
+        step, state = load_checkpoint(
+            self.path(CHECKPOINT), config=self.config, modules=self.modules, optimisers=learner.optimisers
+        )
+        watch = Watch.of(state["watch"])
+        learner.watch.seen, learner.watch.lowered = watch.seen, watch.lowered
+        for name, scaler in learner.scalers.items():
+            scaler.load_state_dict(state["scalers"][name])
+        self.best_psnr, self.waited = state["best_psnr"], state["waited"]
+        self.figures = state["figures"]
+        return step
 
 
 def train(
@@ -81,8 +123,12 @@ def train(
 ) -> Path:
     """Train a super-resolution model.
 
-    Writes into ``config.output``: ``NAME.safetensors`` after the pixel phase, ``NAME-gan.safetensors`` after
-    the adversarial phase, the log ``NAME.csv`` and the checkpoint ``NAME.checkpoint.safetensors``.
+    Writes into ``config.output``: ``NAME.safetensors`` after the pixel phase; ``NAME-gan.safetensors`` and
+    ``NAME-gan.discriminator.safetensors`` after the adversarial phase; the log ``NAME.csv``, its curves
+    ``NAME.png``, pictures and TensorBoard's files in ``NAME-log``; the checkpoint
+    ``NAME.checkpoint.safetensors``.
+
+    Under ``torchrun`` the processes share every batch; the first one writes.
 
     Parameters
     ----------
@@ -114,35 +160,44 @@ def train(
         If a setting is impossible or the scans do not fit it; before the first step. If an earlier run left
         files, without `resume` and `overwrite`; before any scan is read.
     ModelError
-        If the loss is no longer finite; the last checkpoint is kept.
+        If a loss is no longer finite, the output has collapsed or a network stays unstable; the last
+        checkpoint is kept.
+    ResourceError
+        If another process of the run was lost; the last checkpoint is kept.
     CancelledError
         As raised by `on_step`.
     """
     config = config if isinstance(config, TrainConfig) else read_config(config)
     if resume and overwrite:
         raise ConfigError("resume and overwrite are both True; pass one of them")
-    if not (resume or overwrite):
-        endings = (CHECKPOINT, LOG, *(phase.ending for phase in _phases(config)))
+    leads = expected_team()[0] == 0
+    if leads and not (resume or overwrite):
+        endings = (CHECKPOINT, LOG, DISCRIMINATOR, *(phase.ending for phase in _phases(config)))
         check_new(_path(config, ending) for ending in endings)
     root = Path(data_root if data_root is not None else config.data.root)
-    with torch.random.fork_rng():
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng())
         torch.manual_seed(config.seed)
-        run = _prepare(config, root, torch.device(pick_device(device)))
-        checkpoint = run.path(CHECKPOINT)
-        step = 0
-        if overwrite:
-            checkpoint.unlink(missing_ok=True)  # or a later resume could go on with the earlier run
-        if resume:
-            step = load_checkpoint(checkpoint, config=config, modules=run.modules, optimisers=run.optimisers)
+        wanted = torch.device(pick_device(device))
+        shares = config.data.batch, config.loop.accumulate
+        team, own = stack.enter_context(team_of(wanted, batch=shares[0], parts=shares[1]))
+        run = _prepare(config, root, own, team)
+        if overwrite and leads:
+            run.path(CHECKPOINT).unlink(missing_ok=True)  # or a later resume could go on with the earlier run
+        step = run.restore() if resume else 0
         phases = _phases(config)
-        saved = run.path(phases[0].ending)
-        with RunLog(run.path(LOG), step=step, steps=phases[-1].stop, progress=progress) as log:
-            for phase in phases:
-                if step < phase.stop:
-                    _run_phase(run, phase, step, log, on_step)
-                    step = phase.stop
-                saved = run.path(phase.ending)
-    return saved
+        shown = RunLog(run.path(LOG), step=step, steps=phases[-1].stop, progress=progress, silent=not leads)
+        book = stack.enter_context(shown)
+        monitor = stack.enter_context(Monitor(run.path("-log"), step=step, silent=not leads))
+        if not resume:
+            run.save(0)
+        for phase in phases:
+            if step < phase.stop:
+                _run_phase(run, phase, step, (book, monitor), on_step)
+                step = phase.stop
+        if leads:
+            draw_curves(run.path(LOG), run.path(".png"), title=config.name)
+    return run.path(phases[-1].ending)
 
 
 def _path(config: TrainConfig, ending: str) -> Path:
@@ -154,240 +209,168 @@ def _phases(config: TrainConfig) -> list[Phase]:
     """Return the phases that have steps."""
     pixel, adversarial = config.pixel.steps, config.adversarial.steps
     phases = [
-        Phase("pixel", 0, pixel, _pixel_step, ".safetensors"),
-        Phase("adversarial", pixel, pixel + adversarial, _adversarial_step, "-gan.safetensors"),
+        Phase("pixel", 0, pixel, pixel_step, ".safetensors"),
+        Phase(
+            "adversarial",
+            pixel,
+            pixel + adversarial,
+            adversarial_step,
+            "-gan.safetensors",
+            config.adversarial.d_steps,
+        ),
     ]
     return [phase for phase in phases if phase.stop > phase.start]
 
 
-def _prepare(config: TrainConfig, root: Path, device: torch.device) -> Run:
+def _prepare(config: TrainConfig, root: Path, device: torch.device, team: Team) -> Run:
     """Build the networks, then read the scans: a wrong setting shows before the long part."""
-    _check_names(config)
-    model, adversarial = config.model, config.adversarial
-    generator = build_generator(model.architecture, model.arguments)
-    if model.start:
-        _start_from(generator, model.start)
-    if not any(p.requires_grad for p in generator.parameters()):
-        raise ConfigError(f"{model.architecture!r} has nothing to train; choose a learned architecture")
+    generator = fresh_generator(config)
     plan = PatchPlan.of(generator, config.data, config.degradation)
-    discriminator = None
-    if adversarial.steps:
-        discriminator = build_discriminator(
-            adversarial.discriminator,
-            adversarial.arguments,
-            size=plan.target,
-            in_channels=plan.in_channels,
-        )
-        discriminator = discriminator.to(device).train()
-    generator = generator.to(device).train()
+    learner = build_learner(config, generator, plan=plan, device=device, team=team)
+    mean, best = (deepcopy(generator).requires_grad_(False) for _ in range(2))
+    if config.loop.recompute:
+        recompute_blocks(generator, config.model.architecture)
     scans = find_training_scans(config.data.train, root)
     held_out = find_training_scans(config.data.validation, root)
     if shared := {scan.path for scan in scans} & {scan.path for scan in held_out}:
         raise ConfigError(
             f"{min(shared)} is in data.train and in data.validation; take it out of one of them"
         )
-    announce(config, scans=len(scans))
-    optimisers: dict[str, Optimizer] = {"generator": Adam(generator.parameters(), betas=(0.9, 0.99))}
-    if discriminator is not None:
-        optimisers["discriminator"] = Adam(discriminator.parameters(), betas=(0.5, 0.99))
+    if team.leads:
+        announce(config, scans=len(scans), processes=team.world)
     return Run(
         config=config,
-        device=device,
-        plan=plan,
+        team=team,
+        learner=learner,
         batches=PatchBatches(
             cached_scans(scans, config.data, plan),
             plan=plan,
             data=config.data,
             degradation=config.degradation,
             seed=config.seed,
+            part=(team.rank, team.world),
         ),
         images=held_out_images(scans, held_out, data=config.data, plan=plan, degradation=config.degradation),
-        generator=generator,
-        average=deepcopy(generator).requires_grad_(False),
-        discriminator=discriminator,
-        optimisers=optimisers,
+        average=mean,
+        best=best,
     )
 
 
-def _start_from(generator: nn.Module, name: str) -> None:
-    """Take over the weights of a model file."""
-    try:
-        generator.load_state_dict(load_model(name).state_dict())
-    except RuntimeError as error:
-        raise ConfigError(
-            f"model.start {name!r} has other weights than model.architecture; use its architecture"
-        ) from error
-
-
-def _check_names(config: TrainConfig) -> None:
-    """Raise at an unknown loss, before anything is built."""
-    for key, name, known in (
-        ("pixel.loss", config.pixel.loss, PIXEL_LOSSES),
-        ("adversarial.loss", config.adversarial.loss, ADVERSARIAL_LOSSES),
-    ):
-        if name not in known:
-            raise ConfigError(f"unknown {key} {name!r}; use one of {', '.join(known)}")
-
-
-def _run_phase(run: Run, phase: Phase, step: int, log: RunLog, on_step: OnStep | None) -> None:
+def _run_phase(
+    run: Run, phase: Phase, step: int, tellers: tuple[RunLog, Monitor], on_step: OnStep | None
+) -> None:
     """Run a phase from `step` finished steps to its end, and save its model."""
-    loop = run.config.loop
+    learner, (book, monitor) = run.learner, tellers
     if step == phase.start:
-        run.generator.load_state_dict(run.average.state_dict())  # the best weights so far
-        run.optimisers["generator"].state.clear()
-    began = time.perf_counter()
-    for done, batch in enumerate(patch_batches(run.batches, step, phase.stop), start=step + 1):
-        drawn = time.perf_counter()
+        learner.generator.load_state_dict(run.average.state_dict())  # the best weights so far
+        learner.optimisers["generator"].state.clear()
+    drawn = _Timed(patch_batches(run.batches, _batch_number(phase, step), _batch_number(phase, phase.stop)))
+    for done in range(step + 1, phase.stop + 1):
+        began, drawn.seconds = time.perf_counter(), 0.0
+        torch.manual_seed(_seed_of(run, done))
         row: dict[str, Any] = {"step": done, "phase": phase.name}
-        row |= phase.step(run, done - 1 - phase.start, batch)
-        _average(run, done - phase.start)
-        row |= {"seconds": time.perf_counter() - began, "data_seconds": drawn - began}
-        last = done == phase.stop
-        if run.images and (last or done % loop.validate_every == 0):
-            row |= judge(run.average, run.images, run.device)
-        log.show(row)
+        row |= _common(run.team, phase.step(learner, done - 1 - phase.start, drawn))
+        learner.watch.look(row)
+        average(run.average, learner.generator, decay=run.config.loop.ema, done=done - phase.start)
+        row |= {"seconds": time.perf_counter() - began, "data_seconds": drawn.seconds}
+        last = _validate(run, phase, row) or done == phase.stop
+        book.show(row)
         if last or done % LOG_EVERY == 0 or "psnr" in row:
-            log.write(row)
+            book.write(row)
+            monitor.write(row)
+        if "psnr" in row and run.team.leads:
+            monitor.picture(done, run.average, run.images)
         if last:
-            _save(run, phase, row)
-        if last or done % loop.checkpoint_every == 0:
-            _checkpoint(run, done)
-        _tell(run, done, row, on_step)
+            _finish(run, phase)
+        if last or done % run.config.loop.checkpoint_every == 0:
+            run.save(phase.stop if last else done)  # an early end skips what is left of the phase
+        _tell(run, phase.stop if last else done, row, on_step)
+        if last:
+            return
+
+
+class _Timed(Iterator[Batch]):
+    """Batches, with the seconds that were waited for them."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.batches = batches
+        self.seconds = 0.0
+
+    def __next__(self) -> Batch:
         began = time.perf_counter()
+        batch = next(self.batches)
+        self.seconds += time.perf_counter() - began
+        return batch
 
 
-def _pixel_step(run: Run, step: int, batch: Mapping[str, Tensor]) -> dict[str, float]:
-    """Move the generator towards the truth."""
-    config = run.config.pixel
-    rate = _rate(config.rate, step, config.steps, warmup=config.warmup, last=config.last_rate)
-    lr, hr = _on_device(run, batch)
-    with _precision(run):
-        sr = run.generator(lr)
-    loss = PIXEL_LOSSES[config.loss](sr.float(), hr)
-    norm = _descend(run, "generator", loss, rate)
-    return {"loss": loss.item(), "pixel": loss.item(), "gradient_norm": norm, "rate": rate}
+def _batch_number(phase: Phase, step: int) -> int:
+    """Number of the first batch after `step` finished steps."""
+    return phase.start + (step - phase.start) * phase.batches
 
 
-def _adversarial_step(run: Run, step: int, batch: Mapping[str, Tensor]) -> dict[str, float]:
-    """Move the generator against a frozen discriminator, then the discriminator."""
-    config, discriminator = run.config.adversarial, run.discriminator
-    if discriminator is None:
-        raise ConfigError("an adversarial step needs a discriminator; set adversarial.steps above 0")
-    game = ADVERSARIAL_LOSSES[config.loss]
-    lr, hr = _on_device(run, batch)
-    discriminator.requires_grad_(False)
-    with _precision(run):
-        sr = run.generator(lr)
-        seen = discriminator(sr)
-        wanted = discriminator(hr)[:-1] if config.feature_weight else []
-    pixel = PIXEL_LOSSES[run.config.pixel.loss](sr.float(), hr)
-    adversarial = game.generator(seen[-1].float())
-    feature = feature_matching(seen[:-1], wanted) if config.feature_weight else torch.zeros(())
-    weight = config.weight * ramp(step, config.ramp)
-    loss = config.pixel_weight * pixel + weight * adversarial + config.feature_weight * feature.to(pixel)
-    rate = _rate(config.rate, step, config.steps)
-    norm = _descend(run, "generator", loss, rate)
-
-    discriminator.requires_grad_(True)
-    with _precision(run):
-        logits = discriminator(torch.cat([hr, sr.detach().float()]))[-1]
-    of_hr, of_sr = logits.float().chunk(2)
-    difference = game.discriminator(of_hr, of_sr)
-    _descend(run, "discriminator", difference, _rate(config.discriminator_rate, step, config.steps))
-    return {
-        "loss": loss.item(),
-        "pixel": pixel.item(),
-        "adversarial": adversarial.item(),
-        "feature": feature.item(),
-        "discriminator": difference.item(),
-        "accuracy_hr": (of_hr > 0).float().mean().item(),
-        "accuracy_sr": (of_sr < 0).float().mean().item(),
-        "gradient_norm": norm,
-        "rate": rate,
-    }
+def _seed_of(run: Run, step: int) -> int:
+    """Seed of what is random in a step besides its batch: noise maps, instance noise, places of a penalty."""
+    return hash((run.config.seed, step, run.team.rank)) % 2**63
 
 
-def _rate(highest: float, step: int, steps: int, *, warmup: int = 0, last: float = 0.01) -> float:
-    """Learning rate: a straight rise, then a cosine to the fraction `last` of the highest."""
-    if step < warmup:
-        return highest * (step + 1) / warmup
-    place = (step - warmup) / max(1, steps - warmup)
-    return highest * (last + (1 - last) * (1 + cos(pi * place)) / 2)
+def _common(team: Team, row: dict[str, float]) -> dict[str, float]:
+    """The numbers of a step, averaged over all processes."""
+    names = sorted(row)
+    return dict(zip(names, team.mean([row[name] for name in names]), strict=True))
 
 
-def _on_device(run: Run, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """LR and HR patches where the networks are."""
-    lr, hr = (batch[key].to(run.device, non_blocking=True) for key in ("lr", "hr"))
-    return lr, hr
+def _validate(run: Run, phase: Phase, row: dict[str, Any]) -> bool:
+    """Add figures of validation where they are due; tell whether the phase should end early."""
+    done, loop = row["step"], run.config.loop
+    if not run.images or (done != phase.stop and done % loop.validate_every):
+        return False
+    run.figures = judge(run.average, run.images, run.learner.device, team=run.team)
+    row |= run.figures
+    if not loop.patience or phase.name != "pixel":
+        return False
+    if row["psnr"] > run.best_psnr:
+        run.best_psnr, run.waited = row["psnr"], 0
+        run.best.load_state_dict(run.average.state_dict())
+    else:
+        run.waited += 1
+    return run.waited >= loop.patience
 
 
-def _precision(run: Run) -> torch.autocast:
-    """Autocast to bfloat16 where the settings ask for it."""
-    return torch.autocast(run.device.type, torch.bfloat16, enabled=run.config.loop.precision == "bf16")
-
-
-def _descend(run: Run, name: str, loss: Tensor, rate: float) -> float:
-    """One optimiser step with clipped gradients; return their norm before clipping."""
-    optimiser = run.optimisers[name]
-    optimiser.zero_grad(set_to_none=True)
-    _check_finite(loss, name, rate)
-    loss.backward()  # type: ignore[no-untyped-call]
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, run.config.loop.clip or float("inf"))
-    _check_finite(norm, name, rate)
-    optimiser.step()
-    return float(norm)
-
-
-def _check_finite(value: Tensor, name: str, rate: float) -> None:
-    """Raise where a loss or gradient has left the numbers; the weights are still those before the step."""
-    if not bool(torch.isfinite(value)):
-        raise ModelError(
-            f"the {name} diverged: its loss or gradient is {value.item()} at a rate of {rate:.3g}; "
-            "lower the rate or loop.clip and resume from the last checkpoint"
+def _finish(run: Run, phase: Phase) -> None:
+    """Save the averaged generator with its card, and the discriminator that it met."""
+    config, learner = run.config, run.learner
+    if run.waited:
+        run.average.load_state_dict(run.best.state_dict())
+        run.figures = judge(run.average, run.images, learner.device, team=run.team)
+        run.waited = 0
+    run.team.average_statistics(run.average)
+    if not run.team.leads:
+        return
+    path = run.path(phase.ending)
+    card = run_card(
+        config, run.batches, run.average, name=path.stem, figures=run.figures, images=len(run.images)
+    )
+    save_model(run.average, path, card, overwrite=True)
+    if learner.discriminator is not None and phase.name == "adversarial":
+        save_discriminator(
+            learner.discriminator,
+            run.path(DISCRIMINATOR),
+            architecture=config.adversarial.discriminator,
+            arguments=config.adversarial.arguments,
+            size=run.batches.plan.target,
+            in_channels=run.batches.plan.in_channels,
+            overwrite=True,
         )
 
 
-@torch.no_grad()
-def _average(run: Run, done: int) -> None:
-    """Move the averaged generator towards the present one, faster while the phase is young."""
-    decay = min(run.config.loop.ema, (1 + done) / (10 + done))
-    for mean, value in zip(
-        run.average.state_dict().values(), run.generator.state_dict().values(), strict=True
-    ):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)
-
-
-def _save(run: Run, phase: Phase, row: Mapping[str, Any]) -> None:
-    """Save the averaged generator with its card."""
-    name = run.path(phase.ending).stem
-    figures = {key: row[key] for key in ("psnr", "psnr_cubic", "ssim", "ssim_cubic") if key in row}
-    card = run_card(run.config, run.batches, run.average, name=name, figures=figures, images=len(run.images))
-    save_model(run.average, run.path(phase.ending), card, overwrite=True)
-
-
-def _checkpoint(run: Run, done: int) -> None:
-    """Write the state after `done` steps."""
-    save_checkpoint(
-        run.path(CHECKPOINT),
-        step=done,
-        config=run.config,
-        modules=run.modules,
-        optimisers=run.optimisers,
-    )
-
-
 def _tell(run: Run, done: int, row: Mapping[str, Any], on_step: OnStep | None) -> None:
-    """Tell the caller; if it cancels, keep what is done."""
-    if on_step is None:
-        return
+    """Tell the caller; if it cancels in any process, keep what is done and end in all of them."""
+    cancelled = None
     try:
-        on_step(row)
-    except CancelledError:
-        _checkpoint(run, done)
-        raise
+        if on_step is not None:
+            on_step(row)
+    except CancelledError as error:
+        cancelled = error
+    if run.team.any(cancelled is not None):
+        run.save(done)
+        raise cancelled or CancelledError(f"another process was told to end; step {done} is kept")

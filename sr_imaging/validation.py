@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .config import DataConfig, DegradationConfig, as_range
 from .degradation import Psf, margin
+from .distributed import ALONE, Team
 from .metrics import data_range, psnr, ssim
 from .networks import build_generator, replicate
 from .patches import PatchPlan
@@ -37,6 +38,10 @@ class HeldOut:
         Data range for PSNR and SSIM.
     cubic : (float, float)
         PSNR in dB and SSIM of cubic interpolation.
+    scale : tuple of int
+        HR pixels per LR pixel.
+    guide : (1, G, *(n * scale)) Tensor, optional
+        Second input of a guided generator.
     """
 
     lr: Tensor
@@ -44,6 +49,8 @@ class HeldOut:
     valid: np.ndarray
     range: float
     cubic: tuple[float, float]
+    scale: tuple[int, ...]
+    guide: Tensor | None = None
 
 
 def held_out_images(
@@ -119,7 +126,7 @@ def _held_out(plane: Tensor, plan: PatchPlan, psf: Psf) -> HeldOut | None:
     if span == 0:
         return None
     cubic = build_generator("cubic", {"scale": plan.scale, "axes": plan.axes})
-    return HeldOut(lr, hr, valid, span, _figures(upscale_image(cubic, lr), hr, valid, span))
+    return HeldOut(lr, hr, valid, span, _figures(upscale_image(cubic, lr), hr, valid, span), plan.scale)
 
 
 def fill_invalid(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -130,7 +137,7 @@ def fill_invalid(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return np.asarray(values[tuple(nearest)])
 
 
-def upscale_image(generator: Any, lr: Tensor) -> np.ndarray:
+def upscale_image(generator: Any, lr: Tensor, *, guide: Tensor | None = None) -> np.ndarray:
     """Super-resolve one small image whole.
 
     Parameters
@@ -139,6 +146,8 @@ def upscale_image(generator: Any, lr: Tensor) -> np.ndarray:
         In evaluation mode.
     lr : (1, C, *n) Tensor
         Image without halo, on the device of the generator; its border is replicated.
+    guide : (1, G, *(n * scale)) Tensor, optional
+        Second input of a guided generator, treated alike.
 
     Returns
     -------
@@ -146,8 +155,12 @@ def upscale_image(generator: Any, lr: Tensor) -> np.ndarray:
         On the CPU.
     """
     halo = generator.halo or (0,) * generator.spatial_dims
+    inputs = [replicate(lr, [(width, width) for width in halo])]
+    if guide is not None:
+        wide = [width * s for width, s in zip(halo, generator.scale, strict=True)]
+        inputs.append(replicate(guide.to(lr.device), [(width, width) for width in wide]))
     with torch.inference_mode():
-        sr: Tensor = generator(replicate(lr, [(width, width) for width in halo]))
+        sr: Tensor = generator(*inputs)
     return np.asarray(sr[0].float().cpu().numpy())
 
 
@@ -161,7 +174,9 @@ def _figures(sr: np.ndarray, hr: np.ndarray, valid: np.ndarray, span: float) -> 
     return psnr(sr, hr, data_range=span, valid=valid), float(np.mean(similar)) if similar else float("nan")
 
 
-def judge(generator: nn.Module, images: Sequence[HeldOut], device: torch.device) -> dict[str, float]:
+def judge(
+    generator: nn.Module, images: Sequence[HeldOut], device: torch.device, *, team: Team = ALONE
+) -> dict[str, float]:
     """Return mean figures of a generator over held-out images, beside those of cubic.
 
     Parameters
@@ -172,6 +187,8 @@ def judge(generator: nn.Module, images: Sequence[HeldOut], device: torch.device)
         At least one.
     device : torch.device
         Where to run.
+    team : Team
+        Processes that share the images; each returns the figures of all.
 
     Returns
     -------
@@ -180,12 +197,17 @@ def judge(generator: nn.Module, images: Sequence[HeldOut], device: torch.device)
     """
     training = generator.training
     generator.eval()
-    own = [_figures(upscale_image(generator, i.lr.to(device)), i.hr, i.valid, i.range) for i in images]
+    own = torch.zeros(len(images), 2, dtype=torch.float64)
+    for number in range(team.rank, len(images), team.world):
+        image = images[number]
+        sr = upscale_image(generator, image.lr.to(device), guide=image.guide)
+        own[number] = torch.tensor(_figures(sr, image.hr, image.valid, image.range), dtype=torch.float64)
     generator.train(training)
-    cubic = [image.cubic for image in images]
+    own = team.sum(own)
+    cubic = torch.tensor([image.cubic for image in images], dtype=torch.float64)
     return {
-        "psnr": float(np.mean([figures[0] for figures in own])),
-        "psnr_cubic": float(np.mean([figures[0] for figures in cubic])),
-        "ssim": float(np.nanmean([figures[1] for figures in own])),
-        "ssim_cubic": float(np.nanmean([figures[1] for figures in cubic])),
+        "psnr": float(own[:, 0].mean()),
+        "psnr_cubic": float(cubic[:, 0].mean()),
+        "ssim": float(own[:, 1].nanmean()),
+        "ssim_cubic": float(cubic[:, 1].nanmean()),
     }

@@ -453,7 +453,7 @@ def settings(folder: Path, *, steps: int) -> Path:
     path.write_text(
         f'name = "tiny"\noutput = "{folder / "runs"}"\n[data]\ntrain = ["scene.tif"]\nheld_out = 0\n'
         'patch = 12\nbatch = 2\n[model]\narchitecture = "srresnet"\n'
-        f"arguments = {{ scale = [2, 2], channels = 4, blocks = 1 }}\n[pixel]\nsteps = {steps}\nwarmup = 0\n"
+        f"arguments = {{ scale = [2, 2], channels = 4, blocks = 1 }}\n[pixel]\nsteps = {steps}\nschedule = {{ warmup = 0 }}\n"
     )
     return path
 

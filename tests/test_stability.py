@@ -1,0 +1,82 @@
+"""The watch over a run: when it acts, what it does, that it remembers over a checkpoint."""
+
+import json
+from typing import Any
+
+import pytest
+
+from sr_imaging import ModelError
+from sr_imaging.stability import WINDOW, Watch
+
+
+def row(step: int, **changes: Any) -> dict[str, Any]:
+    """A step of a healthy adversarial phase."""
+    sound = {"step": step, "gradient_norm": 1.0, "accuracy_hr": 0.7, "accuracy_sr": 0.8, "diversity": 0.9}
+    return sound | changes
+
+
+def look_through(watch: Watch, rows: list[dict[str, Any]]) -> None:
+    for one in rows:
+        watch.look(one)
+
+
+def test_healthy_run_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    watch = Watch()
+    look_through(watch, [row(step, gradient_norm=1.0 + step % 50) for step in range(5 * WINDOW)])
+    assert (watch.factor("generator"), watch.factor("discriminator")) == (1.0, 1.0)
+    assert not caplog.records
+
+
+def test_discriminator_that_has_won_is_slowed_down_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    watch = Watch()
+    for step in range(WINDOW):
+        assert watch.factor("discriminator") == 1.0
+        watch.look(row(step, accuracy_hr=1.0, accuracy_sr=0.99))
+    assert watch.factor("discriminator") == 0.5
+    assert watch.factor("generator") == 1.0
+    assert caplog.messages == [
+        f"step {WINDOW - 1}: the rate of the discriminator is halved: it has won (99.5% right for 100 steps)"
+    ]
+
+
+def test_run_whose_discriminator_keeps_winning_ends() -> None:
+    watch, won = Watch(), {"accuracy_hr": 1.0, "accuracy_sr": 1.0}
+    look_through(watch, [row(step, **won) for step in range(6 * WINDOW - 1)])
+    assert watch.factor("discriminator") == 0.5**5
+    with pytest.raises(ModelError, match=r"discriminator is unstable: it has won .* halved 5 times; change"):
+        watch.look(row(6 * WINDOW, **won))
+
+
+def test_collapsed_output_ends_the_run() -> None:
+    watch = Watch()
+    look_through(watch, [row(step, diversity=0.01) for step in range(WINDOW - 1)])
+    with pytest.raises(ModelError, match=r"the generator collapsed: .* 0\.01 times as much .*; lower"):
+        watch.look(row(WINDOW, diversity=0.01))
+
+
+def test_exploding_gradient_slows_the_generator_down(caplog: pytest.LogCaptureFixture) -> None:
+    watch = Watch()
+    for step in range(WINDOW):
+        watch.look({"step": step, "gradient_norm": 2.0})  # the pixel phase has no discriminator
+    watch.look({"step": WINDOW, "gradient_norm": 201.0})
+    assert watch.factor("generator") == 0.5
+    assert "a norm of 201 where 2 is usual" in caplog.text
+
+
+def test_outlier_does_not_move_what_is_usual() -> None:
+    watch = Watch()
+    for step in range(WINDOW):
+        watch.look({"step": step, "gradient_norm": 2.0})
+    watch.look({"step": WINDOW, "gradient_norm": 1e9})
+    assert max(watch.seen["gradient_norm"]) == 2.0
+
+
+def test_restored_watch_acts_as_the_unbroken_one() -> None:
+    whole, first = Watch(), Watch()
+    rows = [row(step, accuracy_hr=1.0, accuracy_sr=1.0, gradient_norm=1.0 + step % 7) for step in range(250)]
+    look_through(whole, rows)
+    look_through(first, rows[:130])
+    second = Watch.of(json.loads(json.dumps(first.state())))
+    look_through(second, rows[130:])
+    assert second == whole
+    assert whole.factor("discriminator") == 0.25
