@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["check_tensors", "file_sha256", "read_weights", "tensors_of", "write_weights"]
+__all__ = ["check_tensors", "file_sha256", "read_tensors", "read_weights", "tensors_of", "write_weights"]
 
 
 def tensors_of(module: "nn.Module") -> "dict[str, torch.Tensor]":
@@ -89,6 +89,29 @@ def read_weights(
                 raise ModelError(f"{path} is safetensors without a card of ours; save it with {saved_by}")
             names = file.keys() if weights else ()
             return metadata[key], {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise ModelError(f"{path} is no complete safetensors file ({error}); copy it again") from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error}); check the file and its permissions") from error
+
+
+def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
+    """Return the tensors of anybody's safetensors file.
+
+    Raises
+    ------
+    ModelError
+        If the file is pickled, damaged or unreadable.
+    """
+    try:
+        if _is_pickle(path):
+            raise ModelError(
+                f"{path} is a pickled checkpoint, which could run code; where you trust it, convert it once: "
+                f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), "
+                f"{path.stem + '.safetensors'!r})"
+            )
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ModelError(f"{path} is no complete safetensors file ({error}); copy it again") from error
     except OSError as error:

@@ -42,6 +42,7 @@ MAY_USE = {
     r"sr_imaging\.psf": r"sr_imaging\.errors",
     r"sr_imaging\.networks(\.\w+)?": r"sr_imaging\.(networks(\.\w+)?|psf|errors)",
     r"sr_imaging\.(losses|adversarial)": r"sr_imaging\.(networks(\.\w+)?|losses|adversarial|psf|errors)",
+    r"sr_imaging\.perceptual": r"sr_imaging\.(networks\.features|weights_file|errors)",
     r"sr_imaging\.io(\.\w+)?": r"sr_imaging\.(io(\.\w+)?|axes|world|geometry|errors)|sr_imaging",
 }
 # A room, and what of other people's it may not import.
