@@ -131,6 +131,8 @@ def check_generator(module: Any) -> None:
             raise ModelError(
                 f"{type(module).__name__} states {fact} {value!r}; give a whole number of at least {low}"
             )
+    if getattr(module, "scale_range", None) is not None:
+        _check_range(module)
 
 
 def _check_numbers(module: Any, fact: str, low: int) -> None:
@@ -140,6 +142,22 @@ def _check_numbers(module: Any, fact: str, low: int) -> None:
         raise ModelError(
             f"{type(module).__name__} states {fact} {value!r}, not one whole number per axis; "
             f"give a tuple of numbers of at least {low}"
+        )
+
+
+def _check_range(module: Any) -> None:
+    """Raise unless a network for any factor states a range per axis, and works on the HR grid itself."""
+    span = module.scale_range
+    pairs = isinstance(span, Sequence) and all(isinstance(p, Sequence) and len(p) == 2 for p in span)
+    if not pairs or len(span) != module.spatial_dims or any(not 1 <= low <= high for low, high in span):
+        raise ModelError(
+            f"{type(module).__name__} states scale_range {span!r}, no lowest and highest factor per axis; "
+            "give for example ((1.5, 4), (1.5, 4))"
+        )
+    if any(s != 1 for s in module.scale):
+        raise ModelError(
+            f"{type(module).__name__} states a scale_range and scale {module.scale}; a network for any "
+            "factor works on the HR grid, so make its scale all ones"
         )
 
 
