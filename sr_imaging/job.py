@@ -2,9 +2,9 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
+from itertools import accumulate, product
 from math import ceil, prod
 from typing import Any
 
@@ -12,6 +12,7 @@ import dask.array
 import numpy as np
 from dask.base import tokenize
 
+from .beside import Beside, Guide, context_of
 from .delivery import Delivery, as_node
 from .engine import Engine
 from .intensity import Values
@@ -36,6 +37,10 @@ class Job:
         Axes of the array that the generator works on, in its order.
     channel : int or None
         Axis of the bands that it takes together.
+    seed : int
+        Of the noise that the generator takes, if any.
+    guide : Guide, optional
+        The second image that it takes, if any.
     """
 
     engine: Engine
@@ -43,13 +48,15 @@ class Job:
     values: Values
     spatial: tuple[int, ...]
     channel: int | None
+    seed: int = 0
+    guide: Guide | None = None
 
     @property
     def depth(self) -> dict[int, int]:
         """Context along each spatial axis: the halo, and what filling invalid pixels in it may look at."""
-        halo = self.engine.generator.halo or (0,) * len(self.spatial)
-        reach = max(halo) if self.values.may_be_invalid else 0
-        return {axis: h + reach for axis, h in zip(self.spatial, halo, strict=True)}
+        hidden = None if self.guide is None else self.guide.values
+        context = context_of(self.engine.generator, self.values, hidden)
+        return dict(zip(self.spatial, context, strict=True))
 
     @property
     def scale(self) -> dict[int, int]:
@@ -74,10 +81,21 @@ def compute(data: Any, job: Job, progress: Callable[[int, int], None] | None = N
     numpy or dask array
         Same kind as `data`; nothing of a dask array is computed yet.
     """
+    if job.guide is not None and job.channel is None:  # the bands of the guide need an axis
+        return compute(data[..., None], replace(job, channel=data.ndim), progress)[..., 0]
     if isinstance(data, dask.array.Array):
         return _lazy(data, job, progress)
     step = _stepper(progress, _count_tiles([(n,) for n in data.shape], job))
-    return run(data, job.engine, job.values, spatial=job.spatial, channel=job.channel, progress=step)
+    guide = None if job.guide is None else replace(job.guide, data=np.asarray(job.guide.data))
+    return run(
+        data,
+        job.engine,
+        job.values,
+        spatial=job.spatial,
+        channel=job.channel,
+        beside=Beside(job.seed, guide=guide),
+        progress=step,
+    )
 
 
 def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> Any:
@@ -92,17 +110,42 @@ def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> A
     cores = [_without_context(c, depth.get(a, 0)) for a, c in enumerate(seen.chunks)]
     chunks = [tuple(n * job.scale.get(a, 1) for n in c) for a, c in enumerate(cores)]
     step = _stepper(progress, _count_tiles(cores, job))
-    token = tokenize(data.name, job.delivery.token, job.values, job.spatial, job.channel)
+    guide = [] if job.guide is None else [_guide_blocks(job.guide.data, data.chunks, job, depth)]
+    token = tokenize(
+        data.name, job.delivery.token, job.values, job.spatial, job.channel, job.seed, [g.name for g in guide]
+    )
     block = partial(
-        _block, values=job.values, spatial=job.spatial, channel=job.channel, depth=depth, step=step
+        _block,
+        values=job.values,
+        spatial=job.spatial,
+        channel=job.channel,
+        depth=depth,
+        starts=[tuple(accumulate(c, initial=0)) for c in cores],
+        seed=job.seed,
+        guide_values=None if job.guide is None else job.guide.values,
+        step=step,
     )
     return seen.map_blocks(
         block,
+        *guide,
         delivery=as_node(job.delivery),
         name=f"upscale-{token}",
         dtype=job.values.out_dtype,
         chunks=chunks,
         meta=np.empty((0,) * data.ndim, job.values.out_dtype),
+    )
+
+
+def _guide_blocks(guide: Any, chunks: Sequence[Sequence[int]], job: Job, depth: dict[int, int]) -> Any:
+    """Cut a guide as the image is cut, with the same context."""
+    fine = {a: tuple(n * job.scale.get(a, 1) for n in c) for a, c in enumerate(chunks) if a != job.channel}
+    lazy: Any = dask.array.asarray(guide)
+    overlap: Any = dask.array.overlap.overlap
+    return overlap(
+        lazy.rechunk(fine | {job.channel: -1}),
+        {a: d * job.scale[a] for a, d in depth.items()},
+        boundary="none",
+        allow_rechunk=False,
     )
 
 
@@ -122,12 +165,15 @@ def _without_context(chunks: Sequence[int], depth: int) -> tuple[int, ...]:
 
 def _block(
     block: np.ndarray,
-    *,
+    *guide: np.ndarray,
     delivery: Delivery,
     values: Values,
     spatial: tuple[int, ...],
     channel: int | None,
     depth: dict[int, int],
+    starts: Sequence[Sequence[int]],
+    seed: int,
+    guide_values: Values | None,
     step: Callable[[], None] | None,
     block_info: Any = None,
 ) -> np.ndarray:
@@ -136,8 +182,22 @@ def _block(
     context = [
         (depth.get(a, 0) * (place[a] > 0), depth.get(a, 0) * (place[a] < count[a] - 1)) for a in spatial
     ]
+    before = {a: low for a, (low, _) in zip(spatial, context, strict=True)}
+    beside = Beside(
+        seed=seed,
+        start=tuple(s[place[a]] - before.get(a, 0) for a, s in enumerate(starts)),
+        shape=tuple(s[-1] for s in starts),
+        guide=Guide(guide[0], guide_values) if guide_values is not None else None,
+    )
     return run(
-        block, delivery.engine, values, spatial=spatial, channel=channel, context=context, progress=step
+        block,
+        delivery.engine,
+        values,
+        spatial=spatial,
+        channel=channel,
+        context=context,
+        beside=beside,
+        progress=step,
     )
 
 
