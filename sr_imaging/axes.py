@@ -148,6 +148,40 @@ def fine_centres(centres: np.ndarray, scale: float, step: float | None = None) -
     return np.asarray(centres[0] + step * ((index + 0.5) / scale - 0.5))
 
 
+def fine_bounds(bounds: np.ndarray, scale: float, step: float) -> np.ndarray:
+    """Return the bounds of the cells of an axis refined `scale` times: coarse cells are cut evenly.
+
+    Parameters
+    ----------
+    bounds : (n, 2) ndarray
+        Both sides of each coarse cell, in any order.
+    scale : float
+        As in :func:`fine_centres`.
+    step : float
+        Signed step of the axis, which says which side of a cell comes first.
+
+    Returns
+    -------
+    (round(n * scale), 2) float64 ndarray
+        Sides in the order of `bounds`.
+
+    Examples
+    --------
+    >>> fine_bounds(np.array([[0.0, 10.0], [10.0, 20.0]]), 2, step=10.0)[:2]
+    array([[ 0.,  5.],
+           [ 5., 10.]])
+    """
+    bounds = np.asarray(bounds, dtype=np.float64)
+    backwards = (bounds[0, 1] - bounds[0, 0]) * step < 0
+    begin, end = (bounds[:, ::-1] if backwards else bounds).T
+    start = np.arange(fine_size(len(bounds), scale)) / scale
+    cell = np.clip(np.floor(start + 1e-9).astype(int), 0, len(bounds) - 1)
+    stop_cell = np.clip(np.ceil(start + 1 / scale - 1e-9).astype(int) - 1, 0, len(bounds) - 1)
+    first = begin[cell] + (end - begin)[cell] * (start - cell)
+    last = begin[stop_cell] + (end - begin)[stop_cell] * (start + 1 / scale - stop_cell)
+    return np.stack([last, first] if backwards else [first, last], axis=1)
+
+
 def fine_size(size: int, scale: float) -> int:
     """Return the length of an axis of `size` pixels refined `scale` times, at least one pixel."""
     return max(1, round(size * scale))

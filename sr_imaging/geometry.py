@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .axes import AXES, AXIS_OF, check_grid, fine_centres, fine_size, spatial_dims
+from .axes import AXES, AXIS_OF, check_grid, fine_bounds, fine_centres, fine_size, spatial_dims
 from .errors import GridError
 from .world import (
     affine,
@@ -99,6 +99,13 @@ def _refine_coord(da: xr.DataArray, name: Any, scale: Mapping[Any, float]) -> xr
             )
             return None
         values: Any = fine_centres(variable.values, scale[name], step)
+    elif (owner := _bounded(da, name)) is not None:
+        paired = owner in scale and variable.dims[0] == owner and variable.shape[1:] == (2,)
+        step = axis_step(da, owner) if paired else None
+        if step is None:
+            warnings.warn(f"the cell bounds {name!r} have no place on the fine grid; left out", stacklevel=4)
+            return None
+        values = fine_bounds(variable.values, scale[owner], step)
     else:
         values = variable.data
         for dim in touched:
@@ -107,6 +114,14 @@ def _refine_coord(da: xr.DataArray, name: Any, scale: Mapping[Any, float]) -> xr
     drop = (*STALE_ENCODING, *(_ROUNDING_ENCODING if values.dtype.kind == "f" else ()))
     encoding = {key: value for key, value in variable.encoding.items() if key not in drop}
     return xr.Variable(variable.dims, values, dict(variable.attrs), encoding)
+
+
+def _bounded(da: xr.DataArray, name: Any) -> Any | None:
+    """The coord whose cells a variable bounds, after the CF conventions; None where it is no bounds."""
+    for owner, coord in da.coords.items():
+        if name in (coord.attrs.get("bounds"), coord.encoding.get("bounds")):
+            return owner
+    return None
 
 
 def _along(values: Any, axis: int, scale: float) -> Any:

@@ -157,17 +157,14 @@ def test_c8_thin_chunks_make_even_ones() -> None:
     np.testing.assert_allclose(sr, upscale(lr.compute(), ESPCN), atol=1e-4)
 
 
-@pytest.mark.parametrize("build", ["dataset", "tree", "list", "masked", "none"])
-def test_c15_containers_are_refused_by_their_name(build: str) -> None:
-    da = raster((5, 6))
+@pytest.mark.parametrize("build", ["list", "masked", "none"])
+def test_c15_other_containers_are_refused_by_their_name(build: str) -> None:
     obj: Any = {
-        "dataset": lambda: da.to_dataset(name="a"),
-        "tree": lambda: xr.DataTree(da.to_dataset(name="a")),
         "list": lambda: [[1.0, 2.0]],
-        "masked": lambda: np.ma.masked_less(da.values, 50),
+        "masked": lambda: np.ma.masked_less(raster((5, 6)).values, 50),
         "none": lambda: None,
     }[build]()
-    text = f"cannot super-resolve a {type(obj).__name__}; give a DataArray or an array"
+    text = f"cannot super-resolve a {type(obj).__name__}; give a DataArray, a Dataset or an array"
     with pytest.raises(InputTypeError, match=text):
         upscale(obj, "cubic", scale=2)
 
