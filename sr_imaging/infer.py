@@ -66,8 +66,8 @@ def upscale(
         their usual names (``lat``, ``lon``, …). The last axes of a plain array are y, x, or z, y, x where
         the model or the scale has three. Of a Dataset or a DataTree the variables with all spatial dims go
         through the model, classes are repeated, and what else lies on a refined dim is interpolated linearly
-        or, where it holds no numbers, repeated. Nodata (``_FillValue``), NaN, and pixels that a bool coord ``mask``
-        rules out never enter the model and come back exactly.
+        or, where it holds no numbers, repeated. Nodata (``_FillValue``), NaN, and pixels that a bool coord
+        ``mask`` rules out never enter the model and come back exactly.
     model : str, path or Generator
         ``"auto"``, a bundled name (:func:`sr_imaging.list_models`), a classical method (``"cubic"``,
         ``"wiener"``, …), a model file, or any module that states the facts of
