@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 from sr_imaging import ModelError, SrImagingError, list_models
 
 from ._layers import LayerImage
-from ._models import INTERPOLATIONS, best_model, card_text
+from ._models import CLASSICAL, any_factor, best_model, card_text
 from ._preload import preload_torch
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ModelBox(QWidget):
         self.spins = {axis: QSpinBox() for axis in _AXES}
         self._spin_row = QWidget()
         self._lay_out()
-        for name in (*self._cards, *INTERPOLATIONS):
+        for name in (*self._cards, *CLASSICAL):
             self.box.addItem(name, name)
         if self._cards:
             self.box.insertSeparator(len(self._cards))
@@ -91,12 +91,12 @@ class ModelBox(QWidget):
 
     @property
     def card(self) -> "ModelCard | None":
-        """Its card; None for an interpolation."""
+        """Its card; None for a classical method."""
         return self._cards.get(self.model)
 
     @property
     def scale(self) -> dict[str, float]:
-        """Factors of an interpolation by axis."""
+        """Factors by axis that are asked of what does any factor."""
         return {axis: float(spin.value()) for axis, spin in self.spins.items()}
 
     def suit(self, image: LayerImage) -> None:
@@ -146,9 +146,9 @@ class ModelBox(QWidget):
     def _show_facts(self, index: int = 0) -> None:
         self._is_chosen = True
         card = self.card
-        self.facts.setText("interpolation by whole factors" if card is None else card_text(card))
+        self.facts.setText("a classical method, by whole factors" if card is None else card_text(card))
         self.facts.setToolTip("" if card is None else _details(card))
-        self._spin_row.setVisible(card is None)
+        self._spin_row.setVisible(any_factor(card))
         self._on_change()
 
 

@@ -1,6 +1,6 @@
 """What a model does to a layer, and where the layer lies outside what it was trained for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ._layers import LayerImage, unit_factor
@@ -8,9 +8,9 @@ from ._layers import LayerImage, unit_factor
 if TYPE_CHECKING:
     from sr_imaging import ModelCard
 
-__all__ = ["INTERPOLATIONS", "best_model", "card_text", "doubts", "model_factors", "refusal"]
+__all__ = ["CLASSICAL", "any_factor", "best_model", "card_text", "doubts", "model_factors", "refusal"]
 
-INTERPOLATIONS = ("cubic", "linear", "lanczos", "nearest")
+CLASSICAL = ("cubic", "wiener", "back-projection", "linear", "lanczos", "fourier", "nearest")
 _THROUGH_PLANE = "plane"  # the name a through-plane model gives the two axes that it keeps
 _BANDS = ("band", "bands", "channel", "channels", "wavelength")
 _THICK = 1.5  # z spacing over the in-plane one, from which slices count as thick
@@ -31,13 +31,21 @@ def model_factors(card: "ModelCard") -> dict[str, float]:
     }
 
 
+def any_factor(card: "ModelCard | None") -> bool:
+    """Whether the user says by how much: classical methods, and models for any factor in a range."""
+    return card is None or card.scale_range is not None
+
+
 def needed_axes(card: "ModelCard") -> tuple[str, ...]:
     """Return the axes that an image must have for a model."""
     return ("z", "y", "x") if _THROUGH_PLANE in card.axes else tuple(card.axes)
 
 
-def refusal(card: "ModelCard", image: LayerImage) -> str:
-    """Return why a model cannot run on a layer, and what would help; empty where it can."""
+def refusal(card: "ModelCard", image: LayerImage, scale: Mapping[str, float] | None = None) -> str:
+    """Return why a model cannot run on a layer, and what would help; empty where it can.
+
+    `scale` is by how much the user asks to refine each axis, where that is known, for a model of any factor.
+    """
     for axis in needed_axes(card):
         if axis not in image.axes:
             help_ = "set Axes to volume" if len(image.dims) > 2 else "choose another model"
@@ -47,7 +55,18 @@ def refusal(card: "ModelCard", image: LayerImage) -> str:
             f"{card.name} takes {card.in_channels} bands together, and the layer has {bands}; "
             "choose another model"
         )
+    for axis, (low, high) in _spans(card).items() if scale is not None else ():
+        if not low <= (asked := scale.get(axis, 1)) <= high:
+            return f"{card.name} refines {axis} by {low:g} to {high:g}, not {asked:g}; set its factor"
     return ""
+
+
+def _spans(card: "ModelCard") -> dict[str, tuple[float, float]]:
+    """Lowest and highest factor by axis of a model that does any factor; those it keeps are 1 to 1."""
+    if card.scale_range is None:
+        return {}
+    found = dict.fromkeys(("z", "y", "x"), (1.0, 1.0))
+    return found | {a: s for a, s in zip(card.axes, card.scale_range, strict=True) if a != _THROUGH_PLANE}
 
 
 def doubts(card: "ModelCard", image: LayerImage) -> list[str]:
@@ -84,12 +103,15 @@ def best_model(cards: Sequence["ModelCard"], image: LayerImage) -> str:
     else:
         is_raster = image.place("z") is None and not image.modality
         fitting = [card for card in fitting if is_raster and card.modality == "raster"]
-    return fitting[0].name if fitting else INTERPOLATIONS[0]
+    return fitting[0].name if fitting else CLASSICAL[0]
 
 
 def card_text(card: "ModelCard") -> str:
     """Return what a model does and was trained on, in one line."""
     factors = ", ".join(f"{axis} by {s:g}" for axis, s in model_factors(card).items())
+    if card.scale_range is not None:
+        spans = _spans(card).items()
+        factors = ", ".join(f"{axis} by {low:g} to {high:g}" for axis, (low, high) in spans if high > 1)
     parts = [f"refines {factors}", card.modality]
     if card.spacing_range is not None:
         low, high = card.spacing_range

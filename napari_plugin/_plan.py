@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._layers import LayerImage
-from ._models import doubts, model_factors, refusal
+from ._models import any_factor, doubts, model_factors, refusal
 
 if TYPE_CHECKING:
     from sr_imaging import ModelCard
@@ -24,11 +24,11 @@ class Settings:
     Parameters
     ----------
     model : str
-        Bundled name, path, or interpolation.
+        Bundled name, path, or classical method.
     card : ModelCard, optional
-        Of the model; None for an interpolation.
+        Of the model; None for a classical method.
     scale : dict
-        Factors of an interpolation by axis.
+        Factors by axis, of a classical method or a model that does any factor.
     device : str
         ``auto``, ``cpu``, ``cuda``.
     tile : int, optional
@@ -50,7 +50,7 @@ class Settings:
     def arguments(self, image: LayerImage) -> dict[str, Any]:
         """Keyword arguments of ``sr_imaging.upscale`` that are not at their default."""
         arguments: dict[str, Any] = {}
-        if self.card is None:
+        if any_factor(self.card):
             arguments["scale"] = {axis: _whole(self.scale.get(axis, 1)) for axis in image.axes if axis}
         if self.device != "auto":
             arguments["device"] = self.device
@@ -115,11 +115,11 @@ def make_plan(image: LayerImage, settings: Settings, *, free: int | None = None)
         With a refusal where it cannot run.
     """
     card = settings.card
-    by_axis = settings.scale if card is None else model_factors(card)
+    by_axis = settings.scale if card is None or any_factor(card) else model_factors(card)
     factors = tuple(float(by_axis.get(axis, 1)) if axis else 1.0 for axis in image.axes)
     shape = tuple(round(n * s) for n, s in zip(image.shape, factors, strict=True))
     nbytes = prod(shape) * max(1, image.colours) * image.dtype.itemsize
-    reason = _wrong_pixels(image) or (refusal(card, image) if card is not None else "")
+    reason = _wrong_pixels(image) or (refusal(card, image, settings.scale) if card is not None else "")
     if not reason and all(s == 1 for s in factors):
         reason = "nothing would become finer; raise the scale of an axis"
     if not reason and not settings.is_lazy:

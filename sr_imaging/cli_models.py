@@ -35,7 +35,8 @@ def list_(as_json: AsJson = False) -> None:
         for card in cards:
             rows.add_row(card.name, _refines(card), _range(card), card.description)
         out.print(rows)
-        out.print("also: cubic, linear, lanczos, nearest, for any axis and factor", markup=False)
+        classical = "cubic, wiener, back-projection, linear, lanczos, fourier, nearest"
+        out.print(f"also, for any axis and factor: {classical}", markup=False)
 
 
 @app.command()
@@ -100,12 +101,15 @@ def _safetensors(output: Path) -> Path:
 
 
 def _refines(card: "ModelCard") -> str:
-    """Axes and factors, as ``z by 4``."""
-    axes: dict[float, list[str]] = {}
-    for axis, s in zip(card.axes, card.scale, strict=True):
-        if s != 1:
-            axes.setdefault(s, []).append(axis)
-    return "; ".join(f"{', '.join(names)} by {s:g}" for s, names in axes.items())
+    """Axes and factors, as ``z by 4`` or ``y, x by 1.5 to 4``."""
+    axes: dict[tuple[float, float], list[str]] = {}
+    for axis, span in zip(card.axes, card.scale_range or [(s, s) for s in card.scale], strict=True):
+        if span[1] != 1:
+            axes.setdefault(span, []).append(axis)
+    return "; ".join(
+        f"{', '.join(names)} by {f'{low:g}' if low == high else f'{low:g} to {high:g}'}"
+        for (low, high), names in axes.items()
+    )
 
 
 def _range(card: "ModelCard") -> str:

@@ -221,7 +221,7 @@ def test_vdsr_without_range_is_refused() -> None:
 def test_module_whose_range_fits_no_axes_is_refused(scale_range: Any) -> None:
     module: Any = GeneratorModule((1, 1), halo=(0, 0))
     module.scale_range = scale_range
-    with pytest.raises(ModelError, match="scale_range .* no lowest and highest factor per axis"):
+    with pytest.raises(ModelError, match=r"scale_range .* no lowest and highest factor per axis"):
         check_generator(module)
 
 

@@ -14,7 +14,7 @@ from napari.layers import Image
 from napari_plugin._copy import as_command, as_python
 from napari_plugin._geometry import refined_placement
 from napari_plugin._layers import LayerImage, describe, restore_names, to_array
-from napari_plugin._models import best_model, doubts, refusal
+from napari_plugin._models import best_model, card_text, doubts, refusal
 from napari_plugin._plan import Settings, grid_rows, make_plan, size_text
 from napari_plugin._view import north_is_down, turn_north_up
 from sr_imaging import ModelCard
@@ -171,6 +171,21 @@ def test_plan_refuses_complex_pixels() -> None:
 )
 def test_model_is_refused_for_a_layer_without_its_axes(layer: Image, model: ModelCard, message: str) -> None:
     assert message in refusal(model, describe(layer))
+
+
+def test_model_for_any_factor_is_asked_by_how_much() -> None:
+    model = card(axes=("y", "x"), scale=(1.0, 1.0), scale_range=((1.0, 4.0), (2.0, 3.0)), spatial_dims=2)
+    assert card_text(model).startswith("refines y by 1 to 4, x by 2 to 3")
+    layer = describe(Image(np.zeros((8, 10))))
+    plan = make_plan(layer, Settings("any", model, {"y": 1, "x": 3}))
+    assert (plan.refusal, plan.shape) == ("", (8, 30))
+    assert plan.settings.arguments(layer)["scale"] == {"y": 1, "x": 3}
+
+
+def test_factor_out_of_the_range_of_a_model_is_refused() -> None:
+    model = card(axes=("y", "x"), scale=(1.0, 1.0), scale_range=((1.0, 4.0), (2.0, 3.0)), spatial_dims=2)
+    plan = make_plan(describe(Image(np.zeros((8, 10)))), Settings("any", model, {"y": 2, "x": 4}))
+    assert "refines x by 2 to 3, not 4; set its factor" in plan.refusal
 
 
 @pytest.mark.parametrize(
