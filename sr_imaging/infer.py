@@ -21,6 +21,7 @@ from .engine import Engine
 from .errors import ConfigError, InputTypeError, ModelError
 from .geometry import check_grid, refine
 from .geometry import spacing as grid_spacing
+from .guides import BAND_DIMS, guide_for
 from .intensity import Values, is_flag, values_of
 from .job import Job, compute
 from .masks import hide_masked, mask_of, restore_masked
@@ -36,7 +37,6 @@ Image = TypeVar("Image")
 Progress = Callable[[int, int], None]
 _STORED_AS = ("dtype", "rasterio_dtype", "scale_factor", "add_offset")
 _SAME_UNIT = {"m": ("m", "metre", "meter", "metres", "meters"), "mm": ("mm", "millimetre", "millimeter")}
-_BAND_DIMS = ("band", "bands", "channel", "channels", "wavelength")
 
 
 def upscale(
@@ -52,6 +52,7 @@ def upscale(
     dtype: Any = None,
     strict: bool = False,
     seed: int = 0,
+    guide: Any = None,
     progress: Progress | None = None,
 ) -> Image:
     """Super-resolve an image and keep its place in the world.
@@ -92,7 +93,11 @@ def upscale(
     strict : bool
         Raise where the image lies outside what the model was trained for, instead of warning.
     seed : int
-        Of the noise of a stochastic model; the bundled models have none.
+        Of the noise of a stochastic model: another seed gives another plausible result, the same one the same
+        result however it is tiled. The bundled models have none.
+    guide : DataArray, ndarray or dask array, optional
+        Second image that a guided model takes, on the grid of its result: a panchromatic band, another
+        contrast. Its bands lie along ``band``; where it is invalid, so is the result.
     progress : callable, optional
         Called as ``progress(done, total)`` after each tile; raise :class:`sr_imaging.CancelledError` in it to
         stop. For a dask array it is called while the result is computed.
@@ -134,6 +139,7 @@ def upscale(
                 dtype=dtype,
                 strict=strict,
                 seed=seed,
+                guide=guide,
                 progress=told,
             )
 
@@ -157,14 +163,21 @@ def upscale(
     else:
         _check_trained_range(da, choice, strict)
         settings = Settings(device, precision, tile, _memory(max_memory))
-        data, facts = _modelled(da, values, choice, settings, progress)
+        data, facts = _modelled(da, values, choice, settings, progress, seed=seed, guide=guide)
     if not isinstance(obj, xr.DataArray):
         return cast(Image, data)
     return cast(Image, with_provenance(_place(da, data, choice), choice.scale, facts))
 
 
 def _modelled(
-    da: xr.DataArray, values: Values, choice: Choice, settings: Settings, progress: Progress | None
+    da: xr.DataArray,
+    values: Values,
+    choice: Choice,
+    settings: Settings,
+    progress: Progress | None,
+    *,
+    seed: int,
+    guide: Any,
 ) -> tuple[Any, Facts]:
     """Values that the model makes of an image, and what made them."""
     sha256 = model_sha256(choice.generator)
@@ -176,7 +189,9 @@ def _modelled(
         seen, during = interpolated(seen, during, factors, choice.method)
     remote = isinstance(seen, dask.array.Array) and current_client() is not None
     engine = sketch(delivery) if remote else delivery.engine
-    job = Job(engine, delivery, during, *_axes(da, choice))
+    spatial, channel = _axes(da, choice)
+    second = guide_for(da, guide, choice, channel)
+    job = Job(engine, delivery, during, spatial, channel, seed, second)
     data = _resampled(da, compute(seen, job, progress), choice)
     data = (
         _stored(data, during, values)
@@ -184,7 +199,8 @@ def _modelled(
         else restore_masked(da, mask, data, choice.scale, values)
     )
     ran: Settings | Engine = settings if remote else engine
-    return data, Facts(choice.name, sha256, ran.precision, ran.device, _seen_by(engine, choice))
+    drawn = seed if getattr(choice.generator, "latent_channels", 0) else None
+    return data, Facts(choice.name, sha256, ran.precision, ran.device, _seen_by(engine, choice), drawn)
 
 
 def _seen_by(engine: Engine, choice: Choice) -> dict[Any, int] | None:
@@ -253,7 +269,7 @@ def _axes(da: xr.DataArray, choice: Choice) -> tuple[tuple[int, ...], int | None
     if bands == 1:
         return spatial, None
     others = [dim for dim in da.dims if dim not in choice.dims]
-    named = [dim for dim in others if dim in _BAND_DIMS] or others[-1:]
+    named = [dim for dim in others if dim in BAND_DIMS] or others[-1:]
     if not named or da.sizes[named[0]] != bands:
         have = ", ".join(f"{dim}={n}" for dim, n in da.sizes.items())
         raise ModelError(f"{choice.name} takes {bands} bands together, but the array has {have}; select them")

@@ -34,13 +34,14 @@ def model_sha256(module: Any) -> str:
 
 @dataclass(frozen=True)
 class Facts:
-    """Model, its hash, what it was computed in and on, and its halo by dim, where that is finite."""
+    """Model, its hash, what it was computed in and on, its halo by dim if finite, the seed of its noise."""
 
     name: str
     sha256: str
     precision: str
     device: str
     halo: Mapping[Any, int] | None = None
+    seed: int | None = None
 
 
 def with_provenance(da: xr.DataArray, scale: Mapping[Any, float], facts: Facts) -> xr.DataArray:
@@ -60,7 +61,8 @@ def with_provenance(da: xr.DataArray, scale: Mapping[Any, float], facts: Facts) 
     DataArray
         With attrs ``sr_model``, ``sr_model_sha256``, ``sr_version``, ``sr_scale`` (z, y, x order),
         ``sr_precision``, ``sr_device``, ``sr_halo`` (coarse pixels that a result sees beside its own, z, y,
-        x order) and one more line of ``history``, after the CF conventions.
+        x order), ``sr_seed`` of a model that draws noise, and one more line of ``history``, after the CF
+        conventions.
     """
     dims = spatial_dims(da).values()
     factors = " ".join(f"{scale.get(dim, 1):.17g}" for dim in dims)
@@ -69,6 +71,8 @@ def with_provenance(da: xr.DataArray, scale: Mapping[Any, float], facts: Facts) 
     earlier = str(da.attrs["history"]) + "\n" if da.attrs.get("history") else ""
     if facts.halo is not None:
         da = da.assign_attrs(sr_halo=" ".join(str(facts.halo.get(dim, 0)) for dim in dims))
+    if facts.seed is not None:
+        da = da.assign_attrs(sr_seed=facts.seed)
     return da.assign_attrs(
         history=earlier + line,
         sr_model=facts.name,
