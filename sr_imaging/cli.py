@@ -47,3 +47,7 @@ def _root(
 def main() -> None:
     """Run the command line."""
     app()
+
+
+if __name__ == "__main__":  # torchrun -m sr_imaging.cli
+    main()

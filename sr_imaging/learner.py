@@ -187,7 +187,9 @@ def _feature_losses(config: TrainConfig, plan: PatchPlan, device: torch.device) 
         if wanted.weights and wanted.weight and config.adversarial.steps:
             from .perceptual import perceptual_loss
 
-            loss = perceptual_loss(wanted.network, wanted.weights, wanted.layers, spatial_dims=len(plan.axes))
+            loss = perceptual_loss(
+                wanted.network, wanted.weights, wanted.layers, size=plan.target, in_channels=plan.in_channels
+            )
             losses[name] = loss.to(device)
     return losses
 

@@ -16,9 +16,9 @@ import numpy as np
 from torch import nn
 
 from .errors import ConfigError
-from .figures import Panel, Row, draw
 from .io.atomic import whole_output
 from .networks import build_generator
+from .pictures import Panel, Row, draw
 from .validation import HeldOut, upscale_image
 
 __all__ = ["Monitor", "draw_curves"]
