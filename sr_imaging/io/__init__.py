@@ -24,12 +24,14 @@ READERS = {
     "zarr": ("zarr", "read_zarr"),
 }
 
-# format -> module and function of this package: function(da, path); dicom takes the source scan as well
+# format -> module and function of this package: function(da, path); those of DICOM take the source scan and
+# whether to de-identify as well
 WRITERS = {
     "cog": ("geotiff_write", "write_cog"),
     "dicom": ("dicom_write", "write_series"),
     "geotiff": ("geotiff_write", "write_geotiff"),
     "nifti": ("nifti_write", "write_nifti"),
+    "parametric-map": ("dicom_map", "write_map"),
     "zarr": ("zarr", "write_zarr"),
 }
 
@@ -40,6 +42,7 @@ _SUFFIXES = {
     ".nii.gz": "nifti",
     ".zarr": "zarr",
 }
+_WITH_SOURCE = ("dicom", "parametric-map")
 _log = logging.getLogger(__name__)
 _SIDECARS = (".aux.xml", ".ovr", ".msk")  # what GDAL keeps beside a TIFF, stale once that is replaced
 
@@ -116,6 +119,7 @@ def write(
     source: Scan | str | os.PathLike[str] | None = None,
     format: str | None = None,
     overwrite: bool = False,
+    deidentify: bool = False,
 ) -> Path:
     """Write an array to a file or folder that appears whole or not at all.
 
@@ -127,10 +131,14 @@ def write(
         ``.tif``, ``.tiff``, ``.nii``, ``.nii.gz``, ``.zarr``, or a folder without suffix for a DICOM series.
     source : Scan or path, optional
         DICOM series that the array was made from; patient and study are taken from it.
-    format : {"geotiff", "cog", "nifti", "zarr", "dicom"}, optional
-        Instead of the suffix.
+    format : {"geotiff", "cog", "nifti", "zarr", "dicom", "parametric-map"}, optional
+        Instead of the suffix. A Parametric Map is one DICOM file of floats and needs `source`.
     overwrite : bool
         Replace an existing output.
+    deidentify : bool
+        Leave out what may identify the patient, after the basic profile of DICOM PS3.15, and replace
+        identifiers, the same ones always alike; for volumes in patient space only. Pixels stay as they
+        are: a `source` that may hold burned-in text is refused, a face is not seen.
 
     Returns
     -------
@@ -146,9 +154,12 @@ def write(
     """
     path = Path(path)
     kind = _format(da, path, format)
+    scan = _source_scan(source) if kind in _WITH_SOURCE or deidentify else None
+    if deidentify and kind not in _WITH_SOURCE:
+        da = _anonymous(da, scan)
     with whole_output(path, overwrite=overwrite) as temporary:
-        if kind == "dicom":
-            _function(WRITERS[kind])(da, temporary, _source_scan(source))
+        if kind in _WITH_SOURCE:
+            _function(WRITERS[kind])(da, temporary, scan, deidentify=deidentify)
         else:
             _function(WRITERS[kind])(da, temporary)
         if kind in ("geotiff", "cog"):
@@ -172,6 +183,15 @@ def _format(da: "xr.DataArray", path: Path, format: str | None) -> str:
     raise WriteError(
         f"cannot tell the format of {path}; use a suffix of {', '.join(_SUFFIXES)} or pass format="
     )
+
+
+def _anonymous(da: "xr.DataArray", source: Scan | None) -> "xr.DataArray":
+    """A volume without texts and identifiers, for formats that hold no header of their source."""
+    from .dicom_deidentify import anonymous_array, refuse_text_in_pixels
+
+    if source is not None:
+        refuse_text_in_pixels(source)
+    return anonymous_array(da)
 
 
 def _source_scan(source: Scan | str | os.PathLike[str] | None) -> Scan | None:

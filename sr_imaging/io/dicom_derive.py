@@ -51,8 +51,8 @@ class Provenance:
         Model name and hash, program version, scale in z, y, x, arithmetic, ``cpu`` or ``cuda``.
     reach : int
         Source slices on each side that a slice of the result sees, at least 1.
-    now : datetime
-        Time of the derivation.
+    now : datetime, optional
+        Time of the derivation; None where it is not to be told.
     """
 
     model: str
@@ -62,7 +62,7 @@ class Provenance:
     precision: str
     device: str
     reach: int
-    now: datetime
+    now: datetime | None
 
     @property
     def entropy(self) -> list[str]:

@@ -38,6 +38,8 @@ class SeriesFacts:
         Empty for a new series.
     planes : sequence of (y, x) ndarray
         Stored pixels, for the identifiers.
+    dated : bool
+        Whether the slices say when they were made.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class SeriesFacts:
         encoding: Encoding,
         sources: list[SourceSlice],
         planes: Sequence[np.ndarray],
+        dated: bool = True,
     ) -> None:
         self.matrix, self.modality, self.encoding, self.sources = matrix, modality, encoding, sources
         self.spacing = np.linalg.norm(matrix[:3, :3], axis=0)
@@ -56,7 +59,7 @@ class SeriesFacts:
         normal = np.cross(self.unit[:, 2], self.unit[:, 1])
         self.normal = normal / np.linalg.norm(normal)
         self.reference = da.coords["volume_ref"].attrs
-        self.provenance = _provenance(da)
+        self.provenance = _provenance(da, dated=dated)
         uid = str(self.reference.get("frame_of_reference_uid", ""))
         self.uids, self.made = identify(sources, self.provenance, _digest(matrix, encoding, planes), uid)
         self.along = np.array([item.frame.position @ self.normal for item in sources])
@@ -121,9 +124,11 @@ class SeriesFacts:
         first = self.sources[0].header if self.sources else Dataset()
         out = Dataset()
         now = self.provenance.now
-        for name in ("InstanceCreation", "Series", "Content"):
-            setattr(out, f"{name}Date", now.strftime("%Y%m%d"))
-            setattr(out, f"{name}Time", now.strftime("%H%M%S"))
+        out.ContentDate = out.ContentTime = ""
+        if now is not None:
+            for name in ("InstanceCreation", "Series", "Content"):
+                setattr(out, f"{name}Date", now.strftime("%Y%m%d"))
+                setattr(out, f"{name}Time", now.strftime("%H%M%S"))
         out.SeriesNumber = int(first.get("SeriesNumber") or 0) + 1000  # beside the source's, as converters do
         text = str(first.get("SeriesDescription") or "")
         label = f"SR {self.provenance.scale}".strip() if self.provenance.model else "resampled"
@@ -203,7 +208,7 @@ def _kept(stated: Any, numbers: Any, wanted: np.ndarray) -> list[Any]:
     return [ds_text(v) for v in wanted]
 
 
-def _provenance(da: xr.DataArray) -> Provenance:
+def _provenance(da: xr.DataArray, *, dated: bool) -> Provenance:
     """Read the model facts from the attributes of the array."""
 
     def text(name: str) -> str:
@@ -218,7 +223,7 @@ def _provenance(da: xr.DataArray) -> Provenance:
         precision=text("sr_precision"),
         device=text("sr_device"),
         reach=max(1, int(text("sr_halo").split()[0])) if text("sr_halo") else 1,
-        now=datetime.now(),
+        now=datetime.now() if dated else None,
     )
 
 
@@ -250,7 +255,8 @@ def _equipment(facts: Provenance) -> Dataset:
     out.Manufacturer = "sr_imaging developers"
     out.ManufacturerModelName = "sr_imaging"
     out.SoftwareVersions = facts.version[:64]
-    out.ContributionDateTime = facts.now.strftime("%Y%m%d%H%M%S")
+    if facts.now is not None:
+        out.ContributionDateTime = facts.now.strftime("%Y%m%d%H%M%S")
     model = [f"model {facts.model}", f"SHA-256 {facts.sha256}"] if facts.model else ["no model"]
     arithmetic = [part for part in (facts.precision, facts.device) if part]
     out.ContributionDescription = ", ".join([*model, *arithmetic])[:1024]

@@ -206,4 +206,5 @@ CODES: Final = {
     "derivation": ("113085", "Spatial resampling"),
     "source": ("121322", "Source image for image processing operation"),
     "equipment": ("109102", "Processing Equipment"),
+    "deidentification": ("113100", "Basic Application Confidentiality Profile"),
 }

@@ -10,21 +10,18 @@ from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from .. import geometry
-from ..errors import ReadError, WriteError
-from .dicom_derive import SourceSlice, load_sources
+from ..errors import WriteError
+from .dicom_deidentify import anonymous_array, anonymous_sources
 from .dicom_encode import choose_encoding, encode
 from .dicom_facts import SeriesFacts
 from .dicom_quiet import quiet_pydicom
-from .dicom_read import load_placement
+from .dicom_volume import source_slices, volume_matrix, volume_planes
 from .scan import Scan
 
 __all__ = ["write_series"]
 
-SHEAR = 2e-3  # cosine between array axes (0.1 degree) beyond which single slices cannot say where they lie
 
-
-def write_series(da: xr.DataArray, folder: Path, source: Scan | None) -> None:
+def write_series(da: xr.DataArray, folder: Path, source: Scan | None, *, deidentify: bool = False) -> None:
     """Write a volume as a new DICOM series, one file a slice, named ``IM_0001.dcm`` and so on.
 
     Parameters
@@ -37,58 +34,37 @@ def write_series(da: xr.DataArray, folder: Path, source: Scan | None) -> None:
     source : Scan, optional
         The series that the volume was derived from, whose patient, study and acquisition it keeps. Without
         it a new minimal series is written.
+    deidentify : bool
+        Leave out what may identify the patient, dates included, and replace identifiers.
 
     Raises
     ------
     WriteError
         If the array is no volume in patient space, its modality is neither CT nor MR, or the source cannot
-        be read or lies in another frame of reference.
+        be read, lies in another frame of reference, or cannot be de-identified.
     """
-    matrix = _matrix(da)
-    values = _planes(da)
+    matrix = volume_matrix(da)
+    values = volume_planes(da)
     modality = _modality(da, source)
     fill = _fill(da)
     with quiet_pydicom():
-        sources = _sources(da, source, modality)
+        sources = source_slices(da, source, modality)
+        if deidentify:
+            da, sources = anonymous_array(da), anonymous_sources(sources)
         encoding = choose_encoding(values, fill, [item.frame for item in sources])
         planes = [encode(plane, encoding, fill) for plane in values]
         facts = SeriesFacts(
-            da, matrix=matrix, modality=modality, encoding=encoding, sources=sources, planes=planes
+            da,
+            matrix=matrix,
+            modality=modality,
+            encoding=encoding,
+            sources=sources,
+            planes=planes,
+            dated=not deidentify,
         )
         folder.mkdir(parents=True, exist_ok=True)
         for index, plane in enumerate(planes):
             _write_file(facts.header(index), plane, folder / f"IM_{index + 1:04d}.dcm")
-
-
-def _matrix(da: xr.DataArray) -> np.ndarray:
-    """Affine of the array; refuses what is no straight volume in patient space."""
-    if "volume_ref" not in da.coords:
-        raise WriteError(
-            "DICOM needs a volume in patient space, and the array has no volume_ref coord; "
-            "build it with geometry.volume or write another format"
-        )
-    extra = [str(dim) for dim in da.dims if dim not in geometry.spatial_dims(da).values()]
-    if extra or not {"y", "x"} <= set(geometry.spatial_dims(da)):
-        raise WriteError(f"DICOM holds dims z, y, x, not {tuple(da.dims)}; select one volume first")
-    geometry.check_grid(da)
-    matrix = geometry.affine(da)
-    unit = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
-    worst = float(np.abs(np.triu(unit.T @ unit, 1)).max())
-    if worst > SHEAR:
-        degrees = float(np.degrees(np.arcsin(min(worst, 1))))
-        raise WriteError(
-            f"the axes are sheared by {degrees:.3g} degrees; resample onto a straight grid first"
-        )
-    return matrix
-
-
-def _planes(da: xr.DataArray) -> np.ndarray:
-    """Voxels as (z, y, x)."""
-    dims = geometry.spatial_dims(da)
-    values = np.asarray(da.transpose(*dims.values()).values)
-    if values.dtype.kind not in "iuf":
-        raise WriteError(f"DICOM holds numbers, not {values.dtype}; convert the array first")
-    return values if values.ndim == 3 else values[None]
 
 
 def _modality(da: xr.DataArray, source: Scan | None) -> str:
@@ -106,25 +82,6 @@ def _fill(da: xr.DataArray) -> Any:
     """Value of invalid pixels, or None."""
     fill = da.attrs.get("_FillValue", da.encoding.get("_FillValue"))
     return None if fill is None or not np.isfinite(fill) else fill
-
-
-def _sources(da: xr.DataArray, source: Scan | None, modality: str) -> list[SourceSlice]:
-    """Source slices and their headers; none for a new series."""
-    if source is None:
-        return []
-    if source.kind != "dicom" or not source.verdict.ok:
-        raise WriteError(
-            f"{source.path} is no good DICOM series to derive from; pass source=None for a new one"
-        )
-    try:
-        sources = load_sources(load_placement(source).frames, modality)
-    except ReadError as error:
-        raise WriteError(f"the source cannot be read: {error}") from error
-    stated = str(da.coords["volume_ref"].attrs.get("frame_of_reference_uid", ""))
-    actual = sources[0].frame.frame_of_reference
-    if stated and actual and stated != actual:
-        raise WriteError("the array lies in another frame of reference than the source; pass its own source")
-    return sources
 
 
 def _write_file(header: Dataset, plane: np.ndarray, path: Path) -> None:
