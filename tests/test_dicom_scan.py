@@ -420,3 +420,14 @@ def test_notes_name_left_out_files_of_their_own_series_alone(tmp_path: Path) -> 
     notes = {scan.modality: " ".join(scan.verdict.notes) for scan in find_series(tmp_path.iterdir())[0]}
     assert "IM0004.dcm left out: truncated" in notes["CT"]
     assert "left out" not in notes["MR"]
+
+
+def test_phase_image_is_told_to_wrap(shared_data: Path) -> None:
+    (scan,) = find_series((shared_data / "medical/dcm_mr_phase_siemens_trio").iterdir())[0]
+    assert scan.verdict.ok
+    assert any("a phase image: its values wrap around" in note for note in scan.verdict.notes)
+
+
+def test_magnitude_image_is_not_told_to_wrap(shared_data: Path) -> None:
+    (scan,) = find_series((shared_data / "medical/dcm_mr_pd_ge_axial_oblique").iterdir())[0]
+    assert not any("phase" in note for note in scan.verdict.notes)

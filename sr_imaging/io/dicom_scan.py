@@ -9,6 +9,8 @@ from .scan import Scan, Verdict
 
 __all__ = ["find_series", "is_dicom", "is_dicomdir"]
 
+PHASE = frozenset({"P", "PHASE", "PHASE MAP"})  # of ImageType and of the component of an enhanced frame
+
 # First elements of a data set without preamble: file meta information, or group 0008.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
 _DICOMDIR_CLASS = b"1.2.840.10008.1.3.10"  # Media Storage Directory Storage
@@ -137,6 +139,11 @@ def _series_notes(group: Any, left_out: list[tuple[Path, str, str]]) -> list[str
         notes.append("no SeriesInstanceUID; its files were taken as one series")
     if not first.frame_of_reference:
         notes.append("no FrameOfReferenceUID")
+    if PHASE & {*first.image_type[2:], *first.keys.get("component", "").split("\\")}:
+        notes.append(
+            "a phase image: its values wrap around, and next to a wrap neither interpolation nor a model gives "
+            "a true phase; refine the real and the imaginary part where they exist"
+        )
     mine = [(path, why) for path, why, uid in left_out if uid and uid == first.series_uid]
     return notes + _left_out_notes(mine)
 
