@@ -21,6 +21,7 @@ from .errors import CancelledError, SrImagingError
 from .infer import upscale
 from .io import read, write
 from .io.check import Check, check_scans
+from .io.dicom_patient import patient_of
 
 __all__ = [
     "FORMATS",
@@ -35,6 +36,7 @@ __all__ = [
     "Task",
     "check_scans",
     "find_inputs",
+    "patient_of",
     "plan_batch",
     "run_batch",
     "shown_cause",
@@ -170,7 +172,7 @@ def _upscale(task: Task, plan: Plan, journal: Journal, progress: Callable[[int, 
         raise SrImagingError(f"{task.found.label} has no output; plan it with plan_batch")
     hashes = task.hashes()
     finer = upscale(
-        read(scan),
+        read(scan, masked=task.format == "parametric-map"),  # which keeps the floats
         task.generator if plan.model == "auto" else plan.model,
         scale=options.scale,
         spacing=options.spacing,
@@ -181,8 +183,14 @@ def _upscale(task: Task, plan: Plan, journal: Journal, progress: Callable[[int, 
         seed=options.seed,
         progress=progress,
     )
-    source = scan if task.format == scan.kind == "dicom" else None
-    write(finer, task.output, source=source, format=task.format, overwrite=options.existing == "overwrite")
+    write(
+        finer,
+        task.output,
+        source=scan if scan.kind == "dicom" else None,
+        format=task.format,
+        overwrite=options.existing == "overwrite",
+        deidentify=options.deidentify,
+    )
     try:
         journal.add(task.output, hashes)
     except OSError as error:

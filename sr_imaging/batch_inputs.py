@@ -10,7 +10,7 @@ from pathlib import Path
 from .errors import ConfigError, ReadError, ResourceError
 from .io.dicom_scan import find_series, is_dicom, is_dicomdir
 from .io.find import find_scans
-from .io.scan import Scan, Verdict
+from .io.scan import Scan, Verdict, under_policies
 
 __all__ = ["Found", "find_inputs", "shown_cause"]
 
@@ -41,7 +41,9 @@ class Found:
     root: Path
 
 
-def find_inputs(arguments: Sequence[str | os.PathLike[str]]) -> list[Found]:
+def find_inputs(
+    arguments: Sequence[str | os.PathLike[str]], *, on_missing: str = "raise", on_tilt: str = "raise"
+) -> list[Found]:
     """Return the scans that the arguments of a batch stand for.
 
     Parameters
@@ -50,6 +52,8 @@ def find_inputs(arguments: Sequence[str | os.PathLike[str]]) -> list[Found]:
         Files, folders (searched with their subfolders), patterns with ``*``, ``?``, ``**``, lists
         ``@list.txt`` (a path a line, ``#`` for comments), DICOMDIR files and zips. DICOM files that are named
         one by one form series.
+    on_missing, on_tilt : {"raise", "resample"}
+        As in :func:`sr_imaging.read`.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def find_inputs(arguments: Sequence[str | os.PathLike[str]]) -> list[Found]:
     Raises
     ------
     ConfigError
-        If a list cannot be read.
+        If a list cannot be read, or a policy does not exist.
     """
     found: list[Found] = []
     slices: dict[Path, list[Path]] = {}
@@ -73,7 +77,8 @@ def find_inputs(arguments: Sequence[str | os.PathLike[str]]) -> list[Found]:
     once: dict[tuple[object, ...], Found] = {}
     for item in found:
         once.setdefault(_identity(item.scan), item)
-    return list(once.values())
+    scans = under_policies([item.scan for item in once.values()], on_missing=on_missing, on_tilt=on_tilt)
+    return [replace(item, scan=scan) for item, scan in zip(once.values(), scans, strict=True)]
 
 
 def _identity(scan: Scan) -> tuple[object, ...]:

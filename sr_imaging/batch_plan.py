@@ -14,7 +14,14 @@ import xarray as xr
 
 from .axes import fine_size
 from .batch_inputs import Found, find_inputs, shown_cause
-from .batch_names import check_names, format_of_file, is_output_file, output_names, without_outputs
+from .batch_names import (
+    anonymous_place,
+    check_names,
+    format_of_file,
+    is_output_file,
+    output_names,
+    without_outputs,
+)
 from .batch_record import Journal
 from .batch_task import BatchOptions, Task
 from .choice import Choice, choose
@@ -118,7 +125,10 @@ def plan_batch(
     """
     output = Path(output)
     model = _load(options)
-    found = without_outputs(find_inputs(inputs), output)
+    found = find_inputs(inputs, on_missing=options.on_missing, on_tilt=options.on_tilt)
+    found = without_outputs(found, output)
+    if options.deidentify:
+        found = [anonymous_place(item) for item in found]
     tasks = [_task(item, model, options) for item in found]
     good = [k for k, task in enumerate(tasks) if task.action == "run"]
     outputs = _outputs([tasks[k] for k in good], output, options)
@@ -152,6 +162,9 @@ def _task(item: Found, model: Any, options: BatchOptions) -> Task:
         return Task(
             item, "fail", shown_cause("; ".join((scan.verdict.reason, *scan.verdict.notes)), item.label)
         )
+    if options.deidentify and scan.kind != "dicom":
+        cause = f"only DICOM series can be de-identified, not {scan.kind}; leave --deidentify out"
+        return Task(item, "fail", cause)
     try:
         da = _outline(scan)
         choice = choose(da, model, options.scale, options.spacing)
@@ -209,7 +222,7 @@ def _with_grid(task: Task, da: xr.DataArray, choice: Choice, options: BatchOptio
         fine_spacing={str(dim): step / choice.scale.get(dim, 1) for dim, step in steps.items()},
         nbytes=da.size * da.dtype.itemsize,
         fine_nbytes=prod(fine.values()) * da.dtype.itemsize,
-        parameters={"scale": scale, **asked},
+        parameters={"scale": scale, **asked, **({"deidentify": True} if options.deidentify else {})},
         generator=choice.generator,
     )
 

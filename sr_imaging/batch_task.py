@@ -24,8 +24,13 @@ class BatchOptions:
     ----------
     model, scale, spacing, device, precision, tile, max_memory, seed
         As in :func:`sr_imaging.upscale`.
+    on_missing, on_tilt
+        As in :func:`sr_imaging.read`.
     format : str, optional
-        ``geotiff``, ``cog``, ``dicom``, ``nifti``, ``zarr``; that of each input by default.
+        ``geotiff``, ``cog``, ``dicom``, ``parametric-map``, ``nifti``, ``zarr``; that of each input by
+        default.
+    deidentify : bool
+        As in :func:`sr_imaging.write`, for DICOM inputs; the names of the outputs are made from hashes.
     name : str, optional
         Template of the outputs' names with ``{stem}``, ``{scale}``, ``{model}``, ``{SeriesNumber}``.
     if_exists : str, optional
@@ -50,7 +55,10 @@ class BatchOptions:
     tile: int | tuple[int, ...] | None = None
     max_memory: int | str | None = None
     seed: int = 0
+    on_missing: str = "raise"
+    on_tilt: str = "raise"
     format: str | None = None
+    deidentify: bool = False
     name: str | None = None
     if_exists: str | None = None
     resume: bool = False

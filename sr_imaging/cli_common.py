@@ -21,6 +21,8 @@ __all__ = [
     "NOTHING_READABLE",
     "NO_ROOM",
     "USAGE",
+    "OnMissing",
+    "OnTilt",
     "Quiet",
     "Verbose",
     "consoles",
@@ -34,6 +36,12 @@ USAGE, NOTHING_READABLE, NO_ROOM, INTERRUPTED = 2, 4, 6, 130
 _WIDE = 10_000  # columns where the output is no terminal: a line stays a line
 _SHOWN = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
+OnMissing = Annotated[
+    str, typer.Option(help="DICOM series with missing slices: raise refuses them, resample interpolates.")
+]
+OnTilt = Annotated[
+    str, typer.Option(help="DICOM series with gantry tilt: raise refuses them, resample straightens.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only failures.")]
 Verbose = Annotated[
     int, typer.Option("--verbose", "-v", count=True, help="More log lines and tracebacks; -vv for all.")

@@ -7,6 +7,8 @@ import typer
 
 from .cli_common import (
     NOTHING_READABLE,
+    OnMissing,
+    OnTilt,
     Quiet,
     Verbose,
     consoles,
@@ -27,6 +29,7 @@ def inspect(
         list[str],
         typer.Argument(metavar="PATH...", help="Files, folders, patterns, @list.txt, DICOMDIR, zip."),
     ],
+    *,
     check: Annotated[
         bool,
         typer.Option(
@@ -34,11 +37,16 @@ def inspect(
             help="Hold DICOM series to the rules of derived ones; with their sources, compare the place.",
         ),
     ] = False,
+    on_missing: OnMissing = "raise",
+    on_tilt: OnTilt = "raise",
+    patient: Annotated[
+        bool, typer.Option("--patient", help="Show whose scans they are, which is left out otherwise.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Show the scans of a path with their grids and verdicts; no patient data.
+    """Show the scans of a path with their grids and verdicts; no patient data unless asked for.
 
     Exit codes: 0 all readable and, with --check, without problems; 3 some not; 4 none readable.
     """
@@ -46,14 +54,16 @@ def inspect(
     with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
         from .batch import check_scans, find_inputs
 
-        found = find_inputs(inputs)
+        found = find_inputs(inputs, on_missing=on_missing, on_tilt=on_tilt)
         checks = check_scans([item.scan for item in found]) if check else []
         if as_json:
-            print_json([_facts(*pair) for pair in zip_longest(found, checks)])
+            print_json([_facts(*pair, patient=patient) for pair in zip_longest(found, checks)])
         else:
-            rows = table("scan", "kind", "shape", "spacing", "type", "place", "verdict", *["check"] * check)
+            names = ("scan", "kind", "shape", "spacing", "type", "place", "verdict")
+            rows = table(*["patient"] * patient, *names, *["check"] * check)
             for item, checked in zip_longest(found, checks):
-                rows.add_row(*_row(item), *[str(checked or "")] * check)
+                whose = [", ".join(_patient(item).values())] * patient
+                rows.add_row(*whose, *_row(item), *[str(checked or "")] * check)
             out.print(rows)
         good = sum(item.scan.verdict.ok for item in found)
         if not good:
@@ -97,21 +107,15 @@ def _bits(facts: dict[str, Any]) -> str:
     return f"{facts['bits_stored']} bit" if "bits_stored" in facts else ""
 
 
-def _facts(item: "Found", checked: "Check | None") -> dict[str, Any]:
+def _facts(item: "Found", checked: "Check | None", *, patient: bool) -> dict[str, Any]:
     """One scan as data."""
-    scan = item.scan
     own = {} if checked is None else {"check": {"problems": checked.problems, "notes": checked.notes}}
-    return {
-        "path": item.label,
-        "kind": scan.kind,
-        "ok": scan.verdict.ok,
-        "reason": scan.verdict.reason,
-        "notes": list(scan.verdict.notes),
-        "series_uid": scan.series_uid,
-        "files": len(scan.files),
-        "shape": list(scan.shape),
-        "spacing": list(scan.spacing),
-        "modality": scan.modality,
-        **scan.facts,
-        **own,
-    }
+    whose = {"patient": _patient(item)} if patient else {}
+    return {**item.scan.as_dict(), "path": item.label, **whose, **own}
+
+
+def _patient(item: "Found") -> dict[str, str]:
+    """Whose scan it is."""
+    from .batch import patient_of
+
+    return patient_of(item.scan)

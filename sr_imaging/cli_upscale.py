@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_common import Quiet, Verbose, consoles, exit_codes, print_json, start_logging, table
+from .cli_common import (
+    OnMissing,
+    OnTilt,
+    Quiet,
+    Verbose,
+    consoles,
+    exit_codes,
+    print_json,
+    start_logging,
+    table,
+)
 from .cli_parse import parse_scale, parse_spacing, parse_tile
 
 if TYPE_CHECKING:
@@ -44,13 +54,19 @@ def upscale(
         typer.Option(help="Name of an output, with {stem}, {scale}, {model}, {SeriesNumber}."),
     ] = None,
     format: Annotated[
-        str | None, typer.Option(help="geotiff, cog, dicom, nifti or zarr instead of the input's.")
+        str | None,
+        typer.Option(help="geotiff, cog, dicom, parametric-map, nifti or zarr instead of the input's."),
     ] = None,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="Write DICOM scans without what may identify the patient.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bf16.")] = "auto",
     tile: Annotated[str | None, typer.Option(help="Pixels of a tile: 256, or by axis 64,128.")] = None,
     max_memory: Annotated[str | None, typer.Option(help="Memory of one pass, such as '2 GiB'.")] = None,
     seed: Annotated[int, typer.Option(help="Of the noise of a stochastic model.")] = 0,
+    on_missing: OnMissing = "raise",
+    on_tilt: OnTilt = "raise",
     if_exists: Annotated[
         str | None, typer.Option(help="skip, overwrite or error; error is the default, but for --resume.")
     ] = None,
@@ -82,7 +98,10 @@ def upscale(
             tile=parse_tile(tile),
             max_memory=max_memory,
             seed=seed,
+            on_missing=on_missing,
+            on_tilt=on_tilt,
             format=format,
+            deidentify=deidentify,
             name=name,
             if_exists=if_exists,
             resume=resume,

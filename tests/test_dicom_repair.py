@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 from dicom_series import (
     AXIAL,
     CORONAL,
@@ -22,8 +23,10 @@ from dicom_series import (
     set_pixels,
 )
 from pydicom import Dataset
+from typer.testing import CliRunner
 
 from sr_imaging import ConfigError, ReadError, find_scans, geometry, read, write
+from sr_imaging.cli import app
 from sr_imaging.io.scan import under_policies
 
 LARGE = (64, 48)
@@ -230,3 +233,35 @@ def test_two_tilted_slices_are_tilted(tmp_path: Path) -> None:
     tilted(tmp_path, 5, count=2)
     (scan,) = find_scans(tmp_path)
     assert "gantry tilt: the slices shift 5 degrees" in scan.verdict.reason
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_inspect_tells_what_a_policy_repairs(tmp_path: Path) -> None:
+    build_series(tmp_path, 6)[3].unlink()
+    refused = run("inspect", tmp_path)
+    assert (refused.exit_code, "ask for on_missing=resample" in refused.stdout) == (4, True)
+    (told,) = json.loads(run("inspect", tmp_path, "--on-missing", "resample", "--json").stdout)
+    assert (told["ok"], told["shape"], told["policies"]) == (True, [6, *SHAPE], ["on_missing"])
+    assert run("inspect", tmp_path, "--on-missing", "guess").exit_code == 2
+
+
+def test_command_line_upscales_a_repaired_series(tmp_path: Path) -> None:
+    tilted(tmp_path / "in", 12)
+    asked = ("upscale", tmp_path / "in", "-m", "cubic", "--scale", "z=2", "-o", tmp_path / "out")
+    assert run(*asked).exit_code == 4
+    done = run(*asked, "--on-tilt", "resample")
+    assert done.exit_code == 0, done.output
+    (scan,) = find_scans(tmp_path / "out")
+    assert scan.shape[0] == 10
+    assert scan.verdict.ok
+
+
+def test_inspect_tells_whose_scan_it_is_only_when_asked(tmp_path: Path) -> None:
+    build_series(tmp_path)
+    for more in ((), ("--json",)):
+        assert "Secret" not in run("inspect", tmp_path, *more).output
+        assert "SECRETID" not in run("inspect", tmp_path, *more).output
+        assert "Secret^Name" in run("inspect", tmp_path, "--patient", *more).stdout
