@@ -25,7 +25,6 @@ from .errors import (
 if TYPE_CHECKING:
     from .blend import blend_models as blend_models
     from .degradation import degrade as degrade
-    from .evaluation import Report as Report
     from .evaluation import evaluate as evaluate
     from .infer import upscale as upscale
     from .io import find_scans as find_scans
@@ -36,14 +35,19 @@ if TYPE_CHECKING:
     from .model_file import list_models as list_models
     from .model_file import load_model as load_model
     from .model_file import save_model as save_model
+    from .report import Report as Report
+    from .pairs import AlignedPair as AlignedPair
+    from .pairs import aligned_pair as aligned_pair
     from .training import train as train
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "AlignedPair": "pairs",
     "ModelCard": "model_file",
-    "Report": "evaluation",
+    "Report": "report",
     "Scan": "io.scan",
+    "aligned_pair": "pairs",
     "blend_models": "blend",
     "degrade": "degradation",
     "evaluate": "evaluation",
@@ -58,6 +62,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "AlignedPair",
     "CancelledError",
     "ConfigError",
     "GridError",
@@ -70,6 +75,7 @@ __all__ = [
     "Scan",
     "SrImagingError",
     "WriteError",
+    "aligned_pair",
     "blend_models",
     "degrade",
     "evaluate",

@@ -11,6 +11,7 @@ import sr_imaging
 MISSING = inspect.Parameter.empty
 # Positional parameters in order, then keyword-only ones, with the promised default.
 PROMISED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "aligned_pair": ({"fine": MISSING, "coarse": MISSING}, {}),
     "blend_models": ({"first": MISSING, "second": MISSING, "alpha": MISSING}, {}),
     "degrade": ({"da": MISSING, "scale": MISSING}, {"psf": ..., "noise": ..., "seed": 0}),
     "evaluate": ({"model": MISSING, "scans": MISSING}, {}),
