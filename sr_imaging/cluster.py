@@ -1,14 +1,29 @@
 """The dask cluster that work is spread over: the one a caller has, or one started or joined for a run."""
 
+import logging
+import os
+import re
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from dask.base import get_scheduler
+
+from . import __version__
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["current_client"]
+__all__ = ["announce", "ask_to_stop", "connect", "current_client", "is_asked_to_stop", "listen", "unlisten"]
+
+THREADS = 2  # of a worker: one fills and reads while the other has the device
+_LOCAL = re.compile(r"local:([1-9]\d*)")
+_ADDRESS = re.compile(r"\w+://\S+")
+_TIMEOUT_S = 30  # until a scheduler answers and has a worker
+
+log = logging.getLogger(__name__)
 
 
 def current_client() -> "Client | None":
@@ -16,3 +31,139 @@ def current_client() -> "Client | None":
     distributed = sys.modules.get("distributed")
     owner = getattr(get_scheduler(), "__self__", None)
     return owner if distributed is not None and isinstance(owner, distributed.Client) else None
+
+
+@contextmanager
+def connect(place: str) -> "Iterator[Client]":
+    """Yield the client of a cluster, which computes all dask arrays in the block.
+
+    Parameters
+    ----------
+    place : str
+        ``local:2`` starts two worker processes here, for as long as the block runs; they share the cores, and
+        each has a GPU of its own where there are as many. An address like ``tcp://10.0.0.5:8786`` joins the
+        cluster of that scheduler.
+
+    Yields
+    ------
+    Client
+
+    Raises
+    ------
+    ConfigError
+        If the text names no cluster, dask.distributed is not installed, no scheduler answers, or its workers
+        have no package like this one.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise ConfigError(
+            "a cluster needs dask.distributed; install it with pip install 'sr-imaging[cluster]'"
+        ) from error
+    if local := _LOCAL.fullmatch(place):
+        with _local(int(local[1])) as cluster, distributed.Client(cluster) as client:
+            yield client
+    elif _ADDRESS.fullmatch(place):
+        with _joined(place) as client:
+            yield client
+    else:
+        raise ConfigError(f"unknown cluster {place!r}; give local:2 or an address like tcp://10.0.0.5:8786")
+
+
+def _local(count: int) -> Any:
+    """Worker processes of this machine."""
+    from distributed import Nanny, Scheduler, SpecCluster
+    from distributed.system import MEMORY_LIMIT
+
+    shared: dict[str, Any] = {"nthreads": THREADS, "memory_limit": MEMORY_LIMIT // count, "dashboard": False}
+    shared |= {"host": "127.0.0.1", "silence_logs": logging.ERROR}
+    workers = {
+        k: {"cls": Nanny, "options": {**shared, "env": worker_environment(k, count)}} for k in range(count)
+    }
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
+    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
+
+
+def worker_environment(number: int, count: int) -> dict[str, str]:
+    """Return the environment of one of several workers on this machine: its share of the cores, its GPU."""
+    import torch
+    from dask.system import CPU_COUNT
+
+    gpus = torch.cuda.device_count()
+    environment = {"OMP_NUM_THREADS": str(max(1, CPU_COUNT // count))}
+    if gpus > 1:
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = seen[number % gpus]
+    return environment
+
+
+@contextmanager
+def _joined(address: str) -> "Iterator[Client]":
+    """The client of a cluster that runs already, its workers tried."""
+    import distributed
+
+    try:
+        client = distributed.Client(address, timeout=_TIMEOUT_S)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no scheduler answers at {address} within {_TIMEOUT_S} s; check the address and the network"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_TIMEOUT_S)
+            found = set(client.run(_version).values())
+        except TimeoutError as error:
+            raise ConfigError(f"the cluster at {address} has no workers; start some") from error
+        except ImportError as error:
+            raise ConfigError(
+                f"the workers at {address} lack a package ({error}); install sr-imaging on them"
+            ) from error
+        if found != {__version__}:
+            have = ", ".join(sorted(found))
+            raise ConfigError(
+                f"the workers at {address} have sr_imaging {have}, here is {__version__}; install the same"
+            )
+        yield client
+
+
+def _version() -> str:
+    """What a worker has installed."""
+    return __version__
+
+
+def announce(topic: str) -> bool:
+    """Tell those who listen to a topic of a step; return False where this is no worker of a cluster."""
+    distributed = sys.modules.get("distributed")
+    try:
+        worker = None if distributed is None else distributed.get_worker()
+    except ValueError:
+        worker = None
+    if worker is None:
+        return False
+    worker.log_event(topic, 1)
+    return True
+
+
+def listen(client: "Client", topic: str, heard: Callable[[Any], Awaitable[None] | None]) -> None:
+    """Call a function, in the thread of a client, for each step that its workers announce."""
+    client.subscribe_topic(topic, heard)
+
+
+def unlisten(client: "Client", topic: str) -> None:
+    """Stop listening to a topic."""
+    if client.status == "running":
+        client.unsubscribe_topic(topic)
+
+
+def ask_to_stop(client: "Client", topic: str) -> Any:
+    """Ask the workers that announce a topic to stop; an awaitable in the thread of the client."""
+    from distributed import Event
+
+    return Event(f"{topic}-stop", client).set()
+
+
+def is_asked_to_stop(topic: str) -> bool:
+    """Tell a worker whether it was asked to stop."""
+    from distributed import Event
+
+    return bool(Event(f"{topic}-stop").is_set())

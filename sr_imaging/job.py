@@ -1,6 +1,5 @@
 """One super-resolution of an array: at once for numpy, block by block and lazily for dask."""
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,9 +12,11 @@ import numpy as np
 from dask.base import tokenize
 
 from .beside import Beside, Guide, context_of
+from .cluster import current_client
 from .delivery import Delivery, as_node
 from .engine import Engine
 from .intensity import Values
+from .progress import steps_of
 from .tiler import run
 
 __all__ = ["Job", "compute"]
@@ -85,7 +86,7 @@ def compute(data: Any, job: Job, progress: Callable[[int, int], None] | None = N
         return compute(data[..., None], replace(job, channel=data.ndim), progress)[..., 0]
     if isinstance(data, dask.array.Array):
         return _lazy(data, job, progress)
-    step = _stepper(progress, _count_tiles([(n,) for n in data.shape], job))
+    step = steps_of(progress, _count_tiles([(n,) for n in data.shape], job))
     guide = None if job.guide is None else replace(job.guide, data=np.asarray(job.guide.data))
     return run(
         data,
@@ -109,7 +110,9 @@ def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> A
     seen = overlap(data, depth, boundary="none", allow_rechunk=True)
     cores = [_without_context(c, depth.get(a, 0)) for a, c in enumerate(seen.chunks)]
     chunks = [tuple(n * job.scale.get(a, 1) for n in c) for a, c in enumerate(cores)]
-    step = _stepper(progress, _count_tiles(cores, job))
+    client = current_client()  # its workers cut their own tiles, so that blocks are counted
+    total = _count_tiles(cores, job) if client is None else prod(map(len, cores))
+    step = steps_of(progress, total, client)
     guide = [] if job.guide is None else [_guide_blocks(job.guide.data, data.chunks, job, depth)]
     token = tokenize(
         data.name, job.delivery.token, job.values, job.spatial, job.channel, job.seed, [g.name for g in guide]
@@ -124,6 +127,7 @@ def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> A
         seed=job.seed,
         guide_values=None if job.guide is None else job.guide.values,
         step=step,
+        tilewise=client is None,
     )
     return seen.map_blocks(
         block,
@@ -175,6 +179,7 @@ def _block(
     seed: int,
     guide_values: Values | None,
     step: Callable[[], None] | None,
+    tilewise: bool,
     block_info: Any = None,
 ) -> np.ndarray:
     """Super-resolve one block; at the border of the array it has no context on that side."""
@@ -189,7 +194,7 @@ def _block(
         shape=tuple(s[-1] for s in starts),
         guide=Guide(guide[0], guide_values) if guide_values is not None else None,
     )
-    return run(
+    made = run(
         block,
         delivery.engine,
         values,
@@ -197,8 +202,11 @@ def _block(
         channel=channel,
         context=context,
         beside=beside,
-        progress=step,
+        progress=step if tilewise else None,
     )
+    if step is not None and not tilewise:
+        step()
+    return made
 
 
 def _count_tiles(chunks: Sequence[Sequence[int]], job: Job) -> int:
@@ -213,18 +221,3 @@ def _count_tiles(chunks: Sequence[Sequence[int]], job: Job) -> int:
         together = job.engine.images_in_pass(shape)
         total += tiles * sum(ceil(n / together) for n in images)
     return total
-
-
-def _stepper(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None] | None:
-    """Count tiles for the caller, from whatever thread they come."""
-    if progress is None:
-        return None
-    lock, done = threading.Lock(), 0
-
-    def step() -> None:
-        nonlocal done
-        with lock:
-            done += 1
-            progress(min(done, total), total)
-
-    return step

@@ -28,7 +28,7 @@ HOMES = {
     "nibabel": r"sr_imaging\.io\.nifti\w*",
     "zarr": r"sr_imaging\.io\.zarr\w*",
     "safetensors": r"sr_imaging\.(weights_file|checkpoint)",
-    "distributed": r"sr_imaging\.(cluster\w*|progress)",
+    "distributed": r"sr_imaging\.cluster",
     "typer": r"sr_imaging\.cli\w*",
     "napari": r"napari_plugin(\.\w+)*",
     "magicgui": r"napari_plugin(\.\w+)*",
