@@ -55,7 +55,9 @@ def refusal(card: "ModelCard", image: LayerImage, scale: Mapping[str, float] | N
             f"{card.name} takes {card.in_channels} bands together, and the layer has {bands}; "
             "choose another model"
         )
-    for axis, (low, high) in _spans(card).items() if scale is not None else ():
+    if scale is None:
+        return ""
+    for axis, (low, high) in _spans(card).items():
         if not low <= (asked := scale.get(axis, 1)) <= high:
             return f"{card.name} refines {axis} by {low:g} to {high:g}, not {asked:g}; set its factor"
     return ""
