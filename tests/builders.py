@@ -86,16 +86,24 @@ def scan(
     )
 
 
+SMALL: dict[str, dict[str, int]] = {
+    "srresnet": {"blocks": 1},
+    "edsr": {"blocks": 1},
+    "vdsr": {"depth": 4},
+    "rrdb": {"blocks": 1, "channels": 4, "growth": 3},
+    "attention": {"blocks": 1, "taps": 3},
+    "vae": {"depth": 1, "latent_channels": 3},
+    "guided": {"blocks": 1},
+}
+
+
 def generator(architecture: str = "espcn", *, seed: int = 0, gain: float = 0.05, **arguments: Any) -> Any:
-    """Return a small generator whose zero tail is replaced by random weights, so that it makes detail."""
+    """Return a small generator whose zero weights are replaced by random ones, so that it makes detail."""
     torch.manual_seed(seed)
-    arguments.setdefault("channels", 8)
-    if architecture in ("srresnet", "edsr"):
-        arguments.setdefault("blocks", 1)
-    if architecture == "vdsr":
-        arguments.setdefault("depth", 4)
-    module: Any = build_generator(architecture, arguments)
-    nn.init.normal_(module.tail.weight, std=gain)
+    module: Any = build_generator(architecture, {"channels": 8, **SMALL.get(architecture, {}), **arguments})
+    for weight in module.parameters():
+        if not weight.any():
+            nn.init.normal_(weight, std=gain)
     return module.eval()
 
 

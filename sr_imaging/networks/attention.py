@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .contract import GeneratorModule
-from .contrast import box_mean, ratio
+from .contrast import box_mean, precise, ratio
 from .layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle
 
 __all__ = ["Attention"]
@@ -44,8 +44,8 @@ class _LargeKernelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shrink ``(B, C, n)`` to ``(B, C, n - 2 * reach)``."""
         answer = self.kernel(x)
-        magnitude = box_mean(x.float().abs().mean(1, keepdim=True), self.reach)
-        gate = torch.sigmoid(ratio(answer.float(), magnitude))
+        magnitude = box_mean(precise(x).abs().mean(1, keepdim=True), self.reach)
+        gate = torch.sigmoid(ratio(precise(answer), magnitude))
         return crop(x, self.reach, self.dims) * gate.to(x.dtype)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["CONTRAST_REACH", "box_mean", "differences", "local_contrast", "ratio"]
+__all__ = ["CONTRAST_REACH", "box_mean", "differences", "local_contrast", "precise", "ratio"]
 
 CONTRAST_REACH = 2  # pixels on each side that the contrast of a pixel depends on
 
@@ -37,7 +37,7 @@ def differences(x: Tensor) -> Tensor:
     ``(B, C, *n)`` becomes ``(B, C, *(n - 2))``. Differences of equal numbers are exactly 0, whatever offset
     they have.
     """
-    x = x if x.dtype == torch.float64 else x.float()
+    x = precise(x)
     dims = x.ndim - 2
     total = x.new_zeros(())
     for k in range(dims):
@@ -63,3 +63,8 @@ def ratio(x: Tensor, contrast: Tensor) -> Tensor:
     """Return ``x / contrast``, and 0 where the contrast is 0."""
     flat = contrast == 0
     return torch.where(flat, 0.0, x / torch.where(flat, 1.0, contrast))
+
+
+def precise(x: Tensor) -> Tensor:
+    """Return at least float32, for what autocast would round."""
+    return x if x.dtype == torch.float64 else x.float()

@@ -77,7 +77,8 @@ class Latent(GeneratorModule):
         both = torch.cat([x, (latent * contrast).to(x.dtype)], 1)
         y: Tensor = self.generator(both, *self._cropped(guide))
         image, noise = y[:, : self.in_channels], y[:, self.in_channels :]
-        return image + torch.einsum("cl,bl...->bc...", self.mix, noise)
+        with torch.autocast(x.device.type, enabled=False):
+            return image + torch.einsum("cl,bl...->bc...", self.mix.to(noise.dtype), noise)
 
     def _cropped(self, guide: Tensor | None) -> tuple[Tensor, ...]:
         """The guide as the inner generator takes it."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .contract import GeneratorModule
-from .contrast import CONTRAST_REACH, local_contrast, ratio
+from .contrast import CONTRAST_REACH, local_contrast, precise, ratio
 from .layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle
 
 __all__ = ["VAE"]
@@ -110,7 +110,7 @@ class VAE(GeneratorModule):
         """
         contrast = local_contrast(x)
         features = crop(self.first(x), CONTRAST_REACH - 1, self.spatial_dims)
-        mean, log_variance = self.code(self.encoder(ratio(features, contrast))).float().chunk(2, 1)
+        mean, log_variance = precise(self.code(self.encoder(ratio(features, contrast)))).chunk(2, 1)
         log_variance = log_variance.clamp(-_LOG_VARIANCE, _LOG_VARIANCE)
         if self.training:
             squares = mean**2 + log_variance.exp() - 1 - log_variance
