@@ -3,15 +3,13 @@
 ``DISCRIMINATORS`` is the list one can read; :func:`build_discriminator` makes one by name.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ..errors import ModelError
-from .discriminators_layers import check_norm, check_patch
+from .discriminators_layers import build_named, check_norm, check_patch
 from .discriminators_unet import UNetDiscriminator
 from .discriminators_whole import DCGANDiscriminator, VGGDiscriminator
 
@@ -122,18 +120,5 @@ def build_discriminator(
     ModelError
         If the architecture or an argument is unknown, or the patch too small.
     """
-    if architecture not in DISCRIMINATORS:
-        raise ModelError(f"unknown discriminator {architecture!r}; use one of {', '.join(DISCRIMINATORS)}")
-    make = DISCRIMINATORS[architecture]
-    known = [name for name in inspect.signature(make).parameters if name not in ("size", "in_channels")]
-    for key in arguments:
-        if key not in known:
-            raise ModelError(f"discriminator {architecture!r} takes no {key!r}; it takes {', '.join(known)}")
-    try:
-        return make(size, in_channels=in_channels, **arguments)
-    except (TypeError, ValueError, RuntimeError, OverflowError, ZeroDivisionError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(
-            f"discriminator {architecture!r} cannot be built of {dict(arguments)} ({error}); change them"
-        ) from error
+    given = {"size": tuple(size), "in_channels": in_channels}
+    return build_named(DISCRIMINATORS, "discriminator", architecture, arguments, given)

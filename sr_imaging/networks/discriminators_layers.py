@@ -1,13 +1,25 @@
-"""Bricks of the discriminators: how far a patch is halved, and a convolution with its norm."""
+"""Bricks of networks on patches: how far a patch is halved, a convolution with its norm, building by name."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ..errors import ModelError
 
-__all__ = ["CONVS", "MIN_PATCH", "NORMS", "brick", "check_norm", "check_patch", "halved", "steps"]
+__all__ = [
+    "CONVS",
+    "MIN_PATCH",
+    "NORMS",
+    "brick",
+    "build_named",
+    "check_norm",
+    "check_patch",
+    "halved",
+    "steps",
+]
 
 NORMS = ("none", "batch", "instance", "spectral")
 MIN_PATCH = 8  # HR pixels: a side that can be halved once and still has 4 pixels
@@ -106,3 +118,33 @@ def check_patch(kind: str, size: Sequence[int]) -> None:
             f"a patch of {tuple(size)} HR pixels is too small for a {kind} discriminator; "
             f"the smallest that holds it is {smallest}, with at least {MIN_PATCH} HR pixels on each side"
         )
+
+
+def build_named(
+    registry: Mapping[str, Callable[..., nn.Module]],
+    kind: str,
+    name: str,
+    arguments: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> nn.Module:
+    """Build an entry of a registry from a user's `arguments` and the facts that are `given`.
+
+    Raises
+    ------
+    ModelError
+        If the name or an argument is unknown or impossible; `kind` says of what.
+    """
+    if name not in registry:
+        raise ModelError(f"unknown {kind} {name!r}; use one of {', '.join(registry)}")
+    known = [key for key in inspect.signature(registry[name]).parameters if key not in given]
+    for key in arguments:
+        if key not in known:
+            raise ModelError(f"{kind} {name!r} takes no {key!r}; it takes {', '.join(known)}")
+    try:
+        return registry[name](**given, **arguments)
+    except (TypeError, ValueError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(
+            f"{kind} {name!r} cannot be built of {dict(arguments)} ({error}); change them"
+        ) from error
