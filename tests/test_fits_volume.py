@@ -1,41 +1,33 @@
-"""Each learned generator fits real patches for a moment, gets better than cubic, and survives its file."""
+"""Learned generators in 3-D: a short fit on a real volume gets below the loss of cubic interpolation."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from builders import SMALL, generator, run_padded
+from builders import SMALL, run_padded
 from real_patches import real_patches
 from torch import Tensor
 
-from sr_imaging import load_model, save_model
-from sr_imaging.model_card import ModelCard
 from sr_imaging.networks import build_generator
 
-RANGED = {"scale_range": ((1.5, 4.0), (1.5, 4.0))}
 FITS: list[tuple[str, dict[str, Any]]] = [
-    ("srcnn", {"scale": (2, 2)}),
     ("srcnn", {"scale": (1, 2, 2), "channels": 4}),
-    ("vdsr", RANGED),
     ("vdsr", {"scale_range": ((1.0, 1.0), (2.0, 4.0), (2.0, 4.0))}),
-    ("espcn", {"scale": (2, 2)}),
     ("espcn", {"scale": (2, 1, 2)}),
-    ("srresnet", {"scale": (2, 2)}),
-    ("edsr", {"scale": (2, 2)}),
+    ("srresnet", {"scale": (2, 2, 1)}),
     ("edsr", {"scale": (1, 2, 2)}),
 ]
-HR = {2: (36, 40), 3: (12, 20, 16)}  # pixels of a patch
+HR = (12, 20, 16)  # pixels of a patch
 
 
 def seen_by(module: Any, hr: Tensor) -> Tensor:
     """LR by area mean with its replicated halo; interpolated to the HR grid for a model of any factor."""
     span = module.scale_range
     scale = module.scale if span is None else tuple(1 if high == 1 else 2 for _, high in span)
-    pool: Any = torch.nn.functional.avg_pool2d if hr.ndim == 4 else torch.nn.functional.avg_pool3d
-    lr: Tensor = pool(hr, scale)
+    lr = torch.nn.functional.avg_pool3d(hr, scale)
     if span is not None:
-        cubic: Any = build_module("cubic", {"scale": scale})
+        cubic: Any = build_generator("cubic", {"scale": scale})
         lr = run_padded(cubic, lr)
     for k, h in enumerate(module.halo):
         lr = lr.index_select(2 + k, torch.arange(-h, lr.shape[2 + k] + h).clamp(0, lr.shape[2 + k] - 1))
@@ -43,12 +35,12 @@ def seen_by(module: Any, hr: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("architecture", "arguments"), FITS)
-def test_short_fit_of_real_patches_lowers_the_loss_below_that_of_cubic(
+def test_short_fit_of_a_volume_gets_below_the_loss_of_cubic(
     shared_data: Path, architecture: str, arguments: dict[str, Any]
 ) -> None:
     torch.manual_seed(1)
     module: Any = build_generator(architecture, {"channels": 8, **SMALL.get(architecture, {}), **arguments})
-    hr = real_patches(shared_data, HR[module.spatial_dims], count=6)
+    hr = real_patches(shared_data, HR, count=6)
     lr = seen_by(module, hr)
     optimiser = torch.optim.Adam(module.parameters(), lr=2e-3)
     losses = []
@@ -59,16 +51,3 @@ def test_short_fit_of_real_patches_lowers_the_loss_below_that_of_cubic(
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.95 * losses[0]  # the first is that of cubic: the last layer begins at zero
-
-
-@pytest.mark.parametrize(("architecture", "arguments"), FITS)
-def test_learned_generator_survives_its_file(
-    tmp_path: Path, architecture: str, arguments: dict[str, Any]
-) -> None:
-    module = generator(architecture, **arguments)
-    arguments = {"channels": 8, **SMALL.get(architecture, {}), **arguments}
-    card = ModelCard.of(module, name="fit", architecture=architecture, arguments=arguments)
-    loaded: Any = load_model(save_model(module, tmp_path / "fit.safetensors", card))
-    x = torch.rand(1, module.in_channels, *(4 + 2 * h for h in module.halo))
-    with torch.no_grad():
-        assert torch.equal(loaded(x), module(x))
