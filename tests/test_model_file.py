@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import fill_zoo, generator
+from builders import SMALL, fill_zoo, generator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from sr_imaging import ModelError, WriteError
 from sr_imaging.model_file import ModelCard, list_models, load_model, read_card, save_model
+from sr_imaging.networks import CLASSICAL, GENERATORS
 
 ARGUMENTS = {"scale": (2, 3), "channels": 4}
 EXECUTED: list[str] = []
@@ -76,6 +77,26 @@ def test_model_comes_back_with_weights_and_card(tmp_path: Path) -> None:
     assert replace(loaded.card, sha256="") == replace(facts, arguments={"scale": [2, 3], "channels": 4})
     for key, tensor in module.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], tensor)
+
+
+@pytest.mark.parametrize("architecture", sorted(set(GENERATORS) - set(CLASSICAL)))
+@pytest.mark.parametrize("scale", [(2, 3), (1, 2, 2)])
+def test_every_architecture_comes_back_from_its_file(
+    tmp_path: Path, architecture: str, scale: tuple[int, ...]
+) -> None:
+    extent = {"scale_range": [(1.0, s * 1.5) for s in scale]} if architecture == "vdsr" else {"scale": scale}
+    arguments: dict[str, Any] = {"channels": 8, **SMALL.get(architecture, {}), **extent}
+    module = generator(architecture, **arguments)
+    facts = ModelCard.of(module, name="tiny", architecture=architecture, arguments=arguments)
+    loaded: Any = load_model(save_model(module, tmp_path / "tiny.safetensors", facts))
+    for key, tensor in module.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], tensor)
+    for fact in ("scale", "axes", "halo", "in_channels", "scale_range", "fixed_values", "multiple"):
+        assert getattr(loaded, fact) == getattr(module, fact)
+
+
+def test_card_of_before_any_factor_is_still_read(model_path: Path) -> None:
+    assert read_card(rewrite(model_path, lambda card: card.pop("scale_range"))).scale_range is None
 
 
 def test_loaded_model_makes_the_same_bits(model_path: Path) -> None:
