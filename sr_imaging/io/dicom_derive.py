@@ -26,7 +26,7 @@ from .dicom_tags import (
     UNPAIRED,
 )
 
-__all__ = ["Provenance", "SourceSlice", "code", "identify", "load_sources", "stamp"]
+__all__ = ["Provenance", "SourceSlice", "class_uid", "code", "identify", "load_sources", "stamp"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +96,9 @@ def load_sources(frames: Sequence[Frame], modality: str) -> list[SourceSlice]:
             if not frame.sop_class:  # never a valid image: complete what its class demands
                 header = _completed(header, modality)
             _keep_lossy(header, frame)
-            class_uid = frame.sop_class or str(meta.get("MediaStorageSOPClassUID", _class_uid(modality)))
+            kind = frame.sop_class or str(meta.get("MediaStorageSOPClassUID", class_uid(modality)))
             instance_uid = frame.sop_instance or str(meta.get("MediaStorageSOPInstanceUID", ""))
-            headers[key] = (header, class_uid, instance_uid)
+            headers[key] = (header, kind, instance_uid)
         slices.append(SourceSlice(frame, *headers[key]))
     return slices
 
@@ -226,7 +226,7 @@ def stamp(
     """
     out = Dataset()
     out.update(header)
-    out.SOPClassUID = UID(_class_uid(modality))
+    out.SOPClassUID = UID(class_uid(modality))
     out.SOPInstanceUID = generate_uid(entropy_srcs=[uids["SeriesInstanceUID"], str(index)])
     for name, uid in uids.items():
         setattr(out, name, UID(uid))
@@ -240,8 +240,8 @@ def stamp(
     return out
 
 
-def _class_uid(modality: str) -> str:
-    """Class of a single-frame slice."""
+def class_uid(modality: str) -> str:
+    """Return the class of a single-frame slice; `modality` is ``CT`` or another."""
     return CT_IMAGE if modality == "CT" else MR_IMAGE
 
 

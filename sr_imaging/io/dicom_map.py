@@ -11,9 +11,10 @@ from pydicom.uid import UID, generate_uid
 
 from ..errors import WriteError
 from .dicom_deidentify import anonymous_array, anonymous_sources
-from .dicom_derive import SourceSlice
+from .dicom_derive import SourceSlice, class_uid
 from .dicom_encode import Encoding, ds_text
 from .dicom_facts import SeriesFacts
+from .dicom_frame import Frame
 from .dicom_new import new_header
 from .dicom_quiet import quiet_pydicom
 from .dicom_tags import CODES, UNPAIRED
@@ -150,12 +151,30 @@ def _source_images(facts: SeriesFacts) -> list[Dataset]:
     for uid, item in files.items():
         image = new_header(facts.modality)
         image.update(item.header)
-        image.SOPClassUID, image.SOPInstanceUID = UID(item.class_uid), UID(uid)
+        # one of an enhanced class would need its functional groups; _complete names the true class
+        image.SOPClassUID, image.SOPInstanceUID = UID(class_uid(facts.modality)), UID(uid)
         image.StudyInstanceUID = UID(facts.uids["StudyInstanceUID"])
         image.FrameOfReferenceUID = UID(facts.uids["FrameOfReferenceUID"])
-        image.setdefault("SeriesInstanceUID", UID(facts.uids["SeriesInstanceUID"]))
+        if not image.get("SeriesInstanceUID"):
+            image.SeriesInstanceUID = generate_uid(entropy_srcs=[facts.uids["StudyInstanceUID"], "source"])
+        image.update(_place(item.frame))
         images.append(image)
     return images
+
+
+def _place(frame: Frame) -> Dataset:
+    """The grid of a slice, which the header of an enhanced file does not state."""
+    out = Dataset()
+    out.Rows, out.Columns = frame.rows, frame.columns
+    out.SliceThickness = ds_text(frame.thickness or 0)
+    for name, numbers in (
+        ("ImagePositionPatient", frame.position),
+        ("ImageOrientationPatient", frame.orientation),
+        ("PixelSpacing", frame.pixel_spacing),
+    ):
+        if numbers is not None:
+            setattr(out, name, [ds_text(v) for v in numbers])
+    return out
 
 
 def _complete(made: Dataset, facts: SeriesFacts) -> None:
@@ -176,10 +195,23 @@ def _complete(made: Dataset, facts: SeriesFacts) -> None:
     uid = generate_uid(entropy_srcs=[facts.uids["SeriesInstanceUID"], "dimensions"])
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid
-    for item in made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence:
-        item.SliceThickness = facts.shared.SliceThickness
+    groups = made.SharedFunctionalGroupsSequence[0]
+    for name in ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"):  # highdicom keeps the source's
+        groups.PixelMeasuresSequence[0][name] = facts.shared[name]
+    groups.PlaneOrientationSequence[0]["ImageOrientationPatient"] = facts.shared["ImageOrientationPatient"]
+    _name_classes(made, {item.instance_uid: item.class_uid for item in facts.sources})
     if facts.provenance.now is None:
         _undated(made)
+
+
+def _name_classes(dataset: Dataset, classes: dict[str, str]) -> None:
+    """Give references, wherever they are, the class of what they name."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                if item.get("ReferencedSOPInstanceUID") in classes:
+                    item.ReferencedSOPClassUID = UID(classes[item.ReferencedSOPInstanceUID])
+                _name_classes(item, classes)
 
 
 def _undated(made: Dataset) -> None:

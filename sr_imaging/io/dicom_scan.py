@@ -141,8 +141,8 @@ def _series_notes(group: Any, left_out: list[tuple[Path, str, str]]) -> list[str
         notes.append("no FrameOfReferenceUID")
     if PHASE & {*first.image_type[2:], *first.keys.get("component", "").split("\\")}:
         notes.append(
-            "a phase image: its values wrap around, and next to a wrap neither interpolation nor a model gives "
-            "a true phase; refine the real and the imaginary part where they exist"
+            "a phase image: its values wrap around, and next to a wrap neither interpolation nor a model "
+            "gives a true phase; refine the real and the imaginary part where they exist"
         )
     mine = [(path, why) for path, why, uid in left_out if uid and uid == first.series_uid]
     return notes + _left_out_notes(mine)
