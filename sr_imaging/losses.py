@@ -10,20 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .adversarial import ADVERSARIAL_LOSSES, Adversarial
 from .errors import ConfigError
 
 __all__ = [
-    "ADVERSARIAL_LOSSES",
     "PIXEL_LOSSES",
     "STRUCTURE_LOSSES",
-    "Adversarial",
     "charbonnier",
     "check_losses",
     "feature_matching",
     "fourier",
     "gradient",
-    "ramp",
     "spectral_angle",
     "structural_similarity",
     "total_variation",
@@ -236,14 +232,3 @@ def feature_matching(sr: Sequence[Tensor], hr: Sequence[Tensor]) -> Tensor:
     """
     terms = [functional.l1_loss(s, h.detach()) for s, h in zip(sr, hr, strict=True)]
     return torch.stack(terms).mean()
-
-
-def ramp(step: int, steps: int) -> float:
-    """Return a weight that grows evenly from 0 at step 0 to 1 at `steps`.
-
-    Examples
-    --------
-    >>> ramp(5, 10), ramp(50, 10), ramp(0, 0)
-    (0.5, 1.0, 1.0)
-    """
-    return min(1.0, step / steps) if steps > 0 else 1.0

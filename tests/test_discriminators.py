@@ -100,6 +100,19 @@ def test_norm_is_never_on_the_image_itself(architecture: str, norm: str, layer: 
     assert kinds[:2] == [nn.Conv2d, nn.Conv2d]
 
 
+@pytest.mark.parametrize("size", [(16, 24), (8, 12, 9)])
+@every
+def test_discriminator_judges_in_half_the_bits(architecture: str, norm: str, size: tuple[int, ...]) -> None:
+    network = build(architecture, norm, size).eval()
+    x = torch.randn(2, 2, *size)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(x)[-1]
+    logits.float().sum().backward()
+    assert logits.dtype == torch.bfloat16
+    expected = network(x)[-1].detach()
+    torch.testing.assert_close(logits.float(), expected, rtol=0.1, atol=0.1 * float(expected.abs().max()))
+
+
 def test_patch_layers_grow_with_the_patch() -> None:
     assert [patch_layers((n, n)) for n in (8, 16, 24, 48, 96, 512)] == [1, 1, 2, 3, 3, 3]
 

@@ -14,7 +14,6 @@ from sr_imaging.losses import (
     STRUCTURE_LOSSES,
     check_losses,
     feature_matching,
-    ramp,
     spectral_angle,
     structural_similarity,
 )
@@ -166,7 +165,3 @@ def test_feature_matching_gives_gradient_to_sr_only() -> None:
     assert loss.item() == pytest.approx(2)
     assert sr.grad is not None
     assert hr.grad is None
-
-
-def test_ramp_grows_evenly_to_one() -> None:
-    assert [ramp(step, 4) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
