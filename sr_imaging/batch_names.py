@@ -1,8 +1,10 @@
 """Where the outputs of a batch go: one file, or a folder that mirrors the inputs; never onto an input."""
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from string import Formatter
 
@@ -13,6 +15,7 @@ from .io.scan import Scan
 __all__ = [
     "FIELDS",
     "FORMATS",
+    "anonymous_place",
     "check_names",
     "format_of_file",
     "is_output_file",
@@ -21,7 +24,14 @@ __all__ = [
 ]
 
 # format -> suffix of its files; a DICOM series is a folder
-FORMATS = {"geotiff": ".tif", "cog": ".tif", "dicom": "", "nifti": ".nii.gz", "zarr": ".zarr"}
+FORMATS = {
+    "geotiff": ".tif",
+    "cog": ".tif",
+    "dicom": "",
+    "parametric-map": ".dcm",
+    "nifti": ".nii.gz",
+    "zarr": ".zarr",
+}
 FIELDS = ("stem", "scale", "model", "SeriesNumber")
 _SUFFIXES = {
     "geotiff": (".tif", ".tiff", ".gtif", ".gtiff"),
@@ -29,6 +39,7 @@ _SUFFIXES = {
     "nifti": (".nii.gz", ".nii"),
     "zarr": (".zarr",),
     "dicom": (),
+    "parametric-map": (".dcm",),
 }
 _IMAGE_SUFFIXES = {
     ".tif",
@@ -56,16 +67,15 @@ _FOREIGN = {
     ".mha",
     ".mhd",
     ".nrrd",
-    ".dcm",
 }
 
 
 def format_of_file(output: Path) -> str | None:
-    """Return the format that the suffix of one output file means; None for a folder."""
+    """Return the format that the suffix of one output file means; None for a folder, and for ``.dcm``."""
     if not is_output_file(output):
         return None
     name = output.name.lower()
-    return next(kind for kind in ("geotiff", "nifti", "zarr") if name.endswith(_SUFFIXES[kind]))
+    return next((kind for kind in ("geotiff", "nifti", "zarr") if name.endswith(_SUFFIXES[kind])), None)
 
 
 def is_output_file(output: Path) -> bool:
@@ -120,17 +130,29 @@ def output_names(
     Raises
     ------
     ConfigError
-        If the output is a file for several scans, or the template has an unknown field.
+        If the output is a file for several scans or for a series, or the template has an unknown field.
     """
     if is_output_file(output):
         if len(found) != 1:
             raise ConfigError(f"{output} is one file, but there are {len(found)} scans; give a folder")
+        if output.suffix.lower() == ".dcm" and formats[0] != "parametric-map":
+            raise ConfigError(
+                f"{output} is one file, and a DICOM series is many; give a folder, or --format parametric-map"
+            )
         return [output]
     names = [
         _name(item, place, kind, template, values)
         for item, place, kind, values in zip(found, _places(found), formats, fields, strict=True)
     ]
     return [output / name for name in names]
+
+
+def anonymous_place(item: Found) -> Found:
+    """Return a DICOM series whose output is named by a hash: folders may be called like their patients."""
+    if item.scan.kind != "dicom":
+        return item
+    told = f"{item.scan.series_uid or item.label} {item.scan.facts.get('split', '')}"
+    return replace(item, place=Path(f"scan-{hashlib.sha256(told.encode()).hexdigest()[:12]}"))
 
 
 def _places(found: Sequence[Found]) -> list[Path]:

@@ -17,7 +17,7 @@ from .dicom_facts import SeriesFacts
 from .dicom_frame import Frame
 from .dicom_new import new_header
 from .dicom_quiet import quiet_pydicom
-from .dicom_tags import CODES, UNPAIRED
+from .dicom_tags import CODES
 from .dicom_volume import source_slices, volume_matrix, volume_planes
 from .scan import Scan
 
@@ -190,8 +190,7 @@ def _complete(made: Dataset, facts: SeriesFacts) -> None:
         if facts.shared.get("LossyImageCompression") == "01" and name in facts.shared:
             made[name] = facts.shared[name]
     made.BurnedInAnnotation = first.get("BurnedInAnnotation") or "NO"
-    if first.get("BodyPartExamined") not in UNPAIRED:
-        made.Laterality = first.get("Laterality", "")
+    made.Laterality = first.get("Laterality", "")
     uid = generate_uid(entropy_srcs=[facts.uids["SeriesInstanceUID"], "dimensions"])
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid
