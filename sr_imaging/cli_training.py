@@ -78,23 +78,80 @@ def _ended_by_interrupt() -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled model, 'cubic', or a model file.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A bundled model, a classical method, or a model file.")
+    ],
     scans: Annotated[list[str], typer.Argument(metavar="SCANS...", help="Scans of full resolution.")],
     *,
-    scale: Annotated[str | None, typer.Option(help="Of an interpolation: 2, or by axis 4,1,1.")] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="Where the model has none of its own: 2, or by axis 4,1,1.")
+    ] = None,
+    psf: Annotated[
+        str | None, typer.Option(help="gaussian, box, slice-gaussian or slr, instead of the usual ones.")
+    ] = None,
+    sigma: Annotated[float | None, typer.Option(help="Of the Gaussian, in LR pixels.")] = None,
+    fwhm: Annotated[float | None, typer.Option(help="Of the Gaussian, in LR pixels.")] = None,
+    mtf: Annotated[float | None, typer.Option(help="Of the LR pixels at their Nyquist frequency.")] = None,
+    thickness: Annotated[
+        float | None, typer.Option(help="Of a slice, as a fraction of the distance between slices.")
+    ] = None,
+    noise: Annotated[
+        str | None, typer.Option(help="gaussian, rician or poisson-gaussian; none by default.")
+    ] = None,
+    noise_sigma: Annotated[
+        float | None, typer.Option(help="As a fraction of the scan's standard deviation.")
+    ] = None,
+    noise_gain: Annotated[
+        float | None, typer.Option(help="Variance per signal, as a fraction of that deviation.")
+    ] = None,
+    noise_zero: Annotated[
+        float | None, typer.Option(help="Value of no signal; -1024 for Hounsfield units.")
+    ] = None,
+    guide: Annotated[
+        list[str] | None, typer.Option(help="Second image of a guided model, one for each scan in order.")
+    ] = None,
+    discriminator: Annotated[
+        Path | None, typer.Option(help="A saved discriminator: how often it is right.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write all figures here; '-' is stdout.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw the scans before and after as PNG.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw crops, error maps and Fourier correlation as PNG.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")] = "auto",
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Measure a model beside cubic interpolation: each scan is made coarser, super-resolved and compared."""
+    """Measure a model beside cubic interpolation: each scan is made coarser, super-resolved and compared.
+
+    The options from --psf to --noise-zero are those of [degradation] in a training file.
+    """
     out, err = consoles()
     with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
         from . import evaluate as measure
+        from .config import DegradationConfig
 
-        factors = _factors(scale)
-        report = measure(model, list(scans), scale=factors, device=device)
+        asked: dict[str, Any] = {
+            "psf": psf,
+            "sigma": sigma,
+            "fwhm": fwhm,
+            "mtf": mtf,
+            "thickness": thickness,
+            "noise": noise,
+            "noise_sigma": noise_sigma,
+            "noise_gain": noise_gain,
+            "noise_zero": noise_zero,
+        }
+        given = {key: value for key, value in asked.items() if value is not None}
+        report = measure(
+            model,
+            list(scans),
+            scale=_one_or_several(scale),
+            degradation=DegradationConfig(**given) if given else None,
+            guides=guide or None,
+            discriminator=discriminator,
+            figure=figure,
+            device=device,
+        )
         if json == Path("-"):
             typer.echo(report.to_json())
         else:
@@ -102,22 +159,15 @@ def evaluate(
             if json is not None:
                 _save(json, report.to_json())
         if figure is not None:
-            from .demo import draw_comparison
-
-            drawn = draw_comparison(model, scans, figure, scale=factors, device=device)
-            out.print(str(drawn), markup=False)
+            err.print(str(figure), markup=False)
 
 
-def _factors(text: str | None) -> int | tuple[int, ...] | None:
-    """A scale of whole numbers."""
+def _one_or_several(text: str | None) -> float | tuple[float, ...] | None:
+    """A scale: one number, or one for each axis."""
     scale = parse_scale(text)
-    if scale is None:
-        return None
-    numbers = scale if isinstance(scale, tuple) else (scale,)
-    whole = tuple(int(s) for s in numbers if isinstance(s, float) and s.is_integer())
-    if len(whole) != len(numbers):
-        raise ConfigError(f"--scale {text!r} is not in whole numbers; write 2, or by axis 4,1,1")
-    return whole[0] if len(whole) == 1 else whole
+    if isinstance(scale, dict):
+        raise ConfigError(f"--scale {text!r} names dims; write 2, or by axis 4,1,1")
+    return scale
 
 
 def _save(path: Path, text: str) -> None:

@@ -13,10 +13,10 @@ import xarray as xr
 
 from .batch_inputs import Found, find_inputs
 from .batch_task import steps_text
-from .choice import THICK, Scale, choose
+from .choice import THICK, choose
 from .degradation import degrade
 from .errors import GridError, ModelError, ReadError, SrImagingError
-from .figures import draw, row_of
+from .figures import row_of
 from .geometry import spacing as grid_spacing
 from .geometry import spatial_dims
 from .infer import upscale
@@ -25,9 +25,10 @@ from .io.scan import Scan
 from .metrics import data_range, psnr
 from .model_file import list_models
 from .networks import CLASSICAL
+from .pictures import draw
 from .samples import SAMPLES_NOTE, write_samples
 
-__all__ = ["Comparison", "Demo", "draw_comparison", "run_demo"]
+__all__ = ["Comparison", "Demo", "run_demo"]
 
 _LARGEST = {"raster": {"y": 512, "x": 512}, "volume": {"z": 128, "y": 192, "x": 192}}  # pixels compared
 
@@ -147,51 +148,6 @@ def run_demo(
     return Demo(tuple(made), picture, left_out, note)
 
 
-def draw_comparison(
-    model: str | os.PathLike[str],
-    paths: Sequence[str | os.PathLike[str]],
-    picture: str | os.PathLike[str],
-    *,
-    scale: Scale = None,
-    device: str = "auto",
-) -> Path:
-    """Draw scans through a model beside cubic interpolation and the truth.
-
-    Parameters
-    ----------
-    model : str or path
-        Name or file.
-    paths : sequence of path
-        Scans of full resolution.
-    picture : path
-        PNG to write.
-    scale : number or tuple, optional
-        Of an interpolation, which has none of its own.
-    device : str
-        As in :func:`sr_imaging.upscale`.
-
-    Returns
-    -------
-    Path
-        The picture.
-
-    Raises
-    ------
-    ReadError
-        If no scan can be read.
-    """
-    rows = []
-    for found in find_inputs(paths):
-        if found.scan.verdict.ok:
-            da = _crop(read(found.scan))
-            factors = _factors(da, model, scale)
-            lr, truth = _coarser(da, factors)
-            rows.append(_row(_compared(found.place.name, lr, truth, factors, [model], device=device)))
-    if not rows:
-        raise ReadError("there are no readable scans to draw; give files or folders")
-    return draw(rows, Path(picture))
-
-
 def _demonstrate(found: Found, output: Path, device: str, say: Callable[[str], None]) -> Comparison:
     """Compare the models of a scan's kind, and write what they make of it."""
     scan = found.scan
@@ -234,9 +190,9 @@ def _models(da: xr.DataArray) -> list[str]:
     return sorted(names, key=len)
 
 
-def _factors(da: xr.DataArray, model: Any, scale: Scale = None) -> dict[Any, int]:
+def _factors(da: xr.DataArray, model: Any) -> dict[Any, int]:
     """What a model does to the dims of an array."""
-    return {dim: s for dim, s in choose(da, model, scale, None).model_scale.items() if s > 1}
+    return {dim: s for dim, s in choose(da, model, None, None).model_scale.items() if s > 1}
 
 
 def _crop(da: xr.DataArray) -> xr.DataArray:

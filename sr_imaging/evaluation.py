@@ -1,10 +1,10 @@
 """How good a model is on scans: degrade each, super-resolve it, compare with the original, beside cubic."""
 
-import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
-from math import isfinite, nan
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,142 +12,73 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from . import geometry, io
-from .degradation import NOISELESS, Noise, Psf, degrade
+from . import io
+from .comparison import Case, accuracy, compare
+from .config import DegradationConfig, as_range
+from .degradation import degrade
+from .discriminator_file import load_discriminator
+from .engine import pick_device
 from .errors import ConfigError, GridError
+from .evaluation_figure import Exhibit
+from .geometry import spatial_dims
 from .infer import upscale
-from .metrics import data_range, psnr, ssim
-from .metrics_bands import sam
+from .metrics import data_range
 from .model_file import load_model
-from .networks import CLASSICAL, PLANE_AXES, check_generator
-from .transforms import views
+from .networks import CLASSICAL, check_generator
+from .noise import NOISELESS, Noise
+from .pictures import Row as PictureRow
+from .pictures import check_matplotlib, draw
+from .report import Report, Row
+from .runcard import describe
+from .trials import Trial, trials
 from .validation import fill_invalid, upscale_image
 
-__all__ = ["Report", "Row", "evaluate"]
+__all__ = ["evaluate"]
 
-
-@dataclass(frozen=True)
-class Row:
-    """Figures of one scan and one way to lay it under the model, beside those of cubic interpolation.
-
-    Parameters
-    ----------
-    scan : str
-        Name of the scan.
-    axes : str
-        Axes that were degraded and refined; for a through-plane model the axis that played z.
-    range : float
-        Data range for PSNR and SSIM: the 0.5 to 99.5 percentiles of the original.
-    pixels : int
-        Valid pixels.
-    psnr, psnr_cubic, gain : float
-        dB.
-    ssim, ssim_cubic : float
-        Mean over the slices.
-    sam, sam_cubic : float
-        Spectral angle in radians; NaN without several bands.
-    consistency : float
-        PSNR in dB of the degraded estimate against LR.
-    """
-
-    scan: str
-    axes: str
-    range: float
-    pixels: int
-    psnr: float
-    psnr_cubic: float
-    gain: float
-    ssim: float
-    ssim_cubic: float
-    sam: float
-    sam_cubic: float
-    consistency: float
-
-
-_FIGURES = tuple(f.name for f in fields(Row) if f.type is float and f.name != "range")
-
-
-@dataclass(frozen=True)
-class Report:
-    """What :func:`evaluate` found.
-
-    Parameters
-    ----------
-    model : str
-        Name of the model.
-    scale : tuple of float
-        Its scale.
-    degradation : str
-        How LR was made.
-    rows : tuple of Row
-        One per scan and axis.
-    """
-
-    model: str
-    scale: tuple[float, ...]
-    degradation: str
-    rows: tuple[Row, ...]
-
-    @property
-    def mean(self) -> dict[str, float]:
-        """Mean of each figure over the rows that have it."""
-        means = {}
-        for name in _FIGURES:
-            values = [value for row in self.rows if isfinite(value := getattr(row, name))]
-            means[name] = float(np.mean(values)) if values else nan
-        return means
-
-    def to_json(self) -> str:
-        """Return the report as JSON; figures that do not exist are null."""
-        whole = {**asdict(self), "mean": self.mean}
-        return json.dumps(_without_nan(whole), indent=2)
-
-    def table(self) -> str:
-        """Return the report as a text table."""
-        head = ["scan", "axes", "PSNR", "cubic", "gain", "SSIM", "cubic"]
-        lines = [
-            [row.scan, row.axes, *_decimals(row.psnr, row.psnr_cubic, row.gain, row.ssim, row.ssim_cubic)]
-            for row in self.rows
-        ]
-        mean = self.mean
-        keys = ("psnr", "psnr_cubic", "gain", "ssim", "ssim_cubic")
-        lines.append(["mean", "", *_decimals(*(mean[key] for key in keys))])
-        widths = [max(len(line[k]) for line in [head, *lines]) for k in range(len(head))]
-        rows = [
-            "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) for line in [head, *lines]
-        ]
-        return "\n".join([f"{self.model}, scale {self.scale}, {self.degradation}", *map(str.rstrip, rows)])
+log = logging.getLogger(__name__)
+_DRAWN = 16  # trials in a figure
 
 
 def evaluate(
     model: str | os.PathLike[str] | torch.nn.Module,
     scans: Any,
     *,
-    scale: int | Sequence[int] | None = None,
-    psf: Psf | None = None,
-    noise: Noise = NOISELESS,
+    scale: float | Sequence[float] | None = None,
+    degradation: DegradationConfig | None = None,
+    guides: Any = None,
+    discriminator: str | os.PathLike[str] | torch.nn.Module | None = None,
+    figure: str | os.PathLike[str] | None = None,
     seed: int = 0,
     device: str = "auto",
 ) -> Report:
     """Measure a model on scans of full resolution, beside cubic interpolation on the same pixels.
 
-    A through-plane model is measured with each fine axis of a volume playing z; where the other axes are not
-    all fine, on the fine planes alone.
+    Every scan is made coarser, super-resolved, and compared with what it was, over the pixels that are valid
+    in all. A through-plane model is measured with each fine axis of a volume playing z; where the other axes
+    are not all fine, on the fine planes alone. One scan is in memory at a time.
 
     Parameters
     ----------
     model : str, path or Generator
-        Bundled name, model file, interpolation, or a module with the facts of a generator.
+        Bundled name, model file, classical method, or a module with the facts of a generator.
     scans : path, Scan, DataArray, or a list of them
         The originals; folders are searched.
-    scale : int or tuple of int, optional
-        Of an interpolation, whose scale is free; a number stands for y and x.
-    psf : Psf, optional
-        As in :func:`sr_imaging.degrade`: box along z, Gaussian along y and x by default.
-    noise : Noise
-        As in :func:`sr_imaging.degrade`.
+    scale : number or tuple, optional
+        Of a classical method or a model for any factor, whose scale is free; a number stands for y and x, or
+        for all axes that a model for any factor refines.
+    degradation : DegradationConfig, optional
+        How LR is made, in the words of a training file; ranges are taken at their middle. By default as
+        :func:`sr_imaging.degrade` does: box along z, Gaussian of 0.4 LR pixels along y and x, no noise.
+    guides : path, Scan, DataArray, or a list of them, optional
+        Second images that a guided model takes, one for each scan in the same order, on the grid of the
+        original.
+    discriminator : path or nn.Module, optional
+        Saved beside a GAN-trained model as ``NAME-gan.discriminator.safetensors``: how often it tells the
+        results from originals.
+    figure : path, optional
+        PNG to draw: crops, error maps and the Fourier correlation of up to 16 trials; needs matplotlib.
     seed : int
-        Of the noise.
+        Of the noise of the degradation, and of a stochastic model.
     device : str
         As in :func:`sr_imaging.upscale`.
 
@@ -159,185 +90,200 @@ def evaluate(
     Raises
     ------
     ConfigError
-        If there is nothing to measure, or `scale` is missing or not for this model.
+        If there is nothing to measure, `scale` is missing or not for this model, there is not one guide for
+        each scan, or the discriminator is for other patches.
     GridError
-        If a scan has not the axes that the model works on.
+        If a scan has not the axes that the model works on, or is constant or invalid throughout.
+    ModelError
+        If there is no such model or discriminator, or the model does not do what is asked.
     """
     generator, name = _generator(model, scale)
-    test = _Test(psf, noise, seed, device)
-    rows = []
-    for label, da in _arrays(scans):
-        for trial in _trials(label, da.astype(np.float32), generator):
-            rows.append(_measure(trial, generator, test))
+    factors = _factors(generator, name, scale)
+    _check_guides(generator, name, guides)
+    judge: Any = discriminator
+    if isinstance(discriminator, str | os.PathLike):
+        judge = load_discriminator(discriminator)
+    if figure is not None:
+        check_matplotlib()
+    test = _Test(generator, name, factors, degradation, judge, seed, device)
+    rows: list[Row] = []
+    pictures: list[PictureRow] = []
+    for label, da, guide in _arrays(scans, guides):
+        whole = da.astype(np.float32)
+        for trial in trials(label, whole, axes=generator.axes, scale=factors, guide=guide):
+            log.info("%s, %s", trial.scan, trial.axes)
+            row, exhibit = _measure(trial, test)
+            rows.append(row)
+            if figure is not None and len(pictures) < 2 * _DRAWN:
+                pictures += exhibit.rows(row)
     if not rows:
         raise ConfigError("there are no readable scans to evaluate on; give files or folders")
-    words = "box along z, Gaussian of 0.4 LR pixels along y and x" if psf is None else str(psf)
-    noisy = "" if noise.kind == "none" else f", {noise}"
-    return Report(name, tuple(generator.scale), f"{words}, area mean{noisy}", tuple(rows))
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """An original whose axes are named as the model needs them; `planes` where only (z, x) planes count."""
-
-    scan: str
-    axes: str
-    hr: xr.DataArray
-    planes: bool = False
+    if figure is not None:
+        draw(pictures, Path(figure))
+    return Report(name, factors, _words(degradation), tuple(rows))
 
 
 @dataclass(frozen=True)
 class _Test:
-    """How every scan is treated."""
+    """What every scan is put through."""
 
-    psf: Psf | None
-    noise: Noise
+    generator: Any
+    name: str
+    factors: tuple[float, ...]
+    degradation: DegradationConfig | None
+    discriminator: Any
     seed: int
     device: str
 
 
-def _generator(model: Any, scale: int | Sequence[int] | None) -> tuple[Any, str]:
+def _generator(model: Any, scale: float | Sequence[float] | None) -> tuple[Any, str]:
     """Return the module and its name."""
     if isinstance(model, str | os.PathLike):
         if model in CLASSICAL and scale is None:
-            raise ConfigError(
-                f"the interpolation {model!r} has no scale of its own; give for example scale=2"
-            )
-        factors = (scale, scale) if isinstance(scale, int) else scale
-        loaded: Any = load_model(model, scale=factors)
+            raise ConfigError(f"the method {model!r} has no scale of its own; give for example scale=2")
+        numbers = (scale, scale) if isinstance(scale, int | float) else scale
+        loaded: Any = load_model(model, scale=numbers if model in CLASSICAL else None)
         return loaded, loaded.card.name
     check_generator(model)
-    if scale is not None:
-        raise ConfigError("a module has its own scale; leave scale out")
     card = getattr(model, "card", None)
     return model, type(model).__name__ if card is None else card.name
 
 
-def _arrays(scans: Any) -> Iterator[tuple[str, xr.DataArray]]:
-    """Names and arrays, one in memory at a time."""
-    many = scans if isinstance(scans, list | tuple) else [scans]
-    for one in many:
+def _factors(generator: Any, name: str, scale: float | Sequence[float] | None) -> tuple[float, ...]:
+    """HR pixels per LR pixel of each axis of the model."""
+    own: tuple[float, ...] = tuple(generator.scale)
+    asked = own if scale is None else (scale,) * len(own) if isinstance(scale, int | float) else tuple(scale)
+    spans = getattr(generator, "scale_range", None)
+    if spans is None:
+        if asked != own:
+            raise ConfigError(f"{name} has a scale of its own, {own}, not {scale}; leave scale out")
+        return own
+    if scale is None:
+        raise ConfigError(f"{name} does any factor of {spans}; give for example scale=2")
+    if len(asked) != len(own):
+        raise ConfigError(f"scale {scale} has not one number for each of {len(own)} axes; give them")
+    if isinstance(scale, int | float):
+        return tuple(1.0 if tuple(span) == (1, 1) else s for s, span in zip(asked, spans, strict=True))
+    return asked
+
+
+def _check_guides(generator: Any, name: str, guides: Any) -> None:
+    """Raise where a guide is missing or has no use."""
+    takes = getattr(generator, "guide_channels", 0) > 0
+    if takes and guides is None:
+        raise ConfigError(f"{name} takes a guide beside each scan; give guides")
+    if guides is not None and not takes:
+        raise ConfigError(f"{name} takes no guide; leave guides out")
+
+
+def _arrays(scans: Any, guides: Any) -> Iterator[tuple[str, xr.DataArray, xr.DataArray | None]]:
+    """Names, arrays and their guides, one in memory at a time."""
+    if guides is None:
+        yield from ((label, da, None) for label, da in _images(scans))
+        return
+    beside = _images(guides)
+    for label, da in _images(scans):
+        found = next(beside, None)
+        if found is None:
+            raise ConfigError(f"there is no guide for {label}; give one for each scan")
+        yield label, da, found[1]
+    if (more := next(beside, None)) is not None:
+        raise ConfigError(f"the guide {more[0]} has no scan; give one for each scan")
+
+
+def _images(scans: Any) -> Iterator[tuple[str, xr.DataArray]]:
+    """Names and arrays."""
+    for one in scans if isinstance(scans, list | tuple) else [scans]:
         if isinstance(one, xr.DataArray):
             yield str(one.name or "array"), one
             continue
-        found = io.find_scans(one) if isinstance(one, str | os.PathLike) else [one]
-        for scan in found:
+        for scan in io.find_scans(one) if isinstance(one, str | os.PathLike) else [one]:
             if scan.verdict.ok:
                 yield scan.path.name, io.read(scan, masked=True).load()
+            else:
+                log.warning("%s is left out: %s", scan.path, scan.verdict)
 
 
-def _trials(scan: str, da: xr.DataArray, generator: Any) -> Iterator[_Trial]:
-    """Lay an original under the model in every way that makes sense."""
-    dims = geometry.spatial_dims(da)
-    axes = generator.axes
-    if axes != PLANE_AXES:
-        if not set(axes) <= set(dims):
-            raise GridError(f"{scan} has dims {da.dims}, the model works on {axes}; choose other scans")
-        yield _Trial(scan, ", ".join(axes), da)
-        return
-    if len(dims) != 3:
-        raise GridError(f"{scan} has dims {da.dims}, the model needs a volume; choose other scans")
-    volume = _plain(da, [*dims.values()])
-    steps = geometry.spacing(da)
-    pairs = views([steps.get(dim, 1.0) for dim in dims.values()], PLANE_AXES)
-    fine = sorted({axis for pair in pairs for axis in pair})
-    names = [*dims]
-    for k in fine:
-        others = [axis for axis in range(3) if axis != k]
-        if all(axis in fine for axis in others):
-            yield _Trial(scan, names[k], _laid(volume, k, *others))
-            continue
-        for plane in set(others) & set(fine):
-            rest = next(axis for axis in others if axis != plane)
-            yield _Trial(
-                scan, f"{names[k]} in ({names[k]}, {names[plane]})", _laid(volume, k, rest, plane), True
-            )
-
-
-def _plain(da: xr.DataArray, dims: list[Any]) -> xr.DataArray:
-    """The volume alone, without place in the world, z, y, x in this order and first of any time."""
-    lead = {dim: 0 for dim in da.dims if dim not in dims}
-    values = da.isel(lead).transpose(*dims)
-    return xr.DataArray(values.values, dims=("z", "y", "x"))
-
-
-def _laid(volume: xr.DataArray, *order: int) -> xr.DataArray:
-    """The volume with its axes in another order, named z, y, x."""
-    return xr.DataArray(np.ascontiguousarray(volume.values.transpose(order)), dims=("z", "y", "x"))
-
-
-def _measure(trial: _Trial, generator: Any, test: _Test) -> Row:
+def _measure(trial: Trial, test: _Test) -> tuple[Row, Exhibit]:
     """Degrade, super-resolve, compare."""
-    dims = geometry.spatial_dims(trial.hr)
-    axes = ("z", "x") if generator.axes == PLANE_AXES else generator.axes
-    factors = {dims[axis]: int(s) for axis, s in zip(axes, generator.scale, strict=True) if s > 1}
-    lr = degrade(trial.hr, factors, psf=test.psf, noise=test.noise, seed=test.seed)
-    hr = trial.hr.isel({dim: slice(0, lr.sizes[dim] * s) for dim, s in factors.items()})
+    profiles = None
+    if test.degradation is not None:
+        axes = dict(zip(test.generator.axes, test.degradation.psfs(len(test.factors)), strict=True))
+        dims = spatial_dims(trial.hr)
+        profiles = {dims[axis]: psf for axis, psf in axes.items() if dims.get(axis) in trial.factors}
+    noise = _noise(test.degradation, trial.hr.values)
+    lr = degrade(trial.hr, trial.factors, psf=profiles, noise=noise, seed=test.seed)
+    case = _case(trial, lr, test)
+    again = {name: degrade(da, trial.factors, psf=profiles) for name, da in case.results.items()}
+    row = compare(case, again)
+    if test.discriminator is not None:
+        right = accuracy(case, test.generator, test.discriminator, pick_device(test.device))
+        shares: dict[str, Any] = {f"accuracy_{name}": share for name, share in right.items()}
+        row = replace(row, **shares)
+    return row, Exhibit(trial, lr, case.hr, case.results, test.name)
+
+
+def _case(trial: Trial, lr: xr.DataArray, test: _Test) -> Case:
+    """Super-resolve and interpolate a coarse scan, and find the pixels to compare."""
+    factors = {dim: float(s) for dim, s in trial.factors.items()}
+    window = {dim: slice(0, round(lr.sizes[dim] * s)) for dim, s in factors.items()}
+    hr = trial.hr.isel(window)
     cubic = upscale(lr, "cubic", scale=factors)
+    guide = None if trial.guide is None else trial.guide.isel(window)
     if trial.planes:
-        sr = hr.copy(data=_upscale_planes(generator, lr.values))
+        sr = hr.copy(data=_upscale_planes(test.generator, lr.values, None if guide is None else guide.values))
     else:
-        sr = upscale(lr, generator, device=test.device)
+        free = getattr(test.generator, "scale_range", None) is not None
+        sr = upscale(
+            lr,
+            test.generator,
+            scale=factors if free else None,
+            guide=guide,
+            seed=test.seed,
+            device=test.device,
+        )
     valid = np.isfinite(hr.values) & np.isfinite(sr.values) & np.isfinite(cubic.values)
-    span = data_range(hr.values, valid=valid)
-    again = degrade(sr, factors, psf=test.psf)
-    seen = np.isfinite(lr.values) & np.isfinite(again.values)
-    own, other = (psnr(x.values, hr.values, data_range=span, valid=valid) for x in (sr, cubic))
-    bands = hr.dims[0] not in dims.values() and hr.ndim == 3 and hr.shape[0] > 1
-    return Row(
-        scan=trial.scan,
-        axes=trial.axes,
-        range=span,
-        pixels=int(valid.sum()),
-        psnr=own,
-        psnr_cubic=other,
-        gain=own - other,
-        ssim=_mean_ssim(sr.values, hr.values, valid, span),
-        ssim_cubic=_mean_ssim(cubic.values, hr.values, valid, span),
-        sam=sam(sr.values, hr.values, valid=valid) if bands else nan,
-        sam_cubic=sam(cubic.values, hr.values, valid=valid) if bands else nan,
-        consistency=psnr(again.values, lr.values, data_range=span, valid=seen),
+    span = data_range(hr.values, valid=valid) if valid.any() else 0.0
+    if span == 0:
+        raise GridError(f"{trial.scan} is constant or invalid throughout; leave it out")
+    return Case(trial, lr, hr, {"sr": sr, "cubic": cubic}, valid, span)
+
+
+def _noise(degradation: DegradationConfig | None, hr: np.ndarray) -> Noise:
+    """The noise of a scan, whose strength is stated as a fraction of its standard deviation."""
+    if degradation is None or degradation.noise == "none":
+        return NOISELESS
+    spread = float(np.std(hr[np.isfinite(hr)], dtype=np.float64))
+    sigma, gain = (
+        sum(as_range(value)) / 2 * spread for value in (degradation.noise_sigma, degradation.noise_gain)
     )
+    return Noise(degradation.noise, sigma, gain=gain, zero=degradation.noise_zero)
 
 
-def _upscale_planes(generator: Any, lr: np.ndarray) -> np.ndarray:
+def _upscale_planes(generator: Any, lr: np.ndarray, guide: np.ndarray | None) -> np.ndarray:
     """Super-resolve the (z, x) planes of a volume, one at a time, where the generator is."""
     device = next((p.device for p in generator.parameters()), torch.device("cpu"))
     out = []
     for k in range(lr.shape[1]):
         plane = lr[:, k]
-        valid = np.isfinite(plane)
-        if not valid.any():
+        if not np.isfinite(plane).any():
             out.append(np.full((round(plane.shape[0] * generator.scale[0]), plane.shape[1]), np.nan))
             continue
-        filled = fill_invalid(plane, valid)
-        offset, unit = generator.fixed_values or (filled.mean(), filled.std() or 1.0)
-        image: Tensor = torch.from_numpy((filled - offset) / unit).float()[None, None]
-        out.append(upscale_image(generator, image.to(device))[0] * unit + offset)
+        image, offset, unit = _as_input(plane, generator.fixed_values)
+        second = None if guide is None else _as_input(guide[:, k], None)[0].to(device)
+        out.append(upscale_image(generator, image.to(device), guide=second)[0] * unit + offset)
     return np.stack(out, axis=1)
 
 
-def _mean_ssim(sr: np.ndarray, hr: np.ndarray, valid: np.ndarray, span: float) -> float:
-    """Mean SSIM over 2-D slices of the last two axes; slices without a whole valid window do not count."""
-    planes = [x.reshape(-1, *x.shape[-2:]) for x in (sr, hr, valid)]
-    found = []
-    for a, b, keep in zip(*planes, strict=True):
-        try:
-            found.append(ssim(a, b, data_range=span, valid=keep))
-        except GridError:  # too small, or nodata everywhere
-            continue
-    return float(np.mean(found)) if found else nan
+def _as_input(plane: np.ndarray, fixed_values: tuple[float, float] | None) -> tuple[Tensor, float, float]:
+    """A plane as a batch of one, with what was taken off its values and what they were divided by."""
+    filled = fill_invalid(plane, np.isfinite(plane))
+    offset, unit = fixed_values or (float(filled.mean()), float(filled.std()) or 1.0)
+    return torch.from_numpy((filled - offset) / unit).float()[None, None], offset, unit
 
 
-def _decimals(*values: float) -> list[str]:
-    """Two decimals for dB, four for figures below one."""
-    return [f"{v:.2f}" if k < 3 else f"{v:.4f}" for k, v in enumerate(values)]
-
-
-def _without_nan(value: Any) -> Any:
-    """Replace NaN and infinity by null, which JSON has."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
+def _words(degradation: DegradationConfig | None) -> str:
+    """How LR was made."""
+    if degradation is None:
+        return "box along z, Gaussian of 0.4 LR pixels along y and x, then area mean"
+    return describe(degradation)

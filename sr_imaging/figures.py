@@ -1,134 +1,26 @@
-"""Before and after side by side: one row a scan, the same crop through every model, in one PNG."""
+"""What to show of a scan: the whole, the same crop through every model, and where each errs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 
-from .errors import ConfigError
 from .geometry import spacing as grid_spacing
 from .geometry import spatial_dims
-from .io.atomic import whole_output
+from .pictures import Panel, Plot, Row
 
-__all__ = ["Panel", "Row", "draw", "row_of"]
+__all__ = ["error_row", "row_of"]
 
 _RASTER_PIXELS = 44  # side of a crop in LR pixels: few enough to be seen one by one
 _VOLUME_MM = 64.0  # side of a crop through slices
 _LEAST_PIXELS = 56  # of such a crop, where the voxels are large
-_INCHES = 2.35  # side of a panel
+_LARGEST_WHOLE = 640  # pixels of the picture of a whole: more than a panel shows
 _RELIEF_NAMES = ("elevation", "dem", "height", "altitude")
 _LIFT = 0.25  # heights of a relief over the width of a crop
 _LIGHT = (315.0, 45.0)  # degrees: azimuth and altitude of the sun over a relief
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One picture of a row.
-
-    Parameters
-    ----------
-    label : str
-        Words above it.
-    image : (M, N) or (M, N, 3) float ndarray
-        0 to 1, first row on top.
-    box : tuple of float, optional
-        Left, top, width and height of a frame, as fractions of the picture.
-    """
-
-    label: str
-    image: np.ndarray
-    box: tuple[float, float, float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """The pictures of one scan.
-
-    Parameters
-    ----------
-    title : str
-        Words above the row.
-    panels : tuple of Panel
-        From left to right.
-    aspects : tuple of float
-        Height over width of each picture in the world.
-    """
-
-    title: str
-    panels: tuple[Panel, ...]
-    aspects: tuple[float, ...]
-
-
-def draw(rows: Sequence[Row], path: Path) -> Path:
-    """Draw rows of pictures as a PNG, replacing an earlier one.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        From top to bottom.
-    path : Path
-        Ends in ``.png``.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    ConfigError
-        If matplotlib is not installed.
-    WriteError
-        If the file cannot be written.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("pictures need matplotlib; pip install 'sr-imaging[samples]'") from error
-    columns = max(len(row.panels) for row in rows)
-    heights = [_INCHES * min(1.0, max(row.aspects[1:])) + 0.52 for row in rows]
-    figure = Figure(figsize=(_INCHES * columns, sum(heights)), dpi=150, facecolor="white")
-    FigureCanvasAgg(figure)
-    parts: Any = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
-    for part, row, height in zip(parts[:, 0], rows, heights, strict=True):
-        _draw_row(part, row, columns, height)
-    with whole_output(path, overwrite=True) as temporary:
-        figure.savefig(temporary, format="png")
-    return path
-
-
-def _draw_row(part: Any, row: Row, columns: int, height: float) -> None:
-    """Draw one row into its part of the figure."""
-    part.text(0.012, 1 - 0.06 / height, row.title, va="top", ha="left", fontsize=11, fontweight="bold")
-    top, bottom = 1 - 0.46 / height, 0.06 / height
-    axes = part.subplots(1, columns, squeeze=False, gridspec_kw={"wspace": 0.05})[0]
-    part.subplots_adjust(left=0.01, right=0.99, top=top, bottom=bottom)
-    for k, ax in enumerate(axes):
-        ax.set_axis_off()
-        ax.set_anchor("N")
-        if k >= len(row.panels):
-            continue
-        panel = row.panels[k]
-        shown = {"cmap": "gray", "vmin": 0, "vmax": 1} if panel.image.ndim == 2 else {}
-        rows, wide = panel.image.shape[:2]
-        ax.imshow(panel.image, interpolation="nearest", aspect=row.aspects[k] * wide / rows, **shown)
-        ax.set_title(panel.label, fontsize=9, pad=3)
-        if panel.box is not None:
-            left, up, width, tall = panel.box
-            _frame(ax, (left * wide - 0.5, up * rows - 0.5), width * wide, tall * rows)
-
-
-def _frame(ax: Any, corner: tuple[float, float], width: float, height: float) -> None:
-    """Show where the crop lies."""
-    from matplotlib.patches import Rectangle
-
-    ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="#ff3b30", linewidth=1.4))
 
 
 def row_of(
@@ -157,19 +49,87 @@ def row_of(
     -------
     Row
     """
-    guide = truth if truth is not None else next(iter(results.values()))
-    planes = {"input": lr, **results} | ({} if truth is None else {"truth": truth})
-    flat = {name: _plane(da) for name, da in planes.items()}
-    whole = _plane(guide)
-    coarse = {dim: whole.sizes[dim] // flat["input"].sizes[dim] for dim in _sides(whole)}
-    window = _busiest(whole, coarse)
+    flat = _flat(lr, results, truth)
+    whole, window = _cut(flat)
     shade = _shader(whole.isel(window))
-    panels = [Panel("the whole, and the crop", shade(whole), _box(whole, window))]
+    panels = [Panel("the whole, and the crop", shade(_thinned(whole)), _box(whole, window))]
     for name, da in flat.items():
-        own = {d: slice(w.start // coarse[d], w.stop // coarse[d]) for d, w in window.items()}
-        panels.append(Panel(labels[name], shade(da.isel(own if name == "input" else window))))
+        part = _same_ground(window, whole, da) if name == "input" else window
+        panels.append(Panel(labels[name], shade(da.isel(part))))
     crop = _aspect(whole.isel(window))
     return Row(title, tuple(panels), (_aspect(whole), *[crop] * len(flat)))
+
+
+def error_row(lr: xr.DataArray, results: Mapping[str, xr.DataArray], truth: xr.DataArray, plot: Plot) -> Row:
+    """Return what goes below :func:`row_of` of the same scan: a plot, and the errors of every result.
+
+    Parameters
+    ----------
+    lr, results, truth
+        As there.
+    plot : Plot
+        Of two columns, under the whole and the input.
+
+    Returns
+    -------
+    Row
+        Errors are result less truth, the mean over bands; red is too high, blue too low, and all have the
+        limits that hold 99 % of the errors of the first result.
+    """
+    from matplotlib import colormaps
+
+    flat = _flat(lr, results, truth)
+    whole, window = _cut(flat)
+    errors = {name: _error(flat[name].isel(window), flat["truth"].isel(window)) for name in results}
+    limit = float(np.nanpercentile(np.abs(next(iter(errors.values()))), 99)) or 1.0
+    panels = [
+        Panel(f"{name} less truth, ±{limit:.3g}", _coloured(colormaps["RdBu_r"], error / limit))
+        for name, error in errors.items()
+    ]
+    return Row("", (plot, *panels), (1.0, *[_aspect(whole.isel(window))] * len(panels)))
+
+
+def _flat(
+    lr: xr.DataArray, results: Mapping[str, xr.DataArray], truth: xr.DataArray | None
+) -> dict[str, xr.DataArray]:
+    """The plane that is shown of each array: input, results, truth."""
+    shown = {"input": lr, **results} | ({} if truth is None else {"truth": truth})
+    return {name: _plane(da) for name, da in shown.items()}
+
+
+def _cut(flat: Mapping[str, xr.DataArray]) -> tuple[xr.DataArray, dict[Any, slice]]:
+    """The plane of the truth (or of a result), and the window of it to show."""
+    whole = flat.get("truth", [*flat.values()][1])
+    coarse = {dim: max(1, round(whole.sizes[dim] / flat["input"].sizes[dim])) for dim in _sides(whole)}
+    return whole, _busiest(whole, coarse)
+
+
+def _same_ground(window: Mapping[Any, slice], fine: xr.DataArray, lr: xr.DataArray) -> dict[Any, slice]:
+    """The window of a fine plane on the coarse one."""
+    ratio = {dim: lr.sizes[dim] / fine.sizes[dim] for dim in window}
+    return {d: slice(round(w.start * ratio[d]), round(w.stop * ratio[d])) for d, w in window.items()}
+
+
+def _error(plane: xr.DataArray, truth: xr.DataArray) -> np.ndarray:
+    """Mean difference over bands."""
+    sides = _sides(truth)
+    difference = plane.astype(np.float64) - truth.values
+    return np.asarray(
+        difference.mean([dim for dim in difference.dims if dim not in sides]).transpose(*sides).values
+    )
+
+
+def _coloured(colours: Any, error: np.ndarray) -> np.ndarray:
+    """An error between -1 and 1 as colours; invalid pixels are grey."""
+    image = np.asarray(colours(np.clip((error + 1) / 2, 0, 1))[..., :3])
+    return np.where(np.isfinite(error)[..., None], image, 0.6)
+
+
+def _thinned(plane: xr.DataArray) -> xr.DataArray:
+    """A plane with no more pixels than its picture shows."""
+    down, along = _sides(plane)
+    step = max(1, ceil(max(plane.sizes[down], plane.sizes[along]) / _LARGEST_WHOLE))
+    return plane.isel({down: slice(None, None, step), along: slice(None, None, step)})
 
 
 def _sides(plane: xr.DataArray) -> tuple[Any, Any]:
@@ -203,7 +163,8 @@ def _busiest(plane: xr.DataArray, coarse: Mapping[Any, int]) -> dict[Any, slice]
     """The window with the most edges, on whole LR pixels."""
     down, along = _sides(plane)
     size = {dim: _window_size(plane, dim, coarse) for dim in (down, along)}
-    values = np.nan_to_num(_gray(plane).transpose(down, along).values.astype(np.float64))
+    values = _gray(plane).transpose(down, along).values.astype(np.float64)
+    values = np.where(np.isfinite(values), values, np.nanmean(values) if np.isfinite(values).any() else 0.0)
     edges = uniform_filter(gaussian_gradient_magnitude(values, 1.5), [size[down], size[along]])
     window = {}
     centre = _best(edges, [size[down], size[along]])

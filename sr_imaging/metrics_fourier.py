@@ -176,7 +176,7 @@ def _blocks(
     ]
     most = max(1, _AT_ONCE // int(np.prod(block)))
     for corner in product(*starts):
-        window = (..., *(slice(low, low + n) for low, n in zip(corner, block, strict=True)))
+        window: Any = (..., *(slice(low, low + n) for low, n in zip(corner, block, strict=True)))
         x, y, whole = (image[window].reshape(-1, *block) for image in (sr, hr, keep))
         usable = np.flatnonzero(whole.reshape(len(whole), -1).all(1))
         for first in range(0, len(usable), most):

@@ -9,7 +9,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import sr_imaging
-from sr_imaging import choice, demo, figures, model_file, samples
+from sr_imaging import choice, demo, figures, model_file, pictures, samples
 from sr_imaging.errors import ConfigError, ReadError
 from sr_imaging.geometry import edges, volume
 from sr_imaging.model_file import ModelCard
@@ -157,7 +157,7 @@ def test_command_prints_grids_and_gains(zoo: Path, tmp_path: Path) -> None:
     assert str(tmp_path / "out" / "demo.png") in done.stdout
 
 
-def row(lr: xr.DataArray, fine: xr.DataArray, truth: xr.DataArray | None) -> figures.Row:
+def row(lr: xr.DataArray, fine: xr.DataArray, truth: xr.DataArray | None) -> pictures.Row:
     labels = {"input": "input", "cubic": "cubic", "truth": "truth"}
     return figures.row_of("title", lr, {"cubic": fine}, truth, labels)
 
@@ -196,12 +196,10 @@ def test_volume_is_cut_through_its_slices_head_up() -> None:
 
 
 def test_pictures_need_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    panel = figures.Panel("label", np.zeros((4, 5)))
+    monkeypatch.setattr(pictures, "find_spec", lambda name: None)
+    panel = pictures.Panel("label", np.zeros((4, 5)))
     with pytest.raises(ConfigError, match=r"pictures need matplotlib; pip install"):
-        figures.draw([figures.Row("title", (panel, panel), (1.0, 1.0))], tmp_path / "demo.png")
+        pictures.draw([pictures.Row("title", (panel, panel), (1.0, 1.0))], tmp_path / "demo.png")
 
 
 def test_bundled_models_gain_over_cubic(needs_samples: None, tmp_path: Path) -> None:
