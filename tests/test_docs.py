@@ -6,6 +6,7 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,6 +112,24 @@ def test_readme_names_every_bundled_model() -> None:
         re.findall(r"`([a-z]+(?:-[a-z]+)?-x\d(?:-gan)?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
     )
     assert named == {card.name for card in sr_imaging.list_models()}
+
+
+def test_page_of_generators_has_each_with_its_halo() -> None:
+    from sr_imaging.networks import GENERATORS, build_generator
+
+    text = (ROOT / "docs/networks.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| [^|]* \| [^|]* \| (\d+|none)", text, re.MULTILINE))
+    assert set(rows) == set(GENERATORS)
+    for name, stated in rows.items():
+        extent = {"scale_range": ((1, 4), (1, 4))} if name == "vdsr" else {"scale": (2, 2)}
+        module: Any = build_generator(name, extent)
+        assert stated == ("none" if module.halo is None else str(module.halo[0])), name
+
+
+def test_examples_of_the_page_of_generators_run() -> None:
+    module = types.ModuleType("networks_page")
+    run_python("docs/networks.md", module)
+    assert module.__dict__["finer"].shape == (100, 150)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
