@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from .model_file import list_models as list_models
     from .model_file import load_model as load_model
     from .model_file import save_model as save_model
-    from .report import Report as Report
     from .pairs import AlignedPair as AlignedPair
     from .pairs import aligned_pair as aligned_pair
+    from .report import Report as Report
     from .training import train as train
 
 __version__ = "0.1.0"
