@@ -21,14 +21,14 @@ HEAVY = {"dask", "highdicom", "monai", "napari", "nibabel", "pydicom", "rasterio
 
 # A library, and the only modules that may import it.
 HOMES = {
-    "rasterio": r"sr_imaging\.io\.(geotiff\w*|references)",
-    "rioxarray": r"sr_imaging\.io\.(geotiff\w*|references)",
+    "rasterio": r"sr_imaging\.io\.(geotiff\w*|references|images)",
+    "rioxarray": r"sr_imaging\.io\.(geotiff\w*|references|images)",
     "pydicom": r"sr_imaging\.io\.dicom\w*",
     "highdicom": r"sr_imaging\.io\.dicom\w*",
     "nibabel": r"sr_imaging\.io\.nifti\w*",
     "zarr": r"sr_imaging\.io\.zarr\w*",
     "safetensors": r"sr_imaging\.(weights_file|checkpoint)",
-    "distributed": r"sr_imaging\.cluster",
+    "distributed": r"sr_imaging\.(batch_)?cluster",
     "typer": r"sr_imaging\.cli\w*",
     "napari": r"napari_plugin(\.\w+)*",
     "magicgui": r"napari_plugin(\.\w+)*",

@@ -20,6 +20,7 @@ __all__ = ["READERS", "WRITERS", "Scan", "Verdict", "find_scans", "read", "write
 READERS = {
     "dicom": ("dicom_read", "read_series"),
     "geotiff": ("geotiff", "read_geotiff"),
+    "image": ("images", "read_image"),
     "nifti": ("nifti", "read_nifti"),
     "zarr": ("zarr", "read_zarr"),
 }
@@ -93,7 +94,7 @@ def read(
     sr_imaging.errors.ReadError: no such file or folder: no-such-scan.tif; check the path
     """
     given = isinstance(path_or_scan, Scan)
-    scans = [path_or_scan] if isinstance(path_or_scan, Scan) else find_scans(path_or_scan)
+    scans = [path_or_scan] if isinstance(path_or_scan, Scan) else find_scans(path_or_scan, images=True)
     scans = under_policies(scans, on_missing=on_missing, on_tilt=on_tilt)
     scan = pick(scans, scans[0].path if given else path_or_scan, series)
     for note in scan.verdict.notes:

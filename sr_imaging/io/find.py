@@ -18,6 +18,7 @@ _NAMED_LIKE_OURS = (".tif", ".tiff", ".gtif", ".gtiff", ".nii", ".nii.gz", ".dcm
 _SHOWN = 5  # names in a message
 _SCANNERS = {
     "geotiff": ("geotiff", "scan_geotiff"),
+    "image": ("images", "scan_image"),
     "nifti": ("nifti", "scan_nifti"),
     "zarr": ("zarr", "scan_zarr"),
 }
@@ -25,7 +26,7 @@ _SCANNERS = {
 _log = logging.getLogger(__name__)
 
 
-def find_scans(path: str | os.PathLike[str]) -> list[Scan]:
+def find_scans(path: str | os.PathLike[str], *, images: bool = False) -> list[Scan]:
     """Return the scans of a file, folder, DICOMDIR or zip.
 
     Parameters
@@ -35,6 +36,9 @@ def find_scans(path: str | os.PathLike[str]) -> list[Scan]:
         folders are left out, each DICOM series is one scan, a Zarr store is one scan. A DICOMDIR gives the
         series of the files that it names. A zip is unpacked into a temporary folder that lasts as long as the
         process.
+    images : bool
+        Look at PNG and JPEG as well: a file that is named, and those of a folder that holds no other scan.
+        Beside scans they are pictures of them, and no data.
 
     Returns
     -------
@@ -55,9 +59,9 @@ def find_scans(path: str | os.PathLike[str]) -> list[Scan]:
         if _is_zip(path):
             from .archive import unpacked
 
-            return _in_folder(unpacked(path), path)
-        return _in_file(path)
-    return _in_folder(path if path.is_dir() else path.parent, path)
+            return _in_folder(unpacked(path), path, images)
+        return _in_file(path, images)
+    return _in_folder(path if path.is_dir() else path.parent, path, images)
 
 
 def _check_there(path: Path) -> None:
@@ -105,7 +109,7 @@ def _with_note(scan: Scan, note: str) -> Scan:
     return replace(scan, verdict=verdict, repaired=scan.repaired and _with_note(scan.repaired, note))
 
 
-def _in_file(path: Path) -> list[Scan]:
+def _in_file(path: Path, images: bool) -> list[Scan]:
     """Scans of one file that was named; at least one, with the reason if it cannot be read."""
     header = _paired_header(path)
     if header is not None:
@@ -115,13 +119,15 @@ def _in_file(path: Path) -> list[Scan]:
         scans, left_out = _find_series([path])
         reason = left_out[0][1] if left_out else "it holds no image"
         return scans or [Scan(path, "dicom", Verdict(False, f"{path}: {reason}"), files=(path,))]
+    if not kind and images and _is_image(path):
+        kind = "image"
     return [_scan(path, kind) if kind else _unreadable(path)]
 
 
-def _in_folder(folder: Path, named: Path) -> list[Scan]:
+def _in_folder(folder: Path, named: Path, images: bool) -> list[Scan]:
     """Scans of a folder and its subfolders."""
     scans: list[Scan] = []
-    others: list[str] = []
+    others: list[Path] = []
     for here, files in _folders(folder):
         if not files:  # a Zarr store, which is not entered
             scans.append(_scan(here, "zarr"))
@@ -136,12 +142,14 @@ def _in_folder(folder: Path, named: Path) -> list[Scan]:
             elif path.name.lower().endswith(_NAMED_LIKE_OURS):
                 scans.append(_unreadable(path))
             else:
-                others.append(path.name)
+                others.append(path)
                 _log.debug("left out, no scan: %s", path)
         if dicom:
             scans += _series(dicom)
+    if not scans and images:
+        scans = [_scan(path, "image") for path in others if _is_image(path)]
     if not scans:
-        seen = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
+        seen = ", ".join(path.name for path in others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
         raise ReadError(
             f"no readable scan in {named}: {len(others)} other files{f' ({seen})' if seen else ''}; "
             "DICOM, GeoTIFF, NIfTI and Zarr are read"
@@ -181,6 +189,14 @@ def _kind(path: Path) -> str | None:
     if is_nifti(head) or path.name.lower().endswith((".nii", ".nii.gz")):
         return "nifti"
     return "dicom" if is_dicom(path) else None
+
+
+def _is_image(path: Path) -> bool:
+    """Tell a PNG or JPEG by its first bytes."""
+    from .images import is_image
+    from .nifti_header import first_bytes
+
+    return is_image(first_bytes(path))
 
 
 def _scan(path: Path, kind: str) -> Scan:

@@ -27,15 +27,15 @@ _warnings_lock = threading.Lock()  # warnings.catch_warnings is not thread-safe
 
 
 @contextmanager
-def open_raster(path: Path) -> Iterator[Any]:
-    """Open a GeoTIFF with rasterio, quiet about missing georeference; library errors become ReadError."""
+def open_raster(path: Path, *, driver: str = "GTiff") -> Iterator[Any]:
+    """Open a raster with rasterio, quiet about missing georeference; library errors become ReadError."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(Path(path), driver="GTiff")
+            dataset = rasterio.open(Path(path), driver=driver)
         with rasterio.Env(**small_cache()), dataset:
             yield dataset
     except (RasterioError, rasterio._err.CPLE_BaseError) as error:
