@@ -3,8 +3,8 @@
     python benchmarks/training.py [--quick] [--steps 60]
 
 The bare loop has no average of the weights, no clipping, no log and no choice of patches by their detail; its
-LR patches are a plain mean. A ratio of 1 means that all of this costs nothing. Printed beside is the share of a
-step that waits for data, and the arithmetic of a step over its time.
+LR patches are a plain mean. A ratio of 1 means that all of this costs nothing. Printed beside is the share of
+a step that waits for data, and the arithmetic of a step over its time.
 """
 
 import argparse

@@ -106,7 +106,8 @@ class Monitor(AbstractContextManager["Monitor"]):
         generator.train(training)
         if self._writer is not None:
             for number, row in enumerate(rows):
-                strip = np.concatenate([_colour(panel.image) for panel in row.panels[1:]], axis=1)
+                shown = [_colour(panel.image) for panel in row.panels[1:] if isinstance(panel, Panel)]
+                strip = np.concatenate(shown, axis=1)
                 self._writer.add_image(
                     f"held-out/{number + 1}: cubic, SR, HR", strip, step, dataformats="HWC"
                 )

@@ -197,12 +197,12 @@ def test_quiet_prints_failures_only(mixed: Path, tmp_path: Path) -> None:
 def test_traceback_comes_with_verbose_only(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sr_imaging import batch
+    from sr_imaging import batch_scan
 
     def odd(*args: object, **kwargs: object) -> None:
         raise RuntimeError("something odd")
 
-    monkeypatch.setattr(batch, "upscale", odd)
+    monkeypatch.setattr(batch_scan, "upscale", odd)
     assert "Traceback" not in cubic(scans, tmp_path / "out").stderr
     assert "Traceback" in cubic(scans, tmp_path / "out", "-v").stderr
 
@@ -453,7 +453,8 @@ def settings(folder: Path, *, steps: int) -> Path:
     path.write_text(
         f'name = "tiny"\noutput = "{folder / "runs"}"\n[data]\ntrain = ["scene.tif"]\nheld_out = 0\n'
         'patch = 12\nbatch = 2\n[model]\narchitecture = "srresnet"\n'
-        f"arguments = {{ scale = [2, 2], channels = 4, blocks = 1 }}\n[pixel]\nsteps = {steps}\nschedule = {{ warmup = 0 }}\n"
+        "arguments = { scale = [2, 2], channels = 4, blocks = 1 }\n"
+        f"[pixel]\nsteps = {steps}\nschedule = {{ warmup = 0 }}\n"
     )
     return path
 
