@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 UNEVEN_MM, UNEVEN = 0.05, 0.01  # the larger of the two (1 % of the spacing) may be a slice's deviation
+ROUNDED_MM = 0.01  # off the even grid: from here on it is worth a note
 TILT_DEGREES = 0.1  # below it a shift off the normal is rounding of the header
 
 
@@ -184,24 +185,22 @@ def rounding_note(ordered: list[Frame]) -> list[str]:
     Parameters
     ----------
     ordered : list of Frame
-        Slices without problems, sorted along the normal.
+        At least two slices without problems, sorted along the normal.
 
     Returns
     -------
     list of str
         One note, or none.
     """
-    if len(ordered) < 3:
+    points = np.array([frame.position for frame in ordered])
+    mean = (points[-1] - points[0]) / (len(points) - 1)
+    missed = float(np.linalg.norm(points[1] - points[0] - mean)) * (len(points) - 1)
+    off = float(_off_grid(ordered, np.arange(len(points))).max())
+    if off <= ROUNDED_MM or missed <= allowed_deviation(float(np.linalg.norm(mean))):
         return []
-    along = positions_on_normal(ordered)
-    first, mean = float(along[1] - along[0]), float(along[-1] - along[0]) / (len(along) - 1)
-    missed = abs(first - mean) * (len(along) - 1)
-    if missed <= allowed_deviation(mean):
-        return []
-    off = _off_grid(ordered, np.arange(len(ordered))).max()
     return [
-        f"slices lie up to {off:.2g} mm off the even grid of {mean:.5g} mm, within tolerance; the first "
-        f"step, {first:.5g} mm, would misplace the last slice by {missed:.2g} mm"
+        f"slices lie up to {off:.2g} mm off the even grid of {np.linalg.norm(mean):.5g} mm, in tolerance; "
+        f"the step of the first two alone would misplace the last one by {missed:.2g} mm"
     ]
 
 
