@@ -68,7 +68,7 @@ def error_row(lr: xr.DataArray, results: Mapping[str, xr.DataArray], truth: xr.D
     lr, results, truth
         As there.
     plot : Plot
-        Of two columns, under the whole and the input.
+        Stands under the whole and the input.
 
     Returns
     -------
@@ -82,11 +82,11 @@ def error_row(lr: xr.DataArray, results: Mapping[str, xr.DataArray], truth: xr.D
     whole, window = _cut(flat)
     errors = {name: _error(flat[name].isel(window), flat["truth"].isel(window)) for name in results}
     limit = float(np.nanpercentile(np.abs(next(iter(errors.values()))), 99)) or 1.0
-    panels = [
+    panels = tuple(
         Panel(f"{name} less truth, ±{limit:.3g}", _coloured(colormaps["RdBu_r"], error / limit))
         for name, error in errors.items()
-    ]
-    return Row("", (plot, *panels), (1.0, *[_aspect(whole.isel(window))] * len(panels)))
+    )
+    return Row("", panels, (_aspect(whole.isel(window)),) * len(panels), plot)
 
 
 def _flat(

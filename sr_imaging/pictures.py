@@ -38,7 +38,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Plot:
-    """Curves between 0 and 1, over two columns of pictures.
+    """Curves between 0 and 1.
 
     Parameters
     ----------
@@ -66,20 +66,23 @@ class Row:
     ----------
     title : str
         Words above the row; none in a row that goes on with the scan above.
-    panels : tuple of Panel or Plot
+    panels : tuple of Panel
         From left to right.
     aspects : tuple of float
         Height over width of each of them in the world.
+    plot : Plot, optional
+        Left of them, as wide as two.
     """
 
     title: str
-    panels: tuple[Panel | Plot, ...]
+    panels: tuple[Panel, ...]
     aspects: tuple[float, ...]
+    plot: Plot | None = None
 
     @property
-    def columns(self) -> int:
-        """Columns that the panels take."""
-        return sum(_columns(panel) for panel in self.panels)
+    def first(self) -> int:
+        """Column of the first panel."""
+        return 0 if self.plot is None else 2
 
 
 def check_matplotlib() -> None:
@@ -114,8 +117,8 @@ def draw(rows: Sequence[Row], path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = max(row.columns for row in rows)
-    heights = [_INCHES * min(1.0, max(row.aspects[1:])) + _head(row) + 0.06 for row in rows]
+    columns = max(row.first + len(row.panels) for row in rows)
+    heights = [_INCHES * _height(row) + _head(row) + 0.06 for row in rows]
     figure = Figure(figsize=(_INCHES * columns, sum(heights)), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     parts: Any = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
@@ -126,9 +129,9 @@ def draw(rows: Sequence[Row], path: Path) -> Path:
     return path
 
 
-def _columns(panel: Panel | Plot) -> int:
-    """Columns that a panel takes."""
-    return 2 if isinstance(panel, Plot) else 1
+def _height(row: Row) -> float:
+    """Height of a row over the width of a panel; the first picture, the whole, is made to fit."""
+    return min(1.0, max(row.aspects[1:] if row.plot is None else row.aspects))
 
 
 def _head(row: Row) -> float:
@@ -141,14 +144,10 @@ def _draw_row(part: Any, row: Row, columns: int, height: float) -> None:
     part.text(0.012, 1 - 0.06 / height, row.title, va="top", ha="left", fontsize=11, fontweight="bold")
     edges = {"left": 0.01, "right": 0.99, "top": 1 - _head(row) / height, "bottom": 0.06 / height}
     grid = part.add_gridspec(1, columns, wspace=0.05, **edges)
-    column = 0
-    for panel, aspect in zip(row.panels, row.aspects, strict=True):
-        ax = part.add_subplot(grid[0, column : column + _columns(panel)])
-        column += _columns(panel)
-        if isinstance(panel, Plot):
-            _draw_plot(ax, panel)
-        else:
-            _draw_panel(ax, panel, aspect)
+    if row.plot is not None:
+        _draw_plot(part.add_subplot(grid[0, : row.first]), row.plot)
+    for column, (panel, aspect) in enumerate(zip(row.panels, row.aspects, strict=True), row.first):
+        _draw_panel(part.add_subplot(grid[0, column]), panel, aspect)
 
 
 def _draw_panel(ax: Any, panel: Panel, aspect: float) -> None:
