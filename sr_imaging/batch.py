@@ -1,25 +1,21 @@
 """Many scans: plan, run, resume, report. A scan that fails stays with its failure, and the run goes on."""
 
 import logging
-import struct
 import time
-import traceback
-import warnings
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+from .batch_cluster import Sent, is_sent, spread
 from .batch_inputs import Found, find_inputs, shown_cause
 from .batch_names import FORMATS
 from .batch_plan import Plan, plan_batch, size_text
 from .batch_record import Journal, RunReport, ScanResult
+from .batch_scan import record, work_on
 from .batch_task import IF_EXISTS, BatchOptions, Task, steps_text
-from .errors import CancelledError, SrImagingError
-from .infer import upscale
-from .io import read, write
+from .cluster import connect
 from .io.check import Check, check_scans
 from .io.dicom_patient import patient_of
 
@@ -44,24 +40,6 @@ __all__ = [
     "steps_text",
 ]
 
-# What one scan may raise without stopping the others: our own errors, and those of the libraries below us.
-FAILURES = (
-    SrImagingError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-
 log = logging.getLogger(__name__)
 
 
@@ -76,13 +54,6 @@ class Listener(Protocol):
 
     def ended(self, result: ScanResult) -> None:
         """It has ended, one way or another."""
-
-
-@dataclass
-class _Stop:
-    """Asks the threads that still compute tiles of an abandoned scan to stop."""
-
-    asked: bool = False
 
 
 class _Silent:
@@ -117,132 +88,85 @@ def run_batch(plan: Plan, *, listener: Listener | None = None) -> RunReport:
     Raises
     ------
     ConfigError
-        If outputs exist and the options do not say what becomes of them.
+        If outputs exist and the options do not say what becomes of them, or there is no such cluster.
     ResourceError
         If the disk is too small for the plan, or the memory for every scan of it.
     """
     plan.check()
-    tell = listener or _Silent()
-    results = [_blank(task) for task in plan.tasks]
-    journal = Journal(plan.folder)
+    run = _Run(plan, listener or _Silent(), [_blank(task) for task in plan.tasks], Journal(plan.folder))
     began, now = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     interrupted = False
     try:
-        for number, (task, result) in enumerate(zip(plan.tasks, results, strict=True), start=1):
-            tell.started(task, number, len(results))
-            interrupted = _settle(task, result, plan, journal, tell)
-            tell.ended(result)
-            if interrupted or (result.status == "failed" and plan.options.fail_fast):
-                break
+        if plan.options.cluster is None:
+            run.here(range(len(plan.tasks)))
+        else:
+            with connect(plan.options.cluster) as client:
+                run.spread(client)
     except KeyboardInterrupt:
         interrupted = True
-    return RunReport(results, asdict(plan.options), now, time.perf_counter() - began, interrupted)
+    interrupted = interrupted or any(result.status == "interrupted" for result in run.results)
+    return RunReport(run.results, asdict(plan.options), now, time.perf_counter() - began, interrupted)
+
+
+@dataclass
+class _Run:
+    """A plan while it is done."""
+
+    plan: Plan
+    tell: Listener
+    results: list[ScanResult]
+    journal: Journal
+
+    def here(self, numbers: Iterable[int]) -> bool:
+        """Do scans in turn in this process; return True where the run ends before the last of them.
+
+        A cluster that is connected computes the blocks of lazy ones.
+        """
+        for number in numbers:
+            task, result = self.plan.tasks[number], self.results[number]
+            self.tell.started(task, number + 1, len(self.results))
+            hashes = None
+            if task.action == "run":
+                model = task.generator if self.plan.model == "auto" else self.plan.model
+                hashes = work_on(task, result, self.plan.options, model, self.tell.tiles)
+            else:
+                status = {"fail": "failed", "skip": "skipped"}
+                result.status, result.cause = status.get(task.action, task.action), task.cause
+            if self.is_last(Sent(number, task, result, hashes)):
+                return True
+        return False
+
+    def spread(self, client: Any) -> None:
+        """Do scans on a cluster: those larger than a worker's share block by block, the others whole."""
+        tasks, total = self.plan.tasks, len(self.results)
+        whole = [k for k, task in enumerate(tasks) if is_sent(task, tasks, len(client.nthreads()))]
+        if self.here(k for k in range(total) if k not in whole):
+            return
+        back = spread(
+            client,
+            [Sent(k, tasks[k], self.results[k]) for k in whole],
+            self.plan.options,
+            self.plan.model,
+            started=lambda scan: self.tell.started(scan.task, scan.number + 1, total),
+            tiles=self.tell.tiles,
+        )
+        with closing(back):
+            for scan in back:
+                self.results[scan.number] = scan.result
+                for text in scan.result.warnings:
+                    log.warning("%s", text)
+                if self.is_last(scan):
+                    return
+
+    def is_last(self, scan: Sent) -> bool:
+        """Write down what became of a scan, tell of it, and say whether the run ends with it."""
+        if scan.hashes is not None:
+            record(self.journal, scan.task, scan.result, scan.hashes)
+        self.tell.ended(scan.result)
+        failed = scan.result.status == "failed" and self.plan.options.fail_fast
+        return failed or scan.result.status == "interrupted"
 
 
 def _blank(task: Task) -> ScanResult:
     """The result of a scan that has not begun."""
     return ScanResult(task.found.label, "" if task.output is None else str(task.output), facts=task.facts())
-
-
-def _settle(task: Task, result: ScanResult, plan: Plan, journal: Journal, tell: Listener) -> bool:
-    """Bring one scan to its end; return True if the run was interrupted meanwhile."""
-    if task.action != "run":
-        status = {"fail": "failed", "skip": "skipped"}
-        result.status, result.cause = status.get(task.action, task.action), task.cause
-        return False
-    stop = _Stop()
-    began = time.perf_counter()
-    with _noted(result):
-        try:
-            _upscale(task, plan, journal, _stoppable(tell.tiles, stop))
-            result.status = "done"
-        except KeyboardInterrupt:
-            stop.asked, result.status = True, "interrupted"
-        except FAILURES as error:
-            stop.asked, result.status = True, "failed"
-            result.cause, result.trace = _cause(error, task), traceback.format_exc()
-    result.seconds = round(time.perf_counter() - began, 3)
-    return result.status == "interrupted"
-
-
-def _upscale(task: Task, plan: Plan, journal: Journal, progress: Callable[[int, int], None]) -> None:
-    """Read, super-resolve, write, and write down that it is finished."""
-    options, scan = plan.options, task.found.scan
-    if task.output is None:
-        raise SrImagingError(f"{task.found.label} has no output; plan it with plan_batch")
-    hashes = task.hashes()
-    finer = upscale(
-        read(scan, masked=task.format == "parametric-map"),  # which keeps the floats
-        task.generator if plan.model == "auto" else plan.model,
-        scale=options.scale,
-        spacing=options.spacing,
-        device=options.device,
-        precision=options.precision,
-        tile=options.tile,
-        max_memory=options.max_memory,
-        seed=options.seed,
-        progress=progress,
-    )
-    write(
-        finer,
-        task.output,
-        source=scan if scan.kind == "dicom" else None,
-        format=task.format,
-        overwrite=options.existing == "overwrite",
-        deidentify=options.deidentify,
-    )
-    try:
-        journal.add(task.output, hashes)
-    except OSError as error:
-        log.warning("%s is done, but --resume will do it again: %s", task.output, error)
-
-
-def _stoppable(tell: Callable[[int, int], None], stop: _Stop) -> Callable[[int, int], None]:
-    """Pass progress on until a stop is asked for."""
-
-    def step(done: int, total: int) -> None:
-        if stop.asked:
-            raise CancelledError("the run was stopped; start it again with --resume")
-        tell(done, total)
-
-    return step
-
-
-def _cause(error: BaseException, task: Task) -> str:
-    """One line; an error that is not ours is named, since it was not foreseen."""
-    if isinstance(error, SrImagingError):
-        return shown_cause(str(error), task.found.label)
-    text = next(
-        iter(str(error).splitlines()), "no message"
-    )  # pydicom puts whole tracebacks into its messages
-    return f"{type(error).__name__}: {text}; see the traceback with -v and report it if the scan is sound"
-
-
-@contextmanager
-def _noted(result: ScanResult) -> Iterator[None]:
-    """Keep what is warned of while a scan is worked on."""
-    handler = _Notes(result.warnings)
-    package = logging.getLogger(__package__)
-    package.addHandler(handler)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("default")
-            yield
-        for warning in caught:
-            level = logging.WARNING if warning.category is UserWarning else logging.DEBUG
-            log.log(level, "%s: %s", result.input, warning.message)
-    finally:
-        package.removeHandler(handler)
-
-
-class _Notes(logging.Handler):
-    """Collects warnings as text."""
-
-    def __init__(self, notes: list[str]) -> None:
-        super().__init__(logging.WARNING)
-        self._notes = notes
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a message once."""
-        if (text := record.getMessage()) not in self._notes:
-            self._notes.append(text)

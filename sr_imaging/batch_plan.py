@@ -151,7 +151,8 @@ def _load(options: BatchOptions) -> Any:
     except ValueError as error:
         raise ConfigError(f"--max-memory {options.max_memory!r} is no size; write it as '2 GiB'") from error
     probe: Any = load_model("nearest", scale=(1, 1))
-    make_engine(probe, device=options.device, precision=options.precision, max_memory=memory)
+    device = "cpu" if options.cluster else options.device  # a cluster has its own
+    make_engine(probe, device=device, precision=options.precision, max_memory=memory)
     return model
 
 
@@ -172,7 +173,7 @@ def _task(item: Found, model: Any, options: BatchOptions) -> Task:
         return Task(item, "fail", shown_cause(str(error), item.label))
     task = _with_grid(Task(item), da, choice, options)
     free = psutil.virtual_memory().available
-    if task.memory_bytes > free:
+    if task.memory_bytes > free and options.cluster is None:
         cause = (
             f"needs about {size_text(task.memory_bytes)} of memory, {size_text(free)} are free; "
             "convert it to Zarr, which is read in parts, or use a larger machine"

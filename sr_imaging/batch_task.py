@@ -40,6 +40,8 @@ class BatchOptions:
         Keep outputs that are finished and were made from the same input, model and parameters.
     fail_fast : bool
         Stop at the first scan that fails.
+    cluster : str, optional
+        ``local:2`` or the address of a dask scheduler, as in :func:`sr_imaging.cluster.connect`.
 
     Raises
     ------
@@ -63,6 +65,7 @@ class BatchOptions:
     if_exists: str | None = None
     resume: bool = False
     fail_fast: bool = False
+    cluster: str | None = None
 
     def __post_init__(self) -> None:
         if self.format is not None and self.format not in FORMATS:

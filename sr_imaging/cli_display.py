@@ -34,13 +34,16 @@ class Display:
         self._quiet = quiet
         self._verbose = verbose
         self._tiles = bar.add_task("", total=None, visible=False)
-        self._count = ""
+        self._counts: dict[str, str] = {}  # of the scans in hand, by their label
 
     def started(self, task: "Task", number: int, total: int) -> None:
         """Name the scan beside the bar."""
-        self._count = f"{number}/{total}"
-        name = f"{self._count} {task.found.place}"
-        self._bar.reset(self._tiles, total=None, visible=task.action == "run", description=name)
+        self._counts[task.found.label] = count = f"{number}/{total}"
+        alone = len(self._counts) == 1
+        name = f"{count} {task.found.place}" if alone else f"{len(self._counts)} scans"
+        if alone:
+            self._bar.reset(self._tiles, total=None)
+        self._bar.update(self._tiles, visible=task.action == "run", description=name)
 
     def tiles(self, done: int, total: int) -> None:
         """Move the bar."""
@@ -48,13 +51,14 @@ class Display:
 
     def ended(self, result: "ScanResult") -> None:
         """Print one line."""
-        self._bar.update(self._tiles, visible=False)
+        count = self._counts.pop(result.input, "")
+        self._bar.update(self._tiles, visible=bool(self._counts))
         if result.status == "failed":
             if self._verbose and result.trace:
                 self._console.print(result.trace, markup=False, style="dim")
             self._console.print(f"FAIL {result.input}: {result.cause}", markup=False, style="red")
         elif not self._quiet:
-            self._console.print(f"{self._count} {_line(result)}", markup=False)
+            self._console.print(f"{count} {_line(result)}", markup=False)
 
 
 def _line(result: "ScanResult") -> str:

@@ -74,6 +74,10 @@ def upscale(
         bool, typer.Option("--resume", help="Keep outputs of the same input, model and parameters.")
     ] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Workers to spread over: local:2, or a dask scheduler's tcp://host:8786."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be done.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write what became of every scan as JSON.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same on stdout.")] = False,
@@ -106,6 +110,7 @@ def upscale(
             if_exists=if_exists,
             resume=resume,
             fail_fast=fail_fast,
+            cluster=cluster,
         )
         plan = plan_batch(inputs, output, options)
         if dry_run:

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask.base import get_scheduler
@@ -16,7 +17,7 @@ from .errors import ConfigError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["announce", "ask_to_stop", "connect", "current_client", "is_asked_to_stop", "listen", "unlisten"]
+__all__ = ["Line", "ask_to_stop", "connect", "current_client", "line_home", "listen", "unlisten"]
 
 THREADS = 2  # of a worker: one fills and reads while the other has the device
 _LOCAL = re.compile(r"local:([1-9]\d*)")
@@ -131,21 +132,50 @@ def _version() -> str:
     return __version__
 
 
-def announce(topic: str) -> bool:
-    """Tell those who listen to a topic of a step; return False where this is no worker of a cluster."""
+@dataclass(frozen=True)
+class Line:
+    """What joins a worker to those who wait for its work; used from any of its threads.
+
+    Parameters
+    ----------
+    topic : str
+        What it is about.
+    worker, client : object
+        Of dask.distributed, in the worker's process.
+    """
+
+    topic: str
+    worker: Any
+    client: Any
+
+    def tell(self, message: Any) -> None:
+        """Send a message of plain numbers and lists."""
+        self.worker.log_event(self.topic, message)
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether someone asked, with :func:`ask_to_stop`."""
+        return bool(_stop(self.client, self.topic).is_set())
+
+
+def line_home(topic: str) -> Line | None:
+    """Return the line of the task that runs in this thread, None where this is no worker of a cluster."""
     distributed = sys.modules.get("distributed")
     try:
-        worker = None if distributed is None else distributed.get_worker()
+        return (
+            None if distributed is None else Line(topic, distributed.get_worker(), distributed.get_client())
+        )
     except ValueError:
-        worker = None
-    if worker is None:
-        return False
-    worker.log_event(topic, 1)
-    return True
+        return None
+
+
+def _stop(client: Any, topic: str) -> Any:
+    from distributed import Event
+
+    return Event(f"{topic}-stop", client)
 
 
 def listen(client: "Client", topic: str, heard: Callable[[Any], Awaitable[None] | None]) -> None:
-    """Call a function, in the thread of a client, for each step that its workers announce."""
+    """Call a function, in the thread of a client, with each ``(time, message)`` of its workers."""
     client.subscribe_topic(topic, heard)
 
 
@@ -156,14 +186,5 @@ def unlisten(client: "Client", topic: str) -> None:
 
 
 def ask_to_stop(client: "Client", topic: str) -> Any:
-    """Ask the workers that announce a topic to stop; an awaitable in the thread of the client."""
-    from distributed import Event
-
-    return Event(f"{topic}-stop", client).set()
-
-
-def is_asked_to_stop(topic: str) -> bool:
-    """Tell a worker whether it was asked to stop."""
-    from distributed import Event
-
-    return bool(Event(f"{topic}-stop").is_set())
+    """Ask the workers that tell of a topic to stop; an awaitable in the thread of the client."""
+    return _stop(client, topic).set()

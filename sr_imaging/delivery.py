@@ -7,6 +7,7 @@ its tile are chosen where it arrives, because a laptop that asks a cluster need 
 
 import copy
 import threading
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -24,6 +25,7 @@ __all__ = ["Delivery", "Settings", "as_node", "sketch"]
 
 _KEPT = 4  # models that a process keeps ready for blocks to come
 _ARRIVED: OrderedDict[str, "Delivery"] = OrderedDict()
+_SENT: "weakref.WeakValueDictionary[tuple[str, str], Any]" = weakref.WeakValueDictionary()
 _LOCK = threading.Lock()
 
 
@@ -95,9 +97,14 @@ def sketch(delivery: Delivery) -> Engine:
 
 def as_node(delivery: Delivery) -> Delayed:
     """Return a delivery as one node of a dask graph, already under way where a cluster is connected."""
-    node = delayed(delivery, name=f"sr-model-{delivery.token}", traverse=False)
     client = current_client()
-    return cast(Delayed, node if client is None else client.persist(node))
+    if client is None:
+        return delayed(delivery, name=f"sr-model-{delivery.token}", traverse=False)
+    node = _SENT.get((client.id, delivery.token))  # two threads that miss it at once send one key
+    if node is None:
+        node = client.persist(delayed(delivery, name=f"sr-model-{delivery.token}", traverse=False))
+        _SENT[client.id, delivery.token] = node
+    return cast(Delayed, node)
 
 
 def _on_cpu(generator: Generator) -> Generator:

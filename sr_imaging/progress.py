@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .cluster import announce, ask_to_stop, is_asked_to_stop, listen, unlisten
+from .cluster import ask_to_stop, line_home, listen, unlisten
 from .errors import CancelledError
 
 __all__ = ["Steps", "steps_of"]
@@ -64,8 +64,12 @@ class _Far:
     topic: str
 
     def __call__(self) -> None:
-        """Announce a step; raise where the caller asked to stop."""
-        if announce(self.topic) and is_asked_to_stop(self.topic):
+        """Tell of a step; raise where the caller asked to stop."""
+        line = line_home(self.topic)
+        if line is None:
+            return
+        line.tell(1)
+        if line.is_asked_to_stop():
             raise CancelledError("the caller asked to stop")
 
 
@@ -75,7 +79,7 @@ def _arrive(topic: str) -> Callable[[], None]:
 
 
 def _listener(steps: "weakref.ref[Steps]", client: Any, topic: str) -> Callable[[Any], Any]:
-    """What is done at each announcement; it must not keep the steps alive."""
+    """What is done at each message; it must not keep the steps alive."""
 
     def heard(_: Any) -> Any:
         counted = steps()

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 import sr_imaging
-from sr_imaging import batch, batch_plan
+from sr_imaging import batch_plan, batch_scan
 from sr_imaging.batch import BatchOptions, find_inputs, plan_batch, run_batch
 from sr_imaging.errors import ConfigError, ModelError, ResourceError, WriteError
 from sr_imaging.geometry import volume
@@ -263,14 +263,14 @@ def test_bad_scan_does_not_stop_the_others(tree: Path, tmp_path: Path) -> None:
 def test_unexpected_error_stays_with_its_scan(
     error: Exception, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = batch.read
+    read = batch_scan.read
 
-    def failing(scan: Any) -> Any:
+    def failing(scan: Any, **options: Any) -> Any:
         if scan.path.name == "a.tif":
             raise error
-        return read(scan)
+        return read(scan, **options)
 
-    monkeypatch.setattr(batch, "read", failing)
+    monkeypatch.setattr(batch_scan, "read", failing)
     ran = run_batch(plan_batch([tree], tmp_path / "out", DOUBLE))
     assert [result.status for result in ran.results] == ["failed", "done", "done"]
     assert ran.results[0].cause.startswith(type(error).__name__)
@@ -420,7 +420,7 @@ def test_interrupt_leaves_no_half_output(tree: Path, tmp_path: Path, monkeypatch
         raise KeyboardInterrupt
 
     plan = plan_batch([tree], tmp_path / "out", DOUBLE)
-    monkeypatch.setattr(batch, "write", interrupted)
+    monkeypatch.setattr(batch_scan, "write", interrupted)
     ran = run_batch(plan)
     assert [result.status for result in ran.results] == ["interrupted", "not started", "not started"]
     assert ran.exit_code == 130
@@ -436,13 +436,13 @@ def test_inputs_are_not_modified(tree: Path, tmp_path: Path) -> None:
 def test_report_says_what_was_doubtful(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import warnings
 
-    upscale = batch.upscale
+    upscale = batch_scan.upscale
 
     def doubtful(*args: Any, **kwargs: Any) -> Any:
         warnings.warn("spacing outside the trained range; check the result", stacklevel=1)
         return upscale(*args, **kwargs)
 
-    monkeypatch.setattr(batch, "upscale", doubtful)
+    monkeypatch.setattr(batch_scan, "upscale", doubtful)
     ran = run_batch(plan_batch([tree / "a.tif"], tmp_path / "out", DOUBLE))
     ran.write(tmp_path / "run.json")
     (scan,) = json.loads((tmp_path / "run.json").read_text())["scans"]

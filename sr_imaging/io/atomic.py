@@ -3,13 +3,13 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import ResourceError, WriteError
 
-__all__ = ["whole_output"]
+__all__ = ["clear_leftovers", "whole_output"]
 
 _REMEDY = {
     errno.EACCES: "choose a folder you may write to",
@@ -50,7 +50,7 @@ def whole_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
     path = Path(path)
     if not overwrite:
         _refuse_existing(path)
-    temporary = path.with_name(f".{os.getpid()}-part-{path.name}")
+    temporary = _temporary(path, os.getpid())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -88,6 +88,17 @@ def _replace(temporary: Path, path: Path) -> None:
         _remove(aside)
     else:
         os.replace(temporary, path)
+
+
+def clear_leftovers(path: Path, processes: Iterable[int]) -> None:
+    """Remove what processes that were killed while they wrote `path` have left beside it."""
+    for process in processes:
+        _remove(_temporary(path, process))
+
+
+def _temporary(path: Path, process: int) -> Path:
+    """Name under which a process writes `path`."""
+    return path.with_name(f".{process}-part-{path.name}")
 
 
 def _remove(path: Path) -> None:

@@ -1,0 +1,178 @@
+"""One scan of a batch, brought to its end: read, super-resolved, written; a failure stays with it."""
+
+import logging
+import struct
+import time
+import traceback
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from .batch_inputs import shown_cause
+from .batch_record import Journal, ScanResult
+from .batch_task import BatchOptions, Task
+from .errors import CancelledError, SrImagingError
+from .infer import upscale
+from .io import read, write
+
+__all__ = ["FAILURES", "cause_of", "record", "work_on"]
+
+Progress = Callable[[int, int], None]
+
+# What one scan may raise without stopping the others: our own errors, and those of the libraries below us.
+FAILURES = (
+    SrImagingError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Stop:
+    """Asks the threads that still compute tiles of an abandoned scan to stop."""
+
+    asked: bool = False
+
+
+def work_on(
+    task: Task, result: ScanResult, options: BatchOptions, model: Any, tiles: Progress
+) -> dict[str, str] | None:
+    """Bring one scan to its end.
+
+    Parameters
+    ----------
+    task : Task
+        What is planned; its action is ``run``.
+    result : ScanResult
+        Filled in: status, cause, trace, warnings, seconds.
+    options : BatchOptions
+        What is asked for.
+    model : str or Generator
+        What super-resolves it.
+    tiles : callable
+        Called as ``tiles(done, total)`` from any thread.
+
+    Returns
+    -------
+    dict or None
+        What the finished output was made from, for the journal; None where it is not finished.
+    """
+    stop, hashes = _Stop(), None
+    began = time.perf_counter()
+    with _noted(result):
+        try:
+            hashes = _upscale(task, options, model, _stoppable(tiles, stop))
+            result.status = "done"
+        except KeyboardInterrupt:
+            stop.asked, result.status = True, "interrupted"
+        except FAILURES as error:
+            stop.asked, result.status = True, "failed"
+            result.cause, result.trace = cause_of(error, task.found.label), traceback.format_exc()
+    result.seconds = round(time.perf_counter() - began, 3)
+    return hashes
+
+
+def record(journal: Journal, task: Task, result: ScanResult, hashes: dict[str, str]) -> None:
+    """Write down a finished scan; a journal that cannot be written is only warned of."""
+    with _noted(result):
+        try:
+            if task.output is not None:
+                journal.add(task.output, hashes)
+        except OSError as error:
+            log.warning("%s is done, but --resume will do it again: %s", task.output, error)
+
+
+def _upscale(task: Task, options: BatchOptions, model: Any, progress: Progress) -> dict[str, str]:
+    """Read, super-resolve and write; return what the result was made from."""
+    scan = task.found.scan
+    if task.output is None:
+        raise SrImagingError(f"{task.found.label} has no output; plan it with plan_batch")
+    hashes = task.hashes()
+    finer = upscale(
+        read(scan, masked=task.format == "parametric-map"),  # which keeps the floats
+        model,
+        scale=options.scale,
+        spacing=options.spacing,
+        device=options.device,
+        precision=options.precision,
+        tile=options.tile,
+        max_memory=options.max_memory,
+        seed=options.seed,
+        progress=progress,
+    )
+    write(
+        finer,
+        task.output,
+        source=scan if scan.kind == "dicom" else None,
+        format=task.format,
+        overwrite=options.existing == "overwrite",
+        deidentify=options.deidentify,
+    )
+    return hashes
+
+
+def _stoppable(tell: Callable[[int, int], None], stop: _Stop) -> Callable[[int, int], None]:
+    """Pass progress on until a stop is asked for."""
+
+    def step(done: int, total: int) -> None:
+        if stop.asked:
+            raise CancelledError("the run was stopped; start it again with --resume")
+        tell(done, total)
+
+    return step
+
+
+def cause_of(error: BaseException, label: str) -> str:
+    """Return one line on an error; one that is not ours is named, since it was not foreseen."""
+    if isinstance(error, SrImagingError):
+        return shown_cause(str(error), label)
+    text = next(
+        iter(str(error).splitlines()), "no message"
+    )  # pydicom puts whole tracebacks into its messages
+    return f"{type(error).__name__}: {text}; see the traceback with -v and report it if the scan is sound"
+
+
+@contextmanager
+def _noted(result: ScanResult) -> Iterator[None]:
+    """Keep what is warned of while a scan is worked on."""
+    handler = _Notes(result.warnings)
+    package = logging.getLogger(__package__)
+    package.addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            yield
+        for warning in caught:
+            level = logging.WARNING if warning.category is UserWarning else logging.DEBUG
+            log.log(level, "%s: %s", result.input, warning.message)
+    finally:
+        package.removeHandler(handler)
+
+
+class _Notes(logging.Handler):
+    """Collects warnings as text."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message once."""
+        if (text := record.getMessage()) not in self._notes:
+            self._notes.append(text)
