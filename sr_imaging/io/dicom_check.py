@@ -82,15 +82,19 @@ def _header(path: Path) -> Dataset:
 
 
 def _check(series: _Series, others: Sequence[_Series]) -> Check:
-    """Apply all rules that hold for a series."""
+    """Apply all rules that hold for a series; what its source has wrong as well is not its fault."""
     derived = any(is_derived(header) for header in series.headers.values())
-    by_file = {name: _of_file(header, derived=derived) for name, header in series.headers.items()}
+    source = _source(series, others) if derived else None
+    known = {text for header in source.headers.values() for text in _of_file(header)} if source else set()
+    by_file = {
+        name: [text for text in _of_file(header, derived=derived) if text not in known]
+        for name, header in series.headers.items()
+    }
     problems = joined(by_file)
     problems += _tried(lambda: series_problems(series.headers, derived=derived))
     if not derived:
         return Check(tuple(problems), ("acquired, not derived",))
     problems += joined(_of_pixels(series))
-    source = _source(series, others)
     if source is None:
         return Check(tuple(problems), ("its source series was not given, so its place was not compared",))
     problems += _tried(lambda: joined(_against_source(series, source)))
@@ -98,7 +102,7 @@ def _check(series: _Series, others: Sequence[_Series]) -> Check:
     return Check(tuple(problems))
 
 
-def _of_file(header: Dataset, *, derived: bool) -> list[str]:
+def _of_file(header: Dataset, *, derived: bool = False) -> list[str]:
     """Problems of one header."""
     own = _tried(lambda: file_problems(header))
     return own + (_tried(lambda: derived_problems(header)) if derived else [])

@@ -97,7 +97,9 @@ def source_problems(derived: Dataset, source: Dataset, *, is_enhanced: bool) -> 
     """
     if derived.get("SeriesInstanceUID") == source.get("SeriesInstanceUID"):
         yield "SeriesInstanceUID is that of the source"
-    if not is_enhanced and derived.get("SOPClassUID") != source.get("SOPClassUID"):
+    if not is_enhanced and derived.get("SOPClassUID") != (
+        source.get("SOPClassUID") or derived.get("SOPClassUID")
+    ):
         yield "SOPClassUID is not that of the source"
     for name in KEPT:
         if source.get(name) and derived.get(name) != source.get(name):
