@@ -99,9 +99,13 @@ def _check_place(da: xr.DataArray, guide: xr.DataArray, scale: Mapping[Any, floa
         first, last = off.get(axis, (0.0, float(have - want)))
         if max(abs(first), abs(last)) > _TOLERANCE or have != want:
             raise GridError(
-                f"the guide is off the result's grid along {dim!r}: by {first:+.3g} pixels at its first edge "
-                f"and {last:+.3g} at its last, with {have} pixels for {want}; resample it onto that grid"
+                f"the guide is off the result's grid along {dim!r}: by {_pixels(first)} pixels at its first "
+                f"edge and {_pixels(last)} at its last, {have} for {want} pixels; resample it onto that grid"
             )
+
+
+def _pixels(number: float) -> str:
+    return f"{round(number, 3):+g}"
 
 
 def _check_frame(da: xr.DataArray, guide: xr.DataArray) -> None:

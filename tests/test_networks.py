@@ -89,8 +89,8 @@ def reach_of(module: Any, size: int, place: tuple[int, ...]) -> list[tuple[int, 
     y = module.double()(x, **noise)
     for k, (p, s) in enumerate(zip(place, module.scale, strict=True)):
         y = y.narrow(2 + k, p * s, s)
-    (y * torch.rand_like(y)).sum().backward()
-    touched = x.grad[0].abs().sum(0) != 0
+    (gradient,) = torch.autograd.grad((y * torch.rand_like(y)).sum(), x)
+    touched = gradient[0].abs().sum(0) != 0
     found = []
     for k, h in enumerate(halo):
         others = tuple(d for d in range(touched.ndim) if d != k)

@@ -13,7 +13,7 @@ from .layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle
 
 __all__ = ["Guided"]
 
-_AROUND = 2  # LR pixels on each side of the guide's 3 over which its contrast is averaged
+_AROUND = 1  # LR pixel on each side of the guide's own over which its contrast is averaged
 _SEEN = 1 + _AROUND  # LR pixels on each side that a feature of the guide depends on
 
 
@@ -80,7 +80,7 @@ class Guided(GeneratorModule):
     channels : int
         Width of the blocks.
     blocks : int
-        Number of residual blocks; the halo is ``2 * blocks + 5``.
+        Number of residual blocks; the halo is ``2 * blocks + 4``.
     axes : tuple of str, optional
         ``("y", "x")`` or ``("z", "y", "x")``; the last of z, y, x by default.
     skip : str
