@@ -125,6 +125,8 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return "\n".join(f"{key}: {_text(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
+        if value and all(isinstance(inner, list | tuple) for inner in value):
+            return "; ".join(_text(inner) for inner in value)
         short = sum(len(str(inner)) for inner in value) < _SHORT
         return (", " if short else "\n").join(_text(inner) for inner in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -123,7 +123,7 @@ def _load_classical(name: str, scale: Sequence[float] | None) -> "nn.Module":
     arguments = {"scale": tuple(scale)}
     generator = build_generator(name, arguments)
     card = ModelCard.of(generator, name=name, architecture=name, arguments=arguments)
-    digest = hashlib.sha256(json.dumps([name, list(scale)]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([name, list(card.scale)]).encode()).hexdigest()
     return _with_card(generator, replace(card, description=f"{name}, a classical method", sha256=digest))
 
 

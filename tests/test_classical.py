@@ -230,8 +230,9 @@ def test_classical_method_is_evaluated_beside_cubic(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
-def test_classical_method_is_loaded_by_name_and_scale(name: str) -> None:
-    module: Any = load_model(name, scale=(2, 3))
+@pytest.mark.parametrize("scale", [(2, 3), (2.0, 3.0)])
+def test_classical_method_is_loaded_by_name_and_scale(name: str, scale: tuple[float, ...]) -> None:
+    module: Any = load_model(name, scale=scale)
     assert module.card.name == module.card.architecture == name
     assert module.scale == (2, 3)
     assert len(module.card.sha256) == 64

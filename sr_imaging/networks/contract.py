@@ -217,7 +217,7 @@ class GeneratorModule(nn.Module):
             raise ModelError(
                 f"{type(self).__name__} does not work with scale {tuple(scale)}; give whole factors"
             )
-        self.scale: tuple[int, ...] = tuple(scale)
+        self.scale: tuple[int, ...] = tuple(int(s) for s in scale)
         self.spatial_dims = len(self.scale)
         self.in_channels = in_channels
         self.axes = module_axes(self.spatial_dims, axes)
