@@ -15,7 +15,7 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
-from sr_imaging import WriteError, geometry
+from sr_imaging import WriteError, geometry, read, write
 from sr_imaging.io.dicom_read import read_series
 from sr_imaging.io.dicom_scan import find_series
 from sr_imaging.io.dicom_write import write_series
@@ -418,6 +418,36 @@ def test_write_series_leaves_array_and_source_untouched(tmp_path: Path) -> None:
     write_series(fine, tmp_path / "out", source)
     xr.testing.assert_identical(fine, copy)
     assert [path.read_bytes() for path in paths] == before
+
+
+def test_write_series_says_what_of_its_source_was_repaired(tmp_path: Path) -> None:
+    def edit(ds: Dataset, k: int) -> None:
+        ds.GantryDetectorTilt = 14
+        place = [float(v) for v in ds.ImagePositionPatient]
+        ds.ImagePositionPatient = [place[0], place[1] + 1.5 * k, place[2]]
+
+    build_series(tmp_path / "in", 6, edit=edit)[2].unlink()
+    da = read(tmp_path / "in", on_missing="resample", on_tilt="resample")
+    write(refined(da, 2), tmp_path / "out", source=tmp_path / "in")
+    ds = dcmread(tmp_path / "out/IM_0005.dcm")
+    assert "slices shifted by gantry tilt, straightened by linear interpolation" in ds.DerivationDescription
+    assert "missing source slices filled by linear interpolation" in ds.DerivationDescription
+    assert "slice spacing 6 mm" in ds.DerivationDescription
+    assert "GantryDetectorTilt" not in ds  # or some readers would straighten them again
+    again = read(tmp_path / "out")
+    np.testing.assert_allclose(
+        geometry.affine(again)[:3, :3], geometry.affine(refined(da, 2))[:3, :3], atol=1e-6
+    )
+
+
+def test_write_series_keeps_the_tilt_of_slices_that_are_straight(tmp_path: Path) -> None:
+    def edit(ds: Dataset, k: int) -> None:
+        ds.GantryDetectorTilt = 14
+
+    build_series(tmp_path / "in", orientation=OBLIQUE, edit=edit)
+    ds = derive(tmp_path)[2][0]
+    assert ds.GantryDetectorTilt == 14
+    assert "interpolation" not in ds.DerivationDescription
 
 
 REAL = (

@@ -14,11 +14,16 @@ from pydicom.uid import UID
 from .. import __version__
 from .dicom_derive import Provenance, SourceSlice, code, identify, stamp
 from .dicom_encode import Encoding, ds_text
+from .dicom_even import tilt, uneven
+from .dicom_frame import Frame
 from .dicom_new import new_header
 
 __all__ = ["SeriesFacts"]
 
 SAME = 1e-6  # deviation of a cosine or a spacing from the source's own, which is then kept word for word
+
+TILTED = "slices shifted by gantry tilt, straightened by linear interpolation"
+FILLED = "missing source slices filled by linear interpolation"
 
 
 class SeriesFacts:
@@ -64,6 +69,7 @@ class SeriesFacts:
         self.uids, self.made = identify(sources, self.provenance, _digest(matrix, encoding, planes), uid)
         self.along = np.array([item.frame.position @ self.normal for item in sources])
         self.source_step = self._source_step()
+        self.repairs = _repairs([item.frame for item in sources])
         self.shared = self._shared()
 
     def header(self, index: int) -> Dataset:
@@ -86,6 +92,8 @@ class SeriesFacts:
             base, modality=self.modality, index=index, position=position, normal=self.normal, uids=self.uids
         )
         out.update(self.shared)
+        if TILTED in self.repairs:
+            out.pop("GantryDetectorTilt", None)  # some readers would straighten the slices again
         references = DicomSequence(self._references(seen))
         if references:
             out.SourceImageSequence = references
@@ -98,7 +106,7 @@ class SeriesFacts:
     def _source_step(self) -> float:
         """Distance of source slices in mm; 0 without a source."""
         if len(self.along) > 1:
-            return float(np.ptp(self.along) / (len(self.along) - 1))
+            return float(np.median(np.diff(np.sort(self.along))))  # whatever slices are missing
         return float(self.sources[0].frame.thickness or self.spacing[0]) if self.sources else 0.0
 
     def _seen(self, place: float) -> list[SourceSlice]:
@@ -193,9 +201,18 @@ class SeriesFacts:
         acquired = self.sources[0].frame.thickness if self.sources else None
         if acquired:
             parts.append(f"acquired slice thickness {acquired:g} mm, slice spacing {self.source_step:.4g} mm")
+        parts += self.repairs
         if self.sources and self.made:
             parts.append(f"{' and '.join(self.made)} absent in the source and made here")
         return "; ".join(parts)[:1024]
+
+
+def _repairs(frames: list[Frame]) -> list[str]:
+    """Say in words what a reader had to interpolate before slices like these were a volume."""
+    if len(frames) < 2:
+        return []
+    gaps = any(problem.policy == "on_missing" for problem in uneven(frames))
+    return [*[TILTED] * bool(tilt(frames)), *[FILLED] * gaps]
 
 
 def _kept(stated: Any, numbers: Any, wanted: np.ndarray) -> list[Any]:
