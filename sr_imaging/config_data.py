@@ -233,10 +233,15 @@ class DegradationConfig:
             return Psf.from_mtf(_between(self.mtf, place))
         return Psf(sigma=_between(self.sigma, place))
 
-    def margins(self, scale: Sequence[float]) -> tuple[int, ...]:
+    def widest(self, axes: int) -> tuple[tuple[Psf, ...], ...]:
+        """Return, for each axis, the point-spread functions at the ends of the ranges."""
+        corners = [self.psfs(axes, width=w, thickness=t) for w, t in product((0.0, 1.0), repeat=2)]
+        return tuple(zip(*corners, strict=True))
+
+    def margins(self, scale: Sequence[int]) -> tuple[int, ...]:
         """Return the HR pixels on each side, by axis, that the widest point-spread function sees."""
-        corners = [self.psfs(len(scale), width=w, thickness=t) for w, t in product((0.0, 1.0), repeat=2)]
-        return tuple(max(margin(psfs[k], s) for psfs in corners) for k, s in enumerate(scale))
+        widest = self.widest(len(scale))
+        return tuple(max(margin(psf, s) for psf in widest[k]) for k, s in enumerate(scale))
 
 
 def _between(value: float | tuple[float, float], place: float) -> float:

@@ -1,4 +1,4 @@
-"""Scans to batches of patches: found, decoded once, cropped and flipped by MONAI, degraded as a batch.
+"""Scans to batches of patches: planes of decoded scans, cropped and flipped by MONAI, then degraded.
 
 Batch number `step` depends on the seed and the step alone, so a resumed run needs no state of its data, and
 workers change nothing.
@@ -6,15 +6,10 @@ workers change nothing.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data.dataset import CacheDataset
-from monai.data.meta_obj import get_track_meta, set_track_meta
 from monai.transforms.compose import Compose
 from monai.transforms.croppad.dictionary import RandSpatialCropd
 from monai.transforms.spatial.dictionary import RandFlipd, RandRotate90d
@@ -22,177 +17,38 @@ from monai.transforms.transform import Randomizable
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from . import io
 from .config import DataConfig, DegradationConfig, as_range
-from .degradation import Psf, margin
+from .decoded import DecodedScans, cached_scans
+from .degrading import degrade_any, degrade_batch
 from .errors import ConfigError
-from .transforms import ContextPadd, LoadScand, RandPlaned, degrade_batch, views
+from .patch_plan import PatchPlan
+from .plain import plain_tensors
+from .psf import margin
+from .sources import find_training_scans, training_scans
+from .transforms import RandPairCropd
 
-__all__ = ["PatchBatches", "PatchPlan", "cached_scans", "find_training_scans", "patch_batches"]
+__all__ = [
+    "PatchBatches",
+    "PatchPlan",
+    "cached_scans",
+    "find_training_scans",
+    "patch_batches",
+    "training_scans",
+]
 
 DRAWS = 200  # planes looked at for one patch before the scans are called empty
 TRIES = 8  # crops of a plane before the next plane is drawn
 
 
-@dataclass(frozen=True)
-class PatchPlan:
-    """Sizes that follow from the generator and the settings, one number per axis.
-
-    Parameters
-    ----------
-    axes : tuple of str
-        Axes of the generator.
-    in_channels : int
-        Its bands.
-    scale, halo : tuple of int
-        Its facts; halo in LR pixels.
-    patch : tuple of int
-        Side of a patch without halo, in LR pixels.
-    margin : tuple of int
-        HR pixels that the point-spread function sees beyond the LR patch.
-    fixed_values : tuple of float, optional
-        Offset and scale of the values of a generator that is not equivariant.
-    """
-
-    axes: tuple[str, ...]
-    in_channels: int
-    scale: tuple[int, ...]
-    halo: tuple[int, ...]
-    patch: tuple[int, ...]
-    margin: tuple[int, ...]
-    fixed_values: tuple[float, float] | None = None
-
-    @classmethod
-    def of(cls, generator: Any, data: DataConfig, degradation: DegradationConfig) -> "PatchPlan":
-        """Return the plan of a generator; a generator without halo trains on bare patches."""
-        dims = generator.spatial_dims
-        patch = (data.patch,) * dims if isinstance(data.patch, int) else data.patch
-        if len(patch) != dims:
-            raise ConfigError(f"data.patch {patch} has not one number for each of the axes {generator.axes}")
-        scale = tuple(int(s) for s in generator.scale)
-        widest = Psf(degradation.psf, as_range(degradation.sigma)[1])
-        return cls(
-            axes=tuple(generator.axes),
-            in_channels=generator.in_channels,
-            scale=scale,
-            halo=tuple(generator.halo or (0,) * dims),
-            patch=tuple(patch),
-            margin=tuple(margin(widest, s) for s in scale),
-            fixed_values=generator.fixed_values,
-        )
-
-    @property
-    def target(self) -> tuple[int, ...]:
-        """Side of the HR patch."""
-        return tuple(p * s for p, s in zip(self.patch, self.scale, strict=True))
-
-    @property
-    def context(self) -> tuple[int, ...]:
-        """HR pixels drawn around the HR patch on each side."""
-        return tuple(h * s + m for h, s, m in zip(self.halo, self.scale, self.margin, strict=True))
-
-    @property
-    def crop(self) -> tuple[int, ...]:
-        """Side of what is cut from a scan."""
-        return tuple(t + 2 * c for t, c in zip(self.target, self.context, strict=True))
-
-
-def find_training_scans(patterns: Sequence[str], root: Path) -> list[Any]:
-    """Return the scans that the settings name, in a fixed order, each once.
-
-    Parameters
-    ----------
-    patterns : sequence of str
-        Files, folders or glob patterns relative to `root`, or absolute files.
-    root : Path
-        Folder they start from.
-
-    Returns
-    -------
-    list of Scan
-        All that can be read.
-
-    Raises
-    ------
-    ConfigError
-        If a pattern finds nothing, or nothing readable.
-    """
-    found: dict[Any, Any] = {}
-    for pattern in patterns:
-        matches = [Path(pattern)] if Path(pattern).is_absolute() else sorted(root.glob(pattern))
-        scans = [scan for match in matches if match.exists() for scan in io.find_scans(match)]
-        good = [scan for scan in scans if scan.verdict.ok]
-        if not good:
-            reason = f"{scans[0].path}: {scans[0].verdict}" if scans else f"no scan under {root}"
-            raise ConfigError(f"{pattern!r} finds nothing to train on ({reason}); correct it or data.root")
-        found.update({(scan.path, scan.series_uid): scan for scan in good})
-    return list(found.values())
-
-
-def cached_scans(scans: Sequence[Any], data: DataConfig, plan: PatchPlan) -> CacheDataset:
-    """Decode scans once; an item is a random plane of one.
-
-    Parameters
-    ----------
-    scans : sequence of Scan or path
-        What to read.
-    data : DataConfig
-        How patches are drawn.
-    plan : PatchPlan
-        Their sizes.
-
-    Returns
-    -------
-    CacheDataset
-        Item: a dict of ``hr``, ``(C, *n)``, and ``hr_std``, the standard deviation of the scan.
-
-    Raises
-    ------
-    ConfigError
-        If a scan has no image of the size, axes or bands that the plan needs.
-    """
-    random = [
-        RandPlaned("hr", axes=plan.axes, in_channels=plan.in_channels, least=plan.target),
-        ContextPadd("hr", context=plan.context, below=[2 * size for size in plan.crop]),
-    ]
-    load = LoadScand("hr", clip=data.clip, kept=(0.0, 1.0 - data.held_out))
-    with _plain_tensors():
-        dataset = CacheDataset(
-            [{"hr": scan} for scan in scans],
-            Compose([load, *random]),
-            copy_cache=False,  # no random transform writes to the scan
-            num_workers=1,
-            progress=False,
-        )
-    for scan, item in zip(scans, dataset._cache, strict=True):
-        _check_scan(scan, item, plan)
-    return dataset
-
-
-def _check_scan(scan: Any, item: Mapping[str, Any], plan: PatchPlan) -> None:
-    """Raise unless patches can be drawn from a scan."""
-    hr, spacing = item["hr"], item["hr_facts"]["spacing"]
-    name = getattr(scan, "path", scan)
-    if plan.in_channels not in (1, hr.shape[0]):
-        raise ConfigError(
-            f"{name} has {hr.shape[0]} bands, the model takes {plan.in_channels}; use in_channels = 1"
-        )
-    if not views(spacing, plan.axes, shape=hr.shape[1:], least=plan.target):
-        raise ConfigError(
-            f"{name} of shape {tuple(hr.shape[1:])} and spacing {spacing} has no fine plane of {plan.target} "
-            f"pixels for the axes {plan.axes}; leave it out or lower data.patch"
-        )
-
-
 class PatchBatches(Dataset[dict[str, Tensor]]):
-    """Batches by step: item `step` is a pair of LR patches with halo and HR patches without.
+    """Batches by step: LR patches with halo, HR patches without, and guides where the generator takes them.
 
     A batch has numbered slots, and each slot draws its patch with a random state of its own, so that several
     processes can share a batch: each draws its part of the slots, and together they have the whole.
 
     Parameters
     ----------
-    scans : CacheDataset
+    scans : DecodedScans
         From :func:`cached_scans`.
     plan : PatchPlan
         Sizes.
@@ -213,7 +69,7 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        scans: CacheDataset,
+        scans: DecodedScans,
         *,
         plan: PatchPlan,
         data: DataConfig,
@@ -233,37 +89,45 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         self.seed = seed
         share = data.batch // world
         self.slots = range(rank * share, (rank + 1) * share)
-        self.crops = _crops(plan)
-        valid = [float(torch.isfinite(item["hr"]).sum()) for item in scans._cache]
-        self.weights = np.sqrt(valid) / np.sqrt(valid).sum()  # large scans more often, but not all the time
+        self.crops = _crops(plan, real=bool(data.lr))
+        valid = np.sqrt([float(facts["valid"]) for facts in scans.facts])
+        self.chances = np.cumsum(valid / valid.sum())  # large scans more often, but not all the time
 
     def __len__(self) -> int:
         """Any step has a batch; this is a bound for samplers."""
         return 2**31
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
-        """Return ``lr`` ``(B, C, *(patch + 2 * halo))`` and ``hr`` ``(B, C, *(patch * scale))``."""
-        with _plain_tensors():
+        """Return ``lr`` ``(B, C, *(patch + 2 * halo))`` and ``hr`` ``(B, C, *(patch * scale))``.
+
+        For a guided generator also ``guide`` ``(B, G, *((patch + 2 * halo) * scale))``.
+        """
+        with plain_tensors():
             planes: dict[tuple[int, int], Mapping[str, Any]] = {}
             patches = [self._patch(step, slot, planes) for slot in self.slots]
         return {key: torch.cat([patch[key] for patch in patches]) for key in patches[0]}
 
     def _patch(self, step: int, slot: int, planes: dict[tuple[int, int], Any]) -> dict[str, Tensor]:
-        """Return the pair of one slot, as a batch of one."""
+        """Return the images of one slot, as batches of one."""
         rng = _random(self.seed, step, slot)
-        hr, std = self._draw(rng, step, slot // self.data.per_plane, planes)
-        psf = Psf(self.degradation.psf, rng.uniform(*as_range(self.degradation.sigma)))
-        surplus = [m - margin(psf, s) for m, s in zip(self.plan.margin, self.plan.scale, strict=True)]
-        lr = degrade_batch(_trim(hr, surplus), psf, self.plan.scale)
+        crop = self._draw(rng, step, slot // self.data.per_plane, planes)
+        std = crop["hr_std"]
+        lr = crop["lr"] if "lr" in crop else self._degraded(crop["hr"], rng)
         lr = self._noisy(lr, std, rng)
-        hr = _trim(hr, self.plan.context)
+        hr = _trim(crop["hr"], self.plan.context)
         offset, unit = self._values(hr, std)
-        return {"lr": (lr - offset) / unit, "hr": (hr - offset) / unit}
+        patch = {"lr": (lr - offset) / unit, "hr": (hr - offset) / unit}
+        if "guide" in crop:
+            guide = _trim(crop["guide"], self.plan.margin)
+            axes = tuple(range(2, guide.ndim))
+            centred = guide - guide.mean(axes, keepdim=True)
+            patch["guide"] = centred / centred.std(axes, keepdim=True).clamp(min=1e-20)
+        return patch
 
     def _draw(
         self, rng: np.random.RandomState, step: int, group: int, planes: dict[tuple[int, int], Any]
-    ) -> tuple[Tensor, float]:
-        """Draw a crop, as a batch of one, and the standard deviation of its scan.
+    ) -> dict[str, Any]:
+        """Draw a crop, its images as batches of one.
 
         The slots of a group draw from one plane; where a slot finds nothing there, from the next plane.
         """
@@ -273,9 +137,10 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
                 planes[group, attempt] = self._plane(_random(self.seed, step, group, attempt))
             plane = planes[group, attempt]
             for _ in range(TRIES):
-                hr = self.crops(dict(plane))["hr"][None]
-                if self._accepts(hr, plane["hr_std"], rng.random_sample()):
-                    return hr, plane["hr_std"]
+                crop: Any = self.crops(dict(plane))
+                images = {key: crop[key][None] for key in ("hr", "lr", "guide") if key in crop}
+                if self._accepts(images, plane["hr_std"], rng.random_sample()):
+                    return {**images, "hr_std": plane["hr_std"]}
         raise ConfigError(
             f"no patch in {DRAWS} planes: the scans are almost all nodata or constant; choose other scans "
             "or lower data.min_detail"
@@ -283,27 +148,50 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
 
     def _plane(self, rng: np.random.RandomState) -> Mapping[str, Any]:
         """Draw a scan, and a plane of it."""
-        _give(self.scans.transform, rng)
-        plane: Mapping[str, Any] = self.scans[int(rng.choice(len(self.weights), p=self.weights))]
+        _give(self.scans.planes.transform, rng)
+        which = int(np.searchsorted(self.chances, rng.random_sample(), side="right"))
+        plane: Mapping[str, Any] = self.scans.planes[min(which, len(self.chances) - 1)]
         return plane
 
-    def _accepts(self, hr: Tensor, std: float, chance: float) -> bool:
+    def _accepts(self, images: Mapping[str, Tensor], std: float, chance: float) -> bool:
         """Take a patch by its detail; never one with an invalid pixel or a constant one."""
-        if not math.isfinite(float(hr.sum())):
+        if not all(math.isfinite(float(image.sum())) for image in images.values()):
             return False
-        detail = float(_trim(hr, self.plan.context).std())
+        detail = float(_trim(images["hr"], self.plan.context).std())
         return detail > 0 and detail >= chance * self.data.min_detail * std
+
+    def _degraded(self, hr: Tensor, rng: np.random.RandomState) -> Tensor:
+        """Make LR of HR with a point-spread function and factors that are drawn for the patch."""
+        plan = self.plan
+        width, thickness = rng.random_sample(2)
+        psfs = self.degradation.psfs(len(plan.axes), width=width, thickness=thickness)
+        if plan.factors is None:
+            edges = [margin(one, s) for one, s in zip(psfs, plan.scale, strict=True)]
+            surplus = [m - edge for m, edge in zip(plan.margin, edges, strict=True)]
+            return degrade_batch(_trim(hr, surplus), psfs, plan.scale)
+        places = rng.random_sample(len(plan.axes))
+        if rng.random_sample() < 0.5:  # one factor for all axes, as is mostly asked for
+            places[:] = places[0]
+        factors = [
+            low + (high - low) * place for (low, high), place in zip(plan.factors, places, strict=True)
+        ]
+        return degrade_any(hr, psfs, factors, plan.margin)
 
     def _noisy(self, lr: Tensor, std: float, rng: np.random.RandomState) -> Tensor:
         """Add noise of a strength that is drawn for the patch."""
-        if self.degradation.noise == "none":
+        degradation = self.degradation
+        if degradation.noise == "none":
             return lr
-        sigma = rng.uniform(*as_range(self.degradation.noise_sigma)) * std
+        sigma = rng.uniform(*as_range(degradation.noise_sigma)) * std
+        gain = rng.uniform(*as_range(degradation.noise_gain)) * std
         draw = torch.Generator().manual_seed(int(rng.randint(2**31)))
-        noisy = lr + sigma * torch.randn(lr.shape, generator=draw)
-        if self.degradation.noise == "gaussian":
-            return noisy
-        return torch.hypot(noisy, sigma * torch.randn(lr.shape, generator=draw))
+        normal = torch.randn(lr.shape, generator=draw)
+        if degradation.noise == "poisson-gaussian":
+            signal = (lr - degradation.noise_zero).clamp(min=0)
+            return lr + (gain * signal + sigma**2).sqrt() * normal
+        if degradation.noise == "gaussian":
+            return lr + sigma * normal
+        return torch.hypot(lr + sigma * normal, sigma * torch.randn(lr.shape, generator=draw))
 
     def _values(self, hr: Tensor, std: float) -> tuple[Tensor, Tensor]:
         """Offset and unit of a patch: those of the generator, or its mean and a mixed deviation."""
@@ -325,15 +213,23 @@ def _give(chain: Any, rng: np.random.RandomState) -> None:
             transform.set_random_state(state=rng)
 
 
-def _crops(plan: PatchPlan) -> Compose:
-    """Return MONAI's random transforms from a plane to a patch with context."""
-    square = plan.axes == ("y", "x") and len(set(plan.crop)) == 1
+def _crops(plan: PatchPlan, *, real: bool) -> Compose:
+    """Return the random transforms from a plane to a patch with context, alike for all that it shows."""
+    fine = ["hr", *(["guide"] if plan.guide_channels else [])]
+    window = [p + 2 * h for p, h in zip(plan.patch, plan.halo, strict=True)]
+    crop = (
+        RandPairCropd(fine, scale=plan.scale, size=window)
+        if real
+        else RandSpatialCropd(fine, plan.crop, random_size=False)
+    )
+    keys = [*fine, *(["lr"] if real else [])]
+    square = plan.axes == ("y", "x") and len(set(plan.crop)) == len(set(plan.scale)) == 1
     flipped = (0,) if square else range(len(plan.axes))  # one flip and the rotations make all eight
     return Compose(
         [
-            RandSpatialCropd("hr", plan.crop, random_size=False),
-            *(RandFlipd("hr", prob=0.5, spatial_axis=axis) for axis in flipped),
-            *([RandRotate90d("hr", prob=0.75, max_k=3)] if square else []),
+            crop,
+            *(RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in flipped),
+            *([RandRotate90d(keys, prob=0.75, max_k=3)] if square else []),
         ]
     )
 
@@ -354,14 +250,3 @@ def _trim(x: Tensor, widths: Sequence[int]) -> Tensor:
     for axis, width in enumerate(widths):
         x = x.narrow(2 + axis, width, x.shape[2 + axis] - 2 * width)
     return x
-
-
-@contextmanager
-def _plain_tensors() -> Iterator[None]:
-    """Let MONAI work on plain tensors: its metadata would cost four times the crop."""
-    tracked = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(tracked)

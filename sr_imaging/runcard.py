@@ -10,7 +10,6 @@ from . import __version__
 from .config import DegradationConfig, TrainConfig, as_range
 from .model_file import ModelCard
 from .patches import PatchBatches
-from .transforms import views
 
 __all__ = ["run_card", "training_spacing"]
 
@@ -62,7 +61,7 @@ def run_card(
         modality=config.modality,
         spacing_range=spacing,
         spacing_unit=unit,
-        degradation=describe(config.degradation),
+        degradation=describe(config.degradation, real=bool(config.data.lr)),
         metrics=metrics,
         data_sources=config.data_sources or config.data.train,
         licence=config.licence,
@@ -79,32 +78,67 @@ def training_spacing(batches: PatchBatches) -> tuple[tuple[float, float] | None,
     plan = batches.plan
     found: list[float] = []
     units = set()
-    for item in batches.scans._cache:
-        facts = item["hr_facts"]
+    for facts in batches.scans.facts:
         if not facts["unit"]:
             continue
         factor = METRES_PER_DEGREE if facts["unit"] == "degree" else 1.0
         units.add("m" if facts["unit"] == "degree" else facts["unit"])
-        for view in views(facts["spacing"], plan.axes, shape=item["hr"].shape[1:], least=plan.target):
-            pairs = zip(view, plan.scale, strict=True)
-            found += [facts["spacing"][axis] * s * factor for axis, s in pairs if s > 1]
+        for view in facts["views"]:
+            ends = zip(view, plan.factors or [(s, s) for s in plan.scale], strict=True)
+            found += [facts["spacing"][axis] * s * factor for axis, pair in ends for s in pair if s > 1]
     if len(units) != 1:
         return None, ""
     return (float(f"{min(found):.4g}"), float(f"{max(found):.4g}")), units.pop()
 
 
-def describe(degradation: DegradationConfig) -> str:
+def describe(degradation: DegradationConfig, *, real: bool = False) -> str:
     """Return one sentence on how LR was made.
+
+    Parameters
+    ----------
+    degradation : DegradationConfig
+        The settings.
+    real : bool
+        LR are scans of their own; the point-spread function is that of the instruments.
 
     Examples
     --------
     >>> describe(DegradationConfig())
     'Gaussian of 0.4 LR pixels, then area mean'
+    >>> describe(DegradationConfig(psf="slr", thickness=0.8, noise="rician", noise_sigma=(0.0, 0.1)))
+    'slr slice of 0.8 of the slice distance, rician noise of 0 to 0.1 standard deviations of the scan'
     """
-    low, high = as_range(degradation.sigma)
-    width = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    text = "area mean" if degradation.psf == "box" else f"Gaussian of {width} LR pixels, then area mean"
+    if real:
+        text = "real pairs of scans"
+    else:
+        kinds = (degradation.psf,) if isinstance(degradation.psf, str) else degradation.psf
+        text = " and ".join(dict.fromkeys(_profile(degradation, kind) for kind in kinds))
     if degradation.noise == "none":
         return text
-    low, high = as_range(degradation.noise_sigma)
-    return f"{text}, {degradation.noise} noise of {low:g} to {high:g} standard deviations of the scan"
+    strength = _span(degradation.noise_sigma)
+    text = f"{text}, {degradation.noise} noise of {strength} standard deviations of the scan"
+    if degradation.noise == "poisson-gaussian":
+        text += f" and {_span(degradation.noise_gain)} of them as variance per signal"
+    return text
+
+
+def _profile(degradation: DegradationConfig, kind: str) -> str:
+    """Words for one point-spread function."""
+    if kind != "gaussian":
+        thickness = _span(degradation.thickness)
+        return (
+            "area mean"
+            if (kind, thickness) == ("box", "1")
+            else f"{kind} slice of {thickness} of the slice distance"
+        )
+    if degradation.fwhm is not None:
+        return f"Gaussian of {_span(degradation.fwhm)} LR pixels at half maximum, then area mean"
+    if degradation.mtf is not None:
+        return f"Gaussian and area mean of transfer {_span(degradation.mtf)} at the Nyquist frequency"
+    return f"Gaussian of {_span(degradation.sigma)} LR pixels, then area mean"
+
+
+def _span(value: float | tuple[float, float]) -> str:
+    """Words for a number or a range."""
+    low, high = as_range(value)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
