@@ -12,7 +12,7 @@ from .io.dicom_scan import find_series, is_dicom, is_dicomdir
 from .io.find import find_scans
 from .io.scan import Scan, Verdict, under_policies
 
-__all__ = ["Found", "find_inputs", "shown_cause"]
+__all__ = ["Found", "find_inputs", "one_scan", "shown_cause"]
 
 _MAGIC = frozenset("*?[")
 
@@ -79,6 +79,31 @@ def find_inputs(
         once.setdefault(_identity(item.scan), item)
     scans = under_policies([item.scan for item in once.values()], on_missing=on_missing, on_tilt=on_tilt)
     return [replace(item, scan=scan) for item, scan in zip(once.values(), scans, strict=True)]
+
+
+def one_scan(path: Path) -> Scan:
+    """Return the one scan that a path stands for.
+
+    Parameters
+    ----------
+    path : Path
+        File, or folder of a DICOM series.
+
+    Returns
+    -------
+    Scan
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or more than one, or it cannot be read.
+    """
+    scans = find_scans(path) if path.exists() else []
+    good = [scan for scan in scans if scan.verdict.ok]
+    if len(good) == 1:
+        return good[0]
+    reason = f"; {scans[0].verdict.reason}" if len(scans) == 1 else ""
+    raise ConfigError(f"{path} holds {len(good)} readable scans where one is wanted{reason}; name its file")
 
 
 def _identity(scan: Scan) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ import psutil
 import xarray as xr
 
 from .axes import fine_size
-from .batch_inputs import Found, find_inputs, shown_cause
+from .batch_inputs import Found, find_inputs, one_scan, shown_cause
 from .batch_names import (
     anonymous_place,
     check_names,
@@ -22,7 +22,7 @@ from .batch_names import (
     output_names,
     without_outputs,
 )
-from .batch_record import Journal
+from .batch_record import Journal, fingerprint
 from .batch_task import BatchOptions, Task
 from .choice import Choice, choose
 from .engine import make_engine
@@ -150,6 +150,8 @@ def _load(options: BatchOptions) -> Any:
         memory = None if options.max_memory is None else parse_bytes(options.max_memory)
     except ValueError as error:
         raise ConfigError(f"--max-memory {options.max_memory!r} is no size; write it as '2 GiB'") from error
+    if options.guide is not None:
+        one_scan(options.guide)
     probe: Any = load_model("nearest", scale=(1, 1))
     device = "cpu" if options.cluster else options.device  # a cluster has its own
     make_engine(probe, device=device, precision=options.precision, max_memory=memory)
@@ -171,6 +173,9 @@ def _task(item: Found, model: Any, options: BatchOptions) -> Task:
         choice = choose(da, model, options.scale, options.spacing)
     except (SrImagingError, OSError, ValueError) as error:
         return Task(item, "fail", shown_cause(str(error), item.label))
+    if bool(getattr(choice.generator, "guide_channels", 0)) != (options.guide is not None):
+        needs = "takes no guide; leave --guide out" if options.guide else "takes a guide; add --guide FILE"
+        return Task(item, "fail", f"{choice.name} {needs}")
     task = _with_grid(Task(item), da, choice, options)
     free = psutil.virtual_memory().available
     if task.memory_bytes > free and options.cluster is None:
@@ -211,7 +216,13 @@ def _with_grid(task: Task, da: xr.DataArray, choice: Choice, options: BatchOptio
     fine = {dim: fine_size(n, choice.scale.get(dim, 1)) for dim, n in da.sizes.items()}
     steps = grid_spacing(da)
     scale = {str(dim): float(s) for dim, s in choice.scale.items()}
-    asked = {"seed": options.seed, "precision": options.precision, "device": options.device}
+    asked: dict[str, Any] = {
+        "seed": options.seed,
+        "precision": options.precision,
+        "device": options.device,
+        **({"deidentify": True} if options.deidentify else {}),
+        **({"guide": fingerprint(one_scan(options.guide))} if options.guide else {}),
+    }
     return replace(
         task,
         model=choice.name,
@@ -223,7 +234,7 @@ def _with_grid(task: Task, da: xr.DataArray, choice: Choice, options: BatchOptio
         fine_spacing={str(dim): step / choice.scale.get(dim, 1) for dim, step in steps.items()},
         nbytes=da.size * da.dtype.itemsize,
         fine_nbytes=prod(fine.values()) * da.dtype.itemsize,
-        parameters={"scale": scale, **asked, **({"deidentify": True} if options.deidentify else {})},
+        parameters={"scale": scale, **asked},
         generator=choice.generator,
     )
 

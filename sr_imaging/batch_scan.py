@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from .batch_inputs import shown_cause
+from .batch_inputs import one_scan, shown_cause
 from .batch_record import Journal, ScanResult
 from .batch_task import BatchOptions, Task
 from .errors import CancelledError, SrImagingError
@@ -114,6 +114,7 @@ def _upscale(task: Task, options: BatchOptions, model: Any, progress: Progress) 
         tile=options.tile,
         max_memory=options.max_memory,
         seed=options.seed,
+        guide=None if options.guide is None else read(one_scan(options.guide)),
         progress=progress,
     )
     write(

@@ -24,6 +24,8 @@ class BatchOptions:
     ----------
     model, scale, spacing, device, precision, tile, max_memory, seed
         As in :func:`sr_imaging.upscale`.
+    guide : path, optional
+        File or DICOM folder of the second image that a guided model takes; it lies on the grid of one result.
     on_missing, on_tilt
         As in :func:`sr_imaging.read`.
     format : str, optional
@@ -57,6 +59,7 @@ class BatchOptions:
     tile: int | tuple[int, ...] | None = None
     max_memory: int | str | None = None
     seed: int = 0
+    guide: Path | None = None
     on_missing: str = "raise"
     on_tilt: str = "raise"
     format: str | None = None

@@ -65,6 +65,10 @@ def upscale(
     tile: Annotated[str | None, typer.Option(help="Pixels of a tile: 256, or by axis 64,128.")] = None,
     max_memory: Annotated[str | None, typer.Option(help="Memory of one pass, such as '2 GiB'.")] = None,
     seed: Annotated[int, typer.Option(help="Of the noise of a stochastic model.")] = 0,
+    guide: Annotated[
+        Path | None,
+        typer.Option(help="Second image that a guided model takes, on the grid of the result."),
+    ] = None,
     on_missing: OnMissing = "raise",
     on_tilt: OnTilt = "raise",
     if_exists: Annotated[
@@ -102,6 +106,7 @@ def upscale(
             tile=parse_tile(tile),
             max_memory=max_memory,
             seed=seed,
+            guide=guide,
             on_missing=on_missing,
             on_tilt=on_tilt,
             format=format,

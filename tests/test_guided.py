@@ -9,9 +9,11 @@ import torch
 import xarray as xr
 from builders import SMALL, fine_like, generator, raster, scan, smooth
 from torch import Tensor
+from typer.testing import CliRunner
 
 import sr_imaging
 from sr_imaging import GridError, InputTypeError, ModelError
+from sr_imaging.cli import app
 from sr_imaging.engine import BothPlanes, Windowed
 from sr_imaging.model_file import ModelCard, load_model, save_model
 from sr_imaging.networks import GeneratorModule, build_generator, replicate
@@ -368,3 +370,61 @@ def test_real_panchromatic_band_guides_its_scene(shared_data: Path) -> None:
     assert made.shape == (2, 60, 80)
     cubic = sr_imaging.upscale(scene, "cubic", scale=2)
     assert int(np.abs(made.astype(int) - cubic.astype(int)).max()) > 10
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A raster, a guide for it and a guided model as files."""
+    da, pan, _ = setup_raster()
+    sr_imaging.write(da, tmp_path / "ms.tif")
+    sr_imaging.write(pan, tmp_path / "pan.tif")
+    arguments = {"scale": (2, 3), "channels": 8, "blocks": 1}
+    module = generator("guided", gain=0.3, **arguments)
+    card = ModelCard.of(module, name="m", architecture="guided", arguments=arguments)
+    save_model(module, tmp_path / "m.safetensors", card)
+    return tmp_path
+
+
+def enhance(folder: Path, *more: str, model: str = "m.safetensors") -> Any:
+    path = str(folder / model) if model.endswith("safetensors") else model
+    command = ["upscale", str(folder / "ms.tif"), "-o", str(folder / "out.tif"), "-m", path, *more]
+    return CliRunner().invoke(app, command)
+
+
+def test_command_line_takes_a_guide(files: Path) -> None:
+    done = enhance(files, "--guide", str(files / "pan.tif"))
+    assert done.exit_code == 0, done.output
+    da, pan, module = setup_raster()
+    expected = sr_imaging.upscale(da, module, guide=pan)
+    np.testing.assert_allclose(sr_imaging.read(files / "out.tif"), expected, rtol=0, atol=1e-3)
+
+
+def test_resume_does_a_scan_again_with_another_guide(files: Path) -> None:
+    enhance(files, "--guide", str(files / "pan.tif"))
+    again = enhance(files, "--guide", str(files / "pan.tif"), "--resume")
+    assert "1 up to date" in again.stderr
+    sr_imaging.write(sr_imaging.read(files / "pan.tif") + 1, files / "new.tif")
+    other = enhance(files, "--guide", str(files / "new.tif"), "--resume")
+    assert "1 done" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "model", "text"),
+    [
+        ([], "m.safetensors", "m takes a guide; add --guide FILE"),
+        (["--guide", "pan.tif", "--scale", "y=2,x=3"], "cubic", "cubic takes no guide; leave --guide out"),
+        (
+            ["--guide", "none.tif"],
+            "m.safetensors",
+            "holds 0 readable scans where one is wanted; name its file",
+        ),
+        (["--guide", "ms.tif"], "m.safetensors", "the guide is off the result's grid along 'y'"),
+    ],
+)
+def test_command_line_says_what_is_wrong_with_a_guide(
+    files: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], model: str, text: str
+) -> None:
+    monkeypatch.chdir(files)
+    done = enhance(files, *more, model=model)
+    assert done.exit_code in (2, 5)
+    assert text in " ".join(done.output.split())
