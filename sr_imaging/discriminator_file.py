@@ -17,7 +17,7 @@ __all__ = ["load_discriminator", "save_discriminator"]
 
 _KEY = "sr_imaging_discriminator"  # the one metadata string of the file
 _FORMAT = 1
-_FACTS = ("architecture", "arguments", "size", "in_channels")
+_FACTS = ("architecture", "arguments", "size", "in_channels", "loss")
 
 
 def save_discriminator(
@@ -28,6 +28,7 @@ def save_discriminator(
     arguments: Mapping[str, Any],
     size: Sequence[int],
     in_channels: int,
+    loss: str = "",
     overwrite: bool = False,
 ) -> Path:
     """Save a discriminator with what rebuilds it.
@@ -41,6 +42,9 @@ def save_discriminator(
         ``NAME-gan.discriminator.safetensors``.
     architecture, arguments, size, in_channels
         As in :func:`sr_imaging.networks.discriminators.build_discriminator`; `size` in HR pixels.
+    loss : str
+        Key of ``sr_imaging.adversarial.ADVERSARIAL_LOSSES`` that it was trained with, by which its verdicts
+        are read; where it is not known, they are read against each other.
     overwrite : bool
         Replace an existing file.
 
@@ -62,6 +66,7 @@ def save_discriminator(
         "arguments": dict(arguments),
         "size": [int(n) for n in size],
         "in_channels": int(in_channels),
+        "loss": loss,
     }
     tensors = tensors_of(module)
     check_tensors(tensors, _built(facts), path)
@@ -82,7 +87,7 @@ def load_discriminator(path: str | os.PathLike[str]) -> "nn.Module":
     -------
     nn.Module
         In evaluation mode and frozen; maps ``(B, in_channels, *size)`` to a list of feature maps, the logits
-        last. Its attributes ``size`` and ``in_channels`` say what it takes.
+        last. Its attributes ``size`` and ``in_channels`` say what it takes, ``loss`` how its verdicts read.
 
     Raises
     ------
@@ -100,7 +105,7 @@ def load_discriminator(path: str | os.PathLike[str]) -> "nn.Module":
     check_tensors(tensors, outline, path)
     module: Any = _built(facts)
     module.load_state_dict(tensors)
-    module.size, module.in_channels = tuple(facts["size"]), facts["in_channels"]
+    module.size, module.in_channels, module.loss = tuple(facts["size"]), facts["in_channels"], facts["loss"]
     frozen: nn.Module = module.eval().requires_grad_(False)
     return frozen
 
@@ -126,7 +131,8 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
     if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
         raise ModelError(f"{path} is no discriminator of format {_FORMAT}; update sr_imaging")
     facts = {key: stored.get(key) for key in _FACTS}
-    right = isinstance(facts["architecture"], str) and are_arguments(facts["arguments"])
+    texts = isinstance(facts["architecture"], str) and isinstance(facts["loss"], str)
+    right = texts and are_arguments(facts["arguments"])
     numbers = facts["size"] if isinstance(facts["size"], list) else [None]
     if not right or not all(isinstance(n, int) and 1 <= n <= 4096 for n in [*numbers, facts["in_channels"]]):
         raise ModelError(f"the metadata of {path} does not describe a discriminator; copy it again")

@@ -120,7 +120,7 @@ def evaluate(
         raise ConfigError("there are no readable scans to evaluate on; give files or folders")
     if figure is not None:
         draw(pictures, Path(figure))
-    return Report(name, factors, _words(degradation), tuple(rows))
+    return Report(name, factors, _words(degradation, generator.axes), tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -282,8 +282,9 @@ def _as_input(plane: np.ndarray, fixed_values: tuple[float, float] | None) -> tu
     return torch.from_numpy((filled - offset) / unit).float()[None, None], offset, unit
 
 
-def _words(degradation: DegradationConfig | None) -> str:
+def _words(degradation: DegradationConfig | None, axes: Sequence[str]) -> str:
     """How LR was made."""
-    if degradation is None:
-        return "box along z, Gaussian of 0.4 LR pixels along y and x, then area mean"
-    return describe(degradation)
+    if degradation is not None:
+        return describe(degradation)
+    psf = {"z": "box along z", "y": "Gaussian of 0.4 LR pixels along y and x"}
+    return f"{', '.join(words for axis, words in psf.items() if axis in axes)}, then area mean"

@@ -1,13 +1,16 @@
 """How often a discriminator is right: on patches of originals, and on the same patches of estimates."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from math import nan
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from .adversarial import ADVERSARIAL_LOSSES, Adversarial, accuracy
 from .errors import ConfigError
 
 __all__ = ["verdicts"]
@@ -31,12 +34,12 @@ def verdicts(
     Parameters
     ----------
     discriminator : nn.Module
-        With ``size`` and ``in_channels``, as :func:`sr_imaging.discriminator_file.load_discriminator` returns
-        it.
+        With ``size``, ``in_channels`` and ``loss``, as
+        :func:`sr_imaging.discriminator_file.load_discriminator` returns it.
     hr : (N, C, *n) ndarray
         Originals.
     estimates : mapping of (N, C, *n) ndarray
-        Estimates by name.
+        Estimates by name, at least one.
     valid : (N, C, *n) bool ndarray
         Patches with any other pixel do not count.
     spread : (N,) ndarray
@@ -50,13 +53,14 @@ def verdicts(
     Returns
     -------
     dict of float
-        ``hr``: share of verdicts above 0 on originals; by name of each estimate: share below 0. NaN where no
-        patch fits. A patch discriminator gives many verdicts on one patch, and all count.
+        ``hr`` of the originals, and by name of the estimates, by the rule of
+        :func:`sr_imaging.adversarial.accuracy`; NaN where no patch fits. A patch discriminator gives many
+        verdicts on one patch, and all count.
 
     Raises
     ------
     ConfigError
-        If the discriminator is for another number of axes or bands.
+        If the discriminator is for another number of axes or bands, or its loss is unknown.
     """
     size = tuple(discriminator.size)
     if len(size) != hr.ndim - 2 or discriminator.in_channels != hr.shape[1]:
@@ -64,22 +68,48 @@ def verdicts(
             f"the discriminator takes {discriminator.in_channels} bands of patches {size}, the model makes "
             f"{hr.shape[1]} bands along {hr.ndim - 2} axes; give the one it was trained with"
         )
-    images = {"hr": hr, **estimates}
-    right = {name: [0, 0] for name in images}
     places = _spread(list(_places(valid, hr, size)))
-    discriminator = discriminator.to(device)
+    if not places:
+        return dict.fromkeys(["hr", *estimates], nan)
+    logits = _logits(discriminator.to(device), {"hr": hr, **estimates}, places, spread, fixed_values)
+    game = _game(discriminator.loss)
+    right = {name: accuracy(game, logits["hr"], logits[name]) for name in estimates}
+    return {"hr": next(iter(right.values()))[0], **{name: of_sr for name, (_, of_sr) in right.items()}}
+
+
+def _game(loss: str) -> Adversarial:
+    """The game whose rule tells right verdicts from wrong; without a boundary where none is known."""
+    if not loss:
+        return replace(next(iter(ADVERSARIAL_LOSSES.values())), boundary=None)
+    if loss not in ADVERSARIAL_LOSSES:
+        raise ConfigError(
+            f"the discriminator was trained with the unknown loss {loss!r}; known are "
+            f"{', '.join(ADVERSARIAL_LOSSES)}"
+        )
+    return ADVERSARIAL_LOSSES[loss]
+
+
+def _logits(
+    discriminator: Any,
+    images: Mapping[str, np.ndarray],
+    places: Sequence[Any],
+    spread: np.ndarray,
+    fixed_values: tuple[float, float] | None,
+) -> dict[str, Tensor]:
+    """All verdicts on the same patches of originals and estimates."""
+    device = next((p.device for p in discriminator.parameters()), torch.device("cpu"))
+    found: dict[str, list[Tensor]] = {name: [] for name in images}
     for first in range(0, len(places), _AT_ONCE):
         some = places[first : first + _AT_ONCE]
-        of_hr = np.stack([hr[place] for place in some]).astype(np.float32)
-        offset, unit = _values(of_hr, spread[[place[0] for place in some]], fixed_values)
-        for name, image in images.items():
-            patches = (np.stack([image[place] for place in some]).astype(np.float32) - offset) / unit
+        patches = {
+            name: np.stack([of[place] for place in some], dtype=np.float32) for name, of in images.items()
+        }
+        offset, unit = _values(patches["hr"], spread[[place[0] for place in some]], fixed_values)
+        for name, values in patches.items():
             with torch.inference_mode():
-                logits = discriminator(torch.from_numpy(patches).to(device))[-1]
-            said = logits > 0 if name == "hr" else logits < 0
-            right[name][0] += int(said.sum())
-            right[name][1] += said.numel()
-    return {name: yes / all_ if all_ else nan for name, (yes, all_) in right.items()}
+                verdict = discriminator(torch.from_numpy((values - offset) / unit).to(device))[-1]
+            found[name].append(verdict.float().cpu().flatten())
+    return {name: torch.cat(parts) for name, parts in found.items()}
 
 
 def _places(valid: np.ndarray, hr: np.ndarray, size: Sequence[int]) -> Iterator[Any]:

@@ -431,6 +431,15 @@ def test_evaluate_gives_data_on_stdout(model: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["model"] == "cubic"
 
 
+def test_evaluate_degrades_as_a_training_file_says(model: Path, tmp_path: Path) -> None:
+    raster(tmp_path / "scene.tif", side=64)
+    options = ("--psf", "slr", "--thickness", 0.8, "--noise", "gaussian", "--noise-sigma", 0.5, "--json", "-")
+    done = [run("evaluate", model, tmp_path / "scene.tif", *more) for more in (options, ("--json", "-"))]
+    noisy, usual = (json.loads(each.stdout) for each in done)
+    assert noisy["mean"]["psnr"] < usual["mean"]["psnr"] - 1
+    assert noisy["degradation"] != usual["degradation"]
+
+
 def test_evaluate_draws_a_picture(model: Path, tmp_path: Path) -> None:
     raster(tmp_path / "scene.tif", side=120)
     done = run("evaluate", model, tmp_path / "scene.tif", "--figure", tmp_path / "scene.png")

@@ -10,10 +10,11 @@ from safetensors.torch import save_file
 
 from sr_imaging import ModelError, WriteError
 from sr_imaging.discriminator_file import load_discriminator, save_discriminator
-from sr_imaging.networks.discriminators import build_discriminator
+from sr_imaging.networks.discriminators import DISCRIMINATORS, build_discriminator
 
 KEY = "sr_imaging_discriminator"
 FACTS: dict[str, Any] = {"architecture": "patch", "arguments": {"channels": 4, "norm": "batch"}}
+LOSS = {"loss": ""}
 SHAPE: dict[str, Any] = {"size": (24, 32), "in_channels": 3}
 
 
@@ -27,12 +28,25 @@ def trained() -> Any:
 
 def test_loaded_discriminator_gives_the_same_verdicts(tmp_path: Path) -> None:
     module = trained()
-    path = save_discriminator(module, tmp_path / "run-gan.discriminator.safetensors", **FACTS, **SHAPE)
+    path = save_discriminator(
+        module, tmp_path / "run-gan.discriminator.safetensors", **FACTS, **SHAPE, loss="lsgan"
+    )
     loaded: Any = load_discriminator(path)
     patches = torch.randn(2, 3, 24, 32)
     assert torch.equal(loaded(patches)[-1], module(patches)[-1])
-    assert (loaded.size, loaded.in_channels, loaded.training) == ((24, 32), 3, False)
+    assert (loaded.size, loaded.in_channels, loaded.loss, loaded.training) == ((24, 32), 3, "lsgan", False)
     assert not any(p.requires_grad for p in loaded.parameters())
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "instance", "spectral"])
+@pytest.mark.parametrize("architecture", DISCRIMINATORS)
+def test_every_architecture_and_norm_comes_back(architecture: str, norm: str, tmp_path: Path) -> None:
+    facts: dict[str, Any] = {"architecture": architecture, "arguments": {"channels": 4, "norm": norm}}
+    module = build_discriminator(architecture, facts["arguments"], size=(32, 48), in_channels=2)
+    module(torch.randn(2, 2, 32, 48))
+    path = save_discriminator(module, tmp_path / "d.safetensors", **facts, size=(32, 48), in_channels=2)
+    patches = torch.randn(1, 2, 32, 48)
+    assert torch.equal(load_discriminator(path)(patches)[-1], module.eval()(patches)[-1])
 
 
 def test_earlier_file_is_kept_unless_told(tmp_path: Path) -> None:
@@ -53,10 +67,19 @@ def test_weights_of_other_facts_are_not_saved(tmp_path: Path) -> None:
     [
         ("{", "no JSON"),
         (json.dumps({"format": 2}), "format 1"),
-        (json.dumps({"format": 1, **FACTS, "size": [24, "32"], "in_channels": 3}), "does not describe"),
-        (json.dumps({"format": 1, **FACTS, "size": [24, 10**9], "in_channels": 3}), "does not describe"),
+        (
+            json.dumps({"format": 1, **FACTS, "size": [24, "32"], "in_channels": 3, **LOSS}),
+            "does not describe",
+        ),
+        (
+            json.dumps({"format": 1, **FACTS, "size": [24, 10**9], "in_channels": 3, **LOSS}),
+            "does not describe",
+        ),
         (json.dumps({"format": 1, **FACTS, "size": [24, 32]}), "does not describe"),
-        (json.dumps({"format": 1, **FACTS, "size": [24, 32], "in_channels": 3}), "lacks the weight"),
+        (
+            json.dumps({"format": 1, **FACTS, "size": [24, 32], "in_channels": 3, **LOSS}),
+            "lacks the weight",
+        ),
     ],
 )
 def test_foreign_metadata_is_refused(text: str, match: str, tmp_path: Path) -> None:

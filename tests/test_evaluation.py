@@ -257,7 +257,7 @@ def test_scans_are_read_from_a_folder(shared_data: Path) -> None:
 def volumetric() -> Any:
     """A discriminator of volumes."""
     module: Any = build_discriminator("patch", {"channels": 4}, size=(8, 12, 16), in_channels=1)
-    module.size, module.in_channels = (8, 12, 16), 1
+    module.size, module.in_channels, module.loss = (8, 12, 16), 1, ""
     return module
 
 
