@@ -12,9 +12,10 @@ import torch
 import xarray as xr
 from builders import generator, holes, raster, run_padded, scan, seam
 
-from sr_imaging import ModelError, load_model, save_model, upscale
+from sr_imaging import ModelError, degrade, load_model, read, save_model, upscale
 from sr_imaging.axes import fine_centres, fine_size
 from sr_imaging.choice import choose
+from sr_imaging.metrics import psnr
 from sr_imaging.model_card import ModelCard
 from sr_imaging.networks import GeneratorModule, build_generator, check_generator
 from sr_imaging.resample import resample
@@ -229,3 +230,31 @@ def test_module_with_a_range_and_a_scale_is_refused() -> None:
     module: Any = GeneratorModule((2, 1), halo=(0, 0), scale_range=((1, 4), (1, 4)))
     with pytest.raises(ModelError, match=r"scale_range and scale \(2, 1\); .* make its scale all ones"):
         check_generator(module)
+
+
+def test_one_trained_model_beats_cubic_at_every_factor(shared_data: Path) -> None:
+    scene = read(shared_data / "satellite/landsat8_zion_utah/landsat8_zion_b2345.tif")[3].astype(np.float32)
+    near, far = scene[:84, :84].drop_vars("band"), scene[600:684, 500:584].drop_vars("band")
+    torch.manual_seed(0)
+    module: Any = build_generator("vdsr", {"scale_range": RANGE, "channels": 10, "depth": 6})
+    optimiser = torch.optim.Adam(module.parameters(), lr=3e-3)
+    unit = float(near.std())
+    pairs = []
+    for factor in (1.5, 2.0, 3.0, 4.0):  # 2.5 is not among them
+        seen = upscale(degrade(near, factor), "cubic", scale=factor).values / unit
+        hr = near.values[: seen.shape[0], : seen.shape[1]] / unit
+        pairs.append([torch.from_numpy(x)[None, None] for x in (seen, hr)])
+    for step in range(60):
+        seen, hr = pairs[step % len(pairs)]
+        optimiser.zero_grad()
+        (module(seen) - hr[..., 6:-6, 6:-6]).square().mean().backward()
+        optimiser.step()
+    module.eval()
+    for factor in (1.5, 2.0, 2.5, 4.0):
+        lr = degrade(far, factor)
+        truth = far.values[: round(lr.shape[0] * factor), : round(lr.shape[1] * factor)]
+        span = float(np.ptp(truth))
+        own, cubic = (
+            psnr(upscale(lr, m, scale=factor).values, truth, data_range=span) for m in (module, "cubic")
+        )
+        assert own > cubic + 0.1, factor
