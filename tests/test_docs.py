@@ -129,7 +129,9 @@ def test_page_of_generators_has_each_with_its_halo() -> None:
 def test_examples_of_the_page_of_generators_run() -> None:
     module = types.ModuleType("networks_page")
     run_python("docs/networks.md", module)
-    assert module.__dict__["finer"].shape == (100, 150)
+    made = module.__dict__
+    assert made["finer"].shape == (100, 150)
+    assert made["first"].shape == made["fused"].shape == (80, 120)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
