@@ -108,15 +108,17 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
     missing = codec_problem(frame)
     if missing:
         raise ReadError(f"{frame.path}: {missing}")
-    element = dataset.get_item(PIXEL_DATA) if PIXEL_DATA in dataset else None
-    if element is None or not element.value:
-        raise ReadError(f"{frame.path} has no pixel data, or it is truncated; restore the file or remove it")
     try:
+        element = dataset.get_item(PIXEL_DATA) if PIXEL_DATA in dataset else None
+        if element is None or not element.value:
+            raise ReadError(
+                f"{frame.path} has no pixel data, or it is truncated; restore the file or remove it"
+            )
         if frame.transfer_syntax in NATIVE and frame.transfer_syntax != ExplicitVRBigEndian:
             return _untiled(
                 _from_bytes(element.value, frame, int(dataset.get("NumberOfFrames") or 1)), frame.tiles
             )
-        with quiet_pydicom():
+        with quiet_pydicom(), _PanicsAreErrors():
             if frame.transfer_syntax == JPEGExtended12Bit:
                 _repair_scan_headers(dataset)
             return _untiled(_cut_bits(np.asarray(dataset.pixel_array), frame), frame.tiles)
@@ -127,6 +129,18 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
             f"{frame.path}: no decoder could read its pixel data ({frame.transfer_syntax.name}), which may "
             "be truncated or damaged; restore the file or export it uncompressed"
         ) from error
+
+
+class _PanicsAreErrors:
+    """A decoder in Rust (pylibjpeg-rle) panics on damaged data; PyO3 makes that no `Exception`."""
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Turn a panic into an error."""
+        if kind is not None and kind.__module__ == "pyo3_runtime":
+            raise ValueError(f"the decoder gave up: {error}") from error
 
 
 def _untiled(image: np.ndarray, tiles: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Odd header values become verdicts: pydicom neither warns of them nor logs them with their text."""
 
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -31,6 +32,9 @@ def quiet_pydicom() -> Iterator[None]:
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
             stack.enter_context(disable_value_validation())
+            logger = logging.getLogger("pydicom")
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL)  # decoders log a traceback for each that fails
             _OPEN.append(stack)
         _DEPTH[0] += 1
     try:

@@ -1,7 +1,6 @@
 """NIfTI to DataArray: 2-D, 3-D and 4-D, RAS+ to LPS+, values rescaled."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +18,6 @@ EXTENSION_CODE = 6  # header extension "comment" (NIfTI-1.1): here JSON of the a
 EXTENSION_KEY = "sr_imaging"
 _MAX_EXTENSION = 2**20  # bytes of header extensions that are looked at
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # xyzt_units & 56
-
-_log = logging.getLogger(__name__)
 
 
 def scan_nifti(path: Path) -> Scan:
@@ -76,8 +73,7 @@ def read_nifti(scan: Scan) -> xr.DataArray:
     """
     found = read_header(scan.path)
     matrix, spacing, world = geometry(found)
-    for note in (*found.notes, *world.pop("notes")):
-        _log.warning("%s: %s", scan.path, note)
+    world.pop("notes")  # told by the verdict
     values = _rescaled(_voxels(found), found)
     flat = values.ndim == 2
     values = values[None] if flat else values

@@ -220,10 +220,11 @@ def _ras(header: Any, path: Path, pixdim: list[float], factor: float) -> tuple[n
     scaled = np.diag([factor, factor, factor, 1.0])
     codes = {"sform": int(header["sform_code"]), "qform": int(header["qform_code"])}
     forms = {}
-    if codes["sform"] > 0:
-        forms["sform"] = scaled @ header.get_sform()
-    if codes["qform"] > 0:
-        forms["qform"] = scaled @ _qform(header, path)
+    with np.errstate(invalid="ignore"):  # what is not finite is refused below
+        if codes["sform"] > 0:
+            forms["sform"] = scaled @ header.get_sform()
+        if codes["qform"] > 0:
+            forms["qform"] = scaled @ _qform(header, path)
     notes = []
     for name, form in forms.items():
         if not np.isfinite(form).all() or abs(np.linalg.det(form[:3, :3])) < 1e-12:
