@@ -133,6 +133,26 @@ def test_check_calls_acquired_slices_acquired(written: Path) -> None:
     assert check_scans([scan_of(written / "in")]) == [Check(notes=("acquired, not derived",))]
 
 
+def test_check_tells_of_faults_of_acquired_slices_as_notes(tmp_path: Path) -> None:
+    build_series(tmp_path / "in", 3, edit=lambda ds, k: setattr(ds, "HighBit", 15))
+    (found,) = check_scans([scan_of(tmp_path / "in")])
+    assert found is not None
+    assert found.problems == ()
+    assert "12 bits stored of 16 with high bit 15" in found.notes[1]
+
+
+def test_check_does_not_blame_a_derived_series_for_faults_of_its_source(tmp_path: Path) -> None:
+    def edit(ds: Dataset, k: int) -> None:
+        ds.PatientIdentityRemoved = "YES"  # without a method
+
+    build_series(tmp_path / "in", 3, edit=edit)
+    derive(tmp_path)
+    assert checked(tmp_path) == Check()
+    (alone,) = check_scans([scan_of(tmp_path / "out")])
+    assert alone is not None
+    assert "PatientIdentityRemoved is YES without DeidentificationMethod" in alone.problems[0]
+
+
 def test_check_says_that_the_source_was_not_given(written: Path) -> None:
     (found,) = check_scans([scan_of(written / "out")])
     assert str(found) == "ok; its source series was not given, so its place was not compared"

@@ -17,7 +17,7 @@ class Check:
     problems : tuple of str
         Each with the files that have it; no values of the patient. Empty where all is well.
     notes : tuple of str
-        What could not be compared.
+        What could not be compared, and what an acquired series has wrong: nobody here can mend that.
     """
 
     problems: tuple[str, ...] = ()

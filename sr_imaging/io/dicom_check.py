@@ -93,7 +93,7 @@ def _check(series: _Series, others: Sequence[_Series]) -> Check:
     problems = joined(by_file)
     problems += _tried(lambda: series_problems(series.headers, derived=derived))
     if not derived:
-        return Check(tuple(problems), ("acquired, not derived",))
+        return Check(notes=("acquired, not derived", *problems))
     problems += joined(_of_pixels(series))
     if source is None:
         return Check(tuple(problems), ("its source series was not given, so its place was not compared",))
