@@ -119,7 +119,7 @@ def test_page_of_generators_has_each_with_its_halo() -> None:
 
     text = (ROOT / "docs/networks.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([\w-]+)` \| [^|]* \| [^|]* \| (\d+|none)", text, re.MULTILINE))
-    assert set(rows) == set(GENERATORS)
+    assert set(rows) == set(GENERATORS) - {"fsrcnn"}  # the worked example of CONTRIBUTING.md
     for name, stated in rows.items():
         extent = {"scale_range": ((1, 4), (1, 4))} if name == "vdsr" else {"scale": (2, 2)}
         module: Any = build_generator(name, extent)
