@@ -176,7 +176,7 @@ def _draw_plot(ax: Any, plot: Plot) -> None:
     ax.set_xlabel(plot.along, fontsize=8, labelpad=1)
     ax.tick_params(labelsize=7, length=2, pad=2)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(fontsize=8, frameon=False, loc="upper right")
+    ax.legend(fontsize=8, frameon=False, loc="upper right", handlelength=1.2, borderaxespad=0)
 
 
 def _frame(ax: Any, corner: tuple[float, float], width: float, height: float) -> None:

@@ -436,7 +436,7 @@ def test_evaluate_degrades_as_a_training_file_says(model: Path, tmp_path: Path) 
     options = ("--psf", "slr", "--thickness", 0.8, "--noise", "gaussian", "--noise-sigma", 0.5, "--json", "-")
     done = [run("evaluate", model, tmp_path / "scene.tif", *more) for more in (options, ("--json", "-"))]
     noisy, usual = (json.loads(each.stdout) for each in done)
-    assert noisy["mean"]["psnr"] < usual["mean"]["psnr"] - 1
+    assert noisy["mean"]["psnr"] < usual["mean"]["psnr"] - 0.3  # dB
     assert noisy["degradation"] != usual["degradation"]
 
 
