@@ -131,6 +131,22 @@ def test_map_of_a_real_scan_lies_in_place(shared_data: Path, tmp_path: Path, nam
     assert dciodvfy_errors(made) - known == set()
 
 
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian package dicom3tools)")
+def test_map_holds_pet_whose_slices_have_slopes_of_their_own(tmp_path: Path) -> None:
+    def edit(ds: Dataset, k: int) -> None:
+        ds.SOPClassUID, ds.Modality, ds.Units = "1.2.840.10008.5.1.4.1.1.128", "PT", "BQML"
+        ds.RescaleSlope, ds.RescaleIntercept = 0.25 + 0.125 * k, 0
+
+    build_series(tmp_path / "in", 3, edit=edit)
+    source = scan_of(tmp_path / "in")
+    da = refined(read(source), 2)
+    path = write(da, tmp_path / "map.dcm", source=source, format="parametric-map")
+    np.testing.assert_array_equal(placed(path, da)[0], da.values)
+    assert dciodvfy_errors(path) == set()
+    with pytest.raises(WriteError, match="CT and MR, not PT; write a parametric map"):
+        write(da, tmp_path / "series", source=source)
+
+
 def test_map_marks_lossy_sources(tmp_path: Path) -> None:
     def edit(ds: Dataset, k: int) -> None:
         ds.LossyImageCompression, ds.LossyImageCompressionRatio = "01", 9.5

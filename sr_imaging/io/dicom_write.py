@@ -73,7 +73,7 @@ def _modality(da: xr.DataArray, source: Scan | None) -> str:
     if stated not in ("CT", "MR"):
         raise WriteError(
             f"a DICOM series can be written for CT and MR, not {stated or 'an unknown modality'}; "
-            "write NIfTI or Zarr instead"
+            "write a parametric map, NIfTI or Zarr instead"
         )
     return str(stated)
 
