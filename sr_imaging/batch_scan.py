@@ -9,12 +9,17 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil, prod
 from typing import Any
+
+import xarray as xr
 
 from .batch_inputs import one_scan, shown_cause
 from .batch_record import Journal, ScanResult
 from .batch_task import BatchOptions, Task
+from .cluster import current_client
 from .errors import CancelledError, SrImagingError
+from .geometry import spatial_dims
 from .infer import upscale
 from .io import read, write
 
@@ -39,6 +44,9 @@ FAILURES = (
     struct.error,
     zlib.error,
 )
+
+_BLOCKS_PER_THREAD = 3  # of a cluster: the last ones to be done then wait for little
+_MULTIPLE = 256  # LR pixels: a block of the result is a whole number of tiles of its file
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +113,7 @@ def _upscale(task: Task, options: BatchOptions, model: Any, progress: Progress) 
         raise SrImagingError(f"{task.found.label} has no output; plan it with plan_batch")
     hashes = task.hashes()
     finer = upscale(
-        read(scan, masked=task.format == "parametric-map"),  # which keeps the floats
+        cut(read(scan, masked=task.format == "parametric-map")),  # which keeps the floats
         model,
         scale=options.scale,
         spacing=options.spacing,
@@ -126,6 +134,21 @@ def _upscale(task: Task, options: BatchOptions, model: Any, progress: Progress) 
         deidentify=options.deidentify,
     )
     return hashes
+
+
+def cut(da: xr.DataArray) -> xr.DataArray:
+    """Return a lazy array in blocks enough to keep a cluster busy, where one is connected."""
+    client = current_client()
+    if client is None or da.chunks is None:
+        return da
+    wanted = _BLOCKS_PER_THREAD * sum(client.nthreads().values())
+    have = prod(len(lengths) for lengths in da.chunks)
+    if have >= wanted:
+        return da
+    dims = [dim for axis, dim in spatial_dims(da).items() if axis in "yx"]
+    parts = (wanted / have) ** (1 / len(dims))
+    largest = {dim: max(da.chunksizes[dim]) for dim in dims}
+    return da.chunk({dim: _MULTIPLE * ceil(n / parts / _MULTIPLE) for dim, n in largest.items()})
 
 
 def _stoppable(tell: Callable[[int, int], None], stop: _Stop) -> Callable[[int, int], None]:

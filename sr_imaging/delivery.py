@@ -99,7 +99,7 @@ def as_node(delivery: Delivery) -> Delayed:
     """Return a delivery as one node of a dask graph, already under way where a cluster is connected."""
     client = current_client()
     if client is None:
-        return delayed(delivery, name=f"sr-model-{delivery.token}", traverse=False)
+        return cast(Delayed, delayed(delivery, name=f"sr-model-{delivery.token}", traverse=False))
     node = _SENT.get((client.id, delivery.token))  # two threads that miss it at once send one key
     if node is None:
         node = client.persist(delayed(delivery, name=f"sr-model-{delivery.token}", traverse=False))
