@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .pairs import AlignedPair as AlignedPair
     from .pairs import aligned_pair as aligned_pair
     from .report import Report as Report
+    from .selftraining import self_config as self_config
     from .training import train as train
 
 __version__ = "0.1.0"
@@ -56,6 +57,7 @@ _LAZY = {
     "load_model": "model_file",
     "read": "io",
     "save_model": "model_file",
+    "self_config": "selftraining",
     "train": "training",
     "upscale": "infer",
     "write": "io",
@@ -84,6 +86,7 @@ __all__ = [
     "load_model",
     "read",
     "save_model",
+    "self_config",
     "train",
     "upscale",
     "write",

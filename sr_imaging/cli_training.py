@@ -16,8 +16,20 @@ __all__ = ["evaluate", "train"]
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="RUN.TOML", help="What to train, on what.")],
+    config: Annotated[Path | None, typer.Argument(metavar="RUN.TOML", help="What to train, on what.")] = None,
     *,
+    scan: Annotated[
+        Path | None,
+        typer.Option(
+            "--self",
+            metavar="SCAN",
+            help="Train a model for this one scan on nothing but itself: thick slices, or a raster.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="With --self: folder of the model and its log.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="With --self: length of the run.")] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that the paths of the scans start from.")
     ] = None,
@@ -29,7 +41,7 @@ def train(
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Train a model after a TOML file; Ctrl-C ends it after the step in hand, with a checkpoint.
+    """Train a model after a TOML file, or for one scan; Ctrl-C ends it with a checkpoint.
 
     Shows a bar on a terminal, and lines on stderr elsewhere. Prints the path of the model file.
 
@@ -39,12 +51,13 @@ def train(
     with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
         from . import train as run
 
+        settings = _settings(config, scan, output, steps)
         shown = not quiet and err.is_terminal
         told = verbose if err.is_terminal else max(verbose, 1)
         lines = start_logging(err, quiet=quiet, verbose=told, name="sr_imaging.runlog")
         with lines, _ended_by_interrupt() as on_step:
             path = run(
-                config,
+                settings,
                 data_root=data_root,
                 resume=resume,
                 overwrite=overwrite,
@@ -53,6 +66,20 @@ def train(
                 on_step=on_step,
             )
         out.print(str(path), markup=False)
+
+
+def _settings(config: Path | None, scan: Path | None, output: Path | None, steps: int | None) -> Any:
+    """Return the TOML file that was named, or the settings that train on one scan."""
+    if (config is None) == (scan is None):
+        raise ConfigError("give RUN.TOML or --self SCAN, one of them")
+    if scan is None:
+        if output is not None or steps is not None:
+            raise ConfigError("--output and --steps go with --self; a run's own are in its RUN.TOML")
+        return config
+    from . import self_config
+
+    given: dict[str, Any] = {"output": output, "steps": steps}
+    return self_config(scan, **{key: value for key, value in given.items() if value is not None})
 
 
 @contextmanager

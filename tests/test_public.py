@@ -20,6 +20,7 @@ PROMISED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "load_model": ({"name_or_path": MISSING}, {}),
     "read": ({"path_or_scan": MISSING}, {"series": None, "masked": False}),
     "save_model": ({}, {}),
+    "self_config": ({"scan": MISSING}, {}),
     "train": ({"config": MISSING}, {}),
     "upscale": (
         {"obj": MISSING, "model": "auto"},
