@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,8 @@ def _case(trial: Trial, lr: xr.DataArray, test: _Test) -> Case:
     cubic = upscale(lr, "cubic", scale=factors)
     guide = None if trial.guide is None else trial.guide.isel(window)
     if trial.planes:
-        sr = hr.copy(data=_upscale_planes(test.generator, lr.values, None if guide is None else guide.values))
+        second = None if guide is None else guide.values
+        sr = hr.copy(data=_upscale_planes(test.generator, lr.values, second, pick_device(test.device)))
     else:
         free = getattr(test.generator, "scale_range", None) is not None
         sr = upscale(
@@ -260,9 +262,9 @@ def _noise(degradation: DegradationConfig | None, hr: np.ndarray) -> Noise:
     return Noise(degradation.noise, sigma, gain=gain, zero=degradation.noise_zero)
 
 
-def _upscale_planes(generator: Any, lr: np.ndarray, guide: np.ndarray | None) -> np.ndarray:
-    """Super-resolve the (z, x) planes of a volume, one at a time, where the generator is."""
-    device = next((p.device for p in generator.parameters()), torch.device("cpu"))
+def _upscale_planes(generator: Any, lr: np.ndarray, guide: np.ndarray | None, device: str) -> np.ndarray:
+    """Super-resolve the (z, x) planes of a volume, one at a time."""
+    generator = deepcopy(generator).to(device).eval()  # the caller's own stays where and as it is
     out = []
     for k in range(lr.shape[1]):
         plane = lr[:, k]
