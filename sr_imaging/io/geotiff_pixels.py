@@ -94,7 +94,7 @@ def lazy_pixels(src: Any, *, mask: bool) -> Any:
     bands, rows, cols = _chunks(src)
     dtype = np.dtype(bool) if mask else np.dtype(src.dtypes[0])
     shape = (src.height, src.width) if mask else (src.count, src.height, src.width)
-    pixels = _Pixels(Path(src.name), shape, dtype)
+    pixels = _Pixels(Path(src.name).absolute(), shape, dtype)  # workers may stand in other folders
     return dask.array.from_array(
         pixels,
         chunks=(rows, cols) if mask else (bands, rows, cols),
