@@ -211,7 +211,9 @@ def _kept(header: Dataset) -> Dataset:
         if element.tag not in KEPT:
             continue
         if element.VR == "SQ":
-            out[element.tag] = DataElement(element.tag, "SQ", DicomSequence(_kept(item) for item in element.value))
+            out[element.tag] = DataElement(
+                element.tag, "SQ", DicomSequence(_kept(item) for item in element.value)
+            )
         elif element.VR == "UI":
             out[element.tag] = DataElement(element.tag, "UI", UID(new_uid(str(element.value))))
         else:
