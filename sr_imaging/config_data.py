@@ -51,6 +51,8 @@ class DataConfig:
         ``nodata`` leaves it out.
     max_shift : float
         LR pixels by which the contents of a real pair may be displaced against each other.
+    own : bool
+        The model is for these very scans, so that its card names their spacing beside that of the LR patches.
     cache_gb : float
         Memory for decoded scans; what does not fit is decoded whenever it is drawn from.
     validation_images : int
@@ -75,6 +77,7 @@ class DataConfig:
     clip: tuple[float, float] | None = None
     nan: str = "refuse"
     max_shift: float = 0.5
+    own: bool = False
     cache_gb: float = 8.0
     validation_images: int = 16
     workers: int = 0

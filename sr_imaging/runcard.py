@@ -9,6 +9,7 @@ from typing import Any
 from . import __version__
 from .config import DegradationConfig, TrainConfig, as_range
 from .model_file import ModelCard
+from .networks import PLANE_AXES
 from .patches import PatchBatches
 
 __all__ = ["run_card", "training_spacing"]
@@ -86,6 +87,10 @@ def training_spacing(batches: PatchBatches) -> tuple[tuple[float, float] | None,
         for view in facts["views"]:
             ends = zip(view, plan.factors or [(s, s) for s in plan.scale], strict=True)
             found += [facts["spacing"][axis] * s * factor for axis, pair in ends for s in pair if s > 1]
+            if batches.data.own:  # to be refined as they are, thick slices along their first axis
+                refined = zip(view, plan.scale, strict=True)
+                own = [0] if plan.axes == PLANE_AXES else [axis for axis, s in refined if s > 1]
+                found += [facts["spacing"][axis] * factor for axis in own]
     if len(units) != 1:
         return None, ""
     return (float(f"{min(found):.4g}"), float(f"{max(found):.4g}")), units.pop()
