@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom import DataElement, Dataset, dcmread
+from pydicom import DataElement, Dataset
+from pydicom.filereader import read_partial
 
-from .dicom_frame import BROKEN_FILE, Frame, LeftOutError
+from .dicom_frame import BROKEN_FILE, PIXEL_DATA, Frame, LeftOutError, StopAfter
 
 __all__ = ["enhanced_frames", "frame_element"]
 
@@ -34,8 +35,11 @@ def enhanced_frames(path: Path, base: Frame) -> list[Frame]:
         If the functional groups are damaged.
     """
     try:
-        dataset = dcmread(path, stop_before_pixels=True)
+        with path.open("rb") as file:
+            stop = StopAfter(file, PIXEL_DATA - 1)
+            dataset = read_partial(file, stop)
         count = int(dataset.get("NumberOfFrames") or 1)
+        base = replace(base, pixels_at=stop.pixels_at(base, count))
         shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), Dataset())
         own = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
         if len(own) not in (0, count):

@@ -4,6 +4,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -15,9 +16,12 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-__all__ = ["BROKEN_FILE", "NATIVE", "Frame", "LeftOutError"]
+__all__ = ["BROKEN_FILE", "NATIVE", "PIXEL_DATA", "Frame", "LeftOutError", "StopAfter"]
 
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+
+PIXEL_DATA = 0x7FE00010
+UNDEFINED = 0xFFFFFFFF  # length of an element that ends with a delimiter
 
 # What pydicom raises on junk, depending on where the junk is.
 BROKEN_FILE = (
@@ -53,6 +57,34 @@ class LeftOutError(Exception):
     def __init__(self, reason: str, series_uid: str = "") -> None:
         super().__init__(reason)
         self.series_uid = series_uid
+
+
+class StopAfter:
+    """Stop condition for pydicom: the first element after a tag, whose place in the file it keeps.
+
+    Parameters
+    ----------
+    file : binary file
+        The file that pydicom reads.
+    last : int
+        The last tag to read.
+    """
+
+    def __init__(self, file: BinaryIO, last: int) -> None:
+        self._file, self._last = file, last
+        self._pixels_at, self._length = 0, 0
+
+    def __call__(self, tag: int, vr: str | None, length: int) -> bool:
+        """Tell whether to stop; where the pixels are next, keep the byte at which they begin."""
+        stop = tag > self._last
+        if stop and tag == PIXEL_DATA:
+            self._pixels_at, self._length = self._file.tell(), length
+        return stop
+
+    def pixels_at(self, frame: "Frame", count: int = 1) -> int:
+        """Where the uncompressed pixels of `count` frames begin; 0 where they are not known to be whole."""
+        needed = frame.rows * frame.columns * frame.bits[0] // 8 * count
+        return self._pixels_at if needed <= self._length < UNDEFINED else 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +141,7 @@ class Frame:
     rescale_type: str
     units: str
     index: int | None = None
+    pixels_at: int = 0  # byte of the file where uncompressed pixels of all its frames begin; 0 if unknown
     tiles: int = 0  # a side of the mosaic that the slice is a tile of; 0 where it is none
     keys: dict[str, str] = field(default_factory=dict)
 

@@ -1,6 +1,7 @@
 """DICOM headers as plain frames: what grouping, geometry and decoding need."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from .dicom_frame import BROKEN_FILE, NATIVE, Frame, LeftOutError
+from .dicom_frame import BROKEN_FILE, NATIVE, Frame, LeftOutError, StopAfter
 from .dicom_raw import Header
 from .dicom_tags import ENHANCED, LAST_HEADER_TAG, SCAN_TAGS
 
@@ -46,12 +47,13 @@ def read_frames(path: Path) -> list[Frame]:
 
 def _read(path: Path) -> list[Frame]:
     """Read the frames of a file; what is wrong with it raises in many ways."""
-    dataset, size_left = _read_header(path)
+    dataset, size_left, stop = _read_header(path)
     header = Header(dataset)
     reason = _other_kind(header)
     if reason:
         raise LeftOutError(reason, header.text("SeriesInstanceUID"))
     frame = _frame(path, header)
+    frame = replace(frame, pixels_at=stop.pixels_at(frame))
     if frame.sop_class in ENHANCED:
         from .dicom_enhanced import enhanced_frames
 
@@ -64,7 +66,7 @@ def _read(path: Path) -> list[Frame]:
     return [frame]
 
 
-def _read_header(path: Path) -> tuple[Dataset, int]:
+def _read_header(path: Path) -> tuple[Dataset, int, StopAfter]:
     """Read up to the last tag of interest; return also how many bytes follow its next element's header."""
     tags = [*SCAN_TAGS.values()]
     with path.open("rb") as file:
@@ -78,13 +80,12 @@ def _read_header(path: Path) -> tuple[Dataset, int]:
         if not has_preamble and not _starts_like_a_dataset(file.read(8)):
             raise InvalidDicomError
         file.seek(0)
-        dataset = read_partial(
-            file, lambda tag, vr, length: tag > LAST_HEADER_TAG, force=True, specific_tags=tags
-        )
+        stop = StopAfter(file, LAST_HEADER_TAG)
+        dataset = read_partial(file, stop, force=True, specific_tags=tags)
         if not dataset and not has_preamble:
             raise InvalidDicomError
         next_header = 8 if dataset.original_encoding[0] else 12  # bytes before the pixels, VR implicit or not
-        return dataset, size - file.tell() - next_header
+        return dataset, size - file.tell() - next_header, stop
 
 
 def _starts_like_a_dataset(start: bytes) -> bool:

@@ -8,15 +8,26 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.filereader import read_partial
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
-from pydicom.uid import ExplicitVRBigEndian, JPEGExtended12Bit
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
+)
 
 from ..errors import ReadError
-from .dicom_frame import BROKEN_FILE, NATIVE, Frame
+from .dicom_frame import BROKEN_FILE, NATIVE, PIXEL_DATA, Frame
 from .dicom_quiet import quiet_pydicom
 
-__all__ = ["are_same_slices", "codec_problem", "modality_lut", "open_pixels", "stored_values"]
-
-PIXEL_DATA = 0x7FE00010
+__all__ = [
+    "are_same_slices",
+    "codec_problem",
+    "modality_lut",
+    "native_slice",
+    "open_pixels",
+    "stored_values",
+]
 
 
 def codec_problem(frame: Frame) -> str:
@@ -84,6 +95,43 @@ def open_pixels(path: Path) -> Dataset:
         ) from error
 
 
+def native_slice(frame: Frame) -> np.ndarray | None:
+    """Read the uncompressed pixels of one slice from their place in the file, and nothing else of it.
+
+    Parameters
+    ----------
+    frame : Frame
+        A slice of any kind.
+
+    Returns
+    -------
+    (rows, columns) integer ndarray or None
+        Stored values, as :func:`stored_values` gives them; None where the file has to be parsed for them.
+
+    Raises
+    ------
+    ReadError
+        If the file ends before its pixels do, or cannot be opened.
+    """
+    allocated = frame.bits[0]
+    easy = frame.transfer_syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+    if not (easy and frame.pixels_at and allocated in (8, 16, 32)) or frame.tiles or frame.has_lut:
+        return None
+    dtype = np.dtype(f"<{'i' if frame.signed else 'u'}{allocated // 8}")
+    count = frame.rows * frame.columns
+    try:
+        with frame.path.open("rb") as file:
+            file.seek(frame.pixels_at + (frame.index or 0) * count * dtype.itemsize)
+            pixels = np.fromfile(file, dtype, count)
+    except OSError as error:
+        raise ReadError(f"{frame.path} cannot be read: {error.strerror}; restore the file") from error
+    if pixels.size < count:
+        raise ReadError(
+            f"{frame.path} is truncated: {pixels.size} of {count} pixels of {frame.name}; restore the file"
+        )
+    return _cut_bits(pixels.reshape(frame.rows, frame.columns), frame)
+
+
 def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
     """Decode one file to stored values.
 
@@ -97,8 +145,8 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
     Returns
     -------
     (..., rows, columns) integer ndarray
-        Stored values, sign-extended from the stored bits; a leading axis where the file has several frames
-        or tiles.
+        Stored values, sign-extended from the stored bits: of the frame alone, of all frames where they are
+        uncompressed in a file of several, or of all tiles of a mosaic.
 
     Raises
     ------
@@ -121,7 +169,9 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
         with quiet_pydicom(), _PanicsAreErrors():
             if frame.transfer_syntax == JPEGExtended12Bit:
                 _repair_scan_headers(dataset)
-            return _untiled(_cut_bits(np.asarray(dataset.pixel_array), frame), frame.tiles)
+            index = frame.index if frame.is_enhanced else None
+            pixels = np.asarray(pixel_array(dataset, index=index))
+            return _untiled(_cut_bits(pixels, frame), frame.tiles)
     except BROKEN_FILE as error:
         if isinstance(error, ReadError):
             raise
@@ -259,5 +309,8 @@ def are_same_slices(a: Frame, b: Frame) -> bool:
 
 def _one(frame: Frame) -> np.ndarray:
     """Decode the slice of one frame."""
+    native = native_slice(frame)
+    if native is not None:
+        return native
     values = stored_values(open_pixels(frame.path), frame)
     return values if frame.index is None or values.ndim == 2 else values[frame.index]

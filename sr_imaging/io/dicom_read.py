@@ -1,6 +1,6 @@
 """A DICOM series with a good verdict becomes a DataArray of modality values, placed in patient space."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from .. import __version__, geometry
 from ..errors import ReadError
 from .dicom_frame import Frame, LeftOutError
 from .dicom_header import read_frames
-from .dicom_pixels import are_same_slices, modality_lut, open_pixels, stored_values
+from .dicom_pixels import are_same_slices, modality_lut, native_slice, open_pixels, stored_values
 from .dicom_place import Placement, place
 from .dicom_quiet import quiet_pydicom
 from .dicom_repair import repaired_values
@@ -190,16 +190,20 @@ def _float_values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
     return values, fill
 
 
-def _slices(frames: Sequence[Frame]) -> Any:
-    """Yield frame, file and stored pixels of every slice; a file of many frames is decoded once."""
-    opened: tuple[Path, Dataset, np.ndarray] | None = None
+def _slices(frames: Sequence[Frame]) -> Iterator[tuple[Frame, Dataset, np.ndarray]]:
+    """Yield frame, file and stored pixels of every slice, holding no more than one file or slice."""
+    held: tuple[Path, Dataset, np.ndarray | None] | None = None
     for frame in frames:
-        if opened is None or opened[0] != frame.path:
-            dataset = open_pixels(frame.path)
-            opened = (frame.path, dataset, stored_values(dataset, frame))
-        _, dataset, pixels = opened
-        if frame.index is not None and pixels.ndim == 3:
-            pixels = pixels[frame.index]
+        dataset, pixels = Dataset(), native_slice(frame)
+        if pixels is None:
+            if held is None or held[0] != frame.path:
+                held = (frame.path, open_pixels(frame.path), None)
+            _, dataset, pixels = held
+            if pixels is None:
+                pixels = stored_values(dataset, frame)
+            if pixels.ndim == 3:
+                held = (frame.path, dataset, pixels)
+                pixels = pixels[frame.index or 0]
         if pixels.shape != (frame.rows, frame.columns):
             raise ReadError(f"{frame.path} decodes to {pixels.shape}, not {(frame.rows, frame.columns)}")
         yield frame, dataset, _one_padding(pixels, frame, frames[0].padding_value)
