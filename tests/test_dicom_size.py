@@ -7,7 +7,7 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pytest
-from dicom_series import OBLIQUE, affine_of, build_series, real_pixels, set_pixels
+from dicom_series import OBLIQUE, affine_of, build_series, real_pixels
 from pydicom import Dataset, dcmread
 from pydicom.uid import JPEG2000Lossless, RLELossless, generate_uid
 
