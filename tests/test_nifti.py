@@ -278,3 +278,49 @@ def test_masked_padding_returns_as_padding(tmp_path: Path) -> None:
     masked = read(tmp_path / "a.nii", masked=True)
     assert np.isnan(masked.values[0, 0, 0])
     xr.testing.assert_identical(read(write(masked, tmp_path / "b.nii")), stored)
+
+
+REAL_TYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"]
+
+
+@pytest.mark.parametrize("dtype", REAL_TYPES)
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_every_real_type_is_read_and_written_exactly(
+    tmp_path: Path, dtype: str, order: str, kind: Any
+) -> None:
+    ends = np.finfo(dtype) if dtype[0] == "f" else np.iinfo(dtype)
+    values = voxels().astype(dtype)
+    values[0, 0, :2] = ends.min, ends.max
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(dtype)
+    image = kind(values, OBLIQUE, header)
+    nibabel.save(image, tmp_path / "a.nii")
+    assert nibabel.load(tmp_path / "a.nii").header.endianness == order
+    da = read(tmp_path / "a.nii")
+    assert da.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(da.values, values.T)
+    again = read(write(da, tmp_path / "b.nii.gz"))
+    assert again.dtype == da.dtype
+    np.testing.assert_array_equal(again.values, da.values)
+    np.testing.assert_allclose(geometry.affine(again), geometry.affine(da), rtol=1e-6)  # float32 in NIfTI-1
+
+
+@pytest.mark.parametrize("label", ["complex64", "complex128", "RGB", "RGBA", "float128", "complex256"])
+def test_type_that_is_no_real_number_is_refused_by_name(tmp_path: Path, label: str) -> None:
+    path = make_nifti(tmp_path / "a.nii", voxels())
+    data = bytearray(path.read_bytes())
+    data[70:72] = int(nibabel.nifti1.data_type_codes.code[label]).to_bytes(2, "little")
+    path.write_bytes(bytes(data))
+    with pytest.raises(ReadError, match=rf"holds {label} values; export real numbers of at most 64 bits"):
+        read(path)
+
+
+def test_qform_of_a_left_handed_file_flips_the_third_axis(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(voxels(), None)
+    image.set_qform(np.array([[2.0, 0, 0, 5], [0, 3.0, 0, 6], [0, 0, -4.0, 7], [0, 0, 0, 1]]), 1)
+    image.set_sform(None, 0)
+    assert image.header["pixdim"][0] == -1
+    nibabel.save(image, tmp_path / "a.nii")
+    matrix = geometry.affine(read(tmp_path / "a.nii"))
+    assert matrix @ (1, 0, 0, 1) == pytest.approx([-5, -6, 3, 1], abs=1e-5)
