@@ -161,8 +161,8 @@ def mean_on_grid(fine: xr.DataArray, grid: xr.DataArray) -> tuple[xr.DataArray, 
     Returns
     -------
     DataArray, DataArray
-        Float32 values of `fine` with NaN where a pixel sees an invalid one, dims of `fine`, coords of `grid`
-        along the spatial ones; `grid` cropped to the pixels that `fine` covers.
+        Float32 values of `fine` with NaN where a pixel sees an invalid one, dims of `fine`, place of `grid`;
+        and `grid` cropped to the pixels that `fine` covers.
 
     Raises
     ------
@@ -188,7 +188,8 @@ def mean_on_grid(fine: xr.DataArray, grid: xr.DataArray) -> tuple[xr.DataArray, 
         values = _area_mean(values, dim, low[kept], high[kept])
         if _dim(grid, axis) in grid.coords:
             coords[dim] = (dim, grid.coords[_dim(grid, axis)].values)
-    return values.assign_coords(coords), grid
+    places = {name: grid.coords[name] for name in ("spatial_ref", "volume_ref") if name in grid.coords}
+    return values.assign_coords({**coords, **places}), grid
 
 
 def _area_mean(values: xr.DataArray, dim: Any, low: np.ndarray, high: np.ndarray) -> xr.DataArray:

@@ -100,7 +100,8 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         """Return ``lr`` ``(B, C, *(patch + 2 * halo))`` and ``hr`` ``(B, C, *(patch * scale))``.
 
-        For a guided generator also ``guide`` ``(B, G, *((patch + 2 * halo) * scale))``.
+        Both are ``(x - offset) / unit``; ``offset`` of each band and ``unit`` are returned as well, and for a
+        guided generator ``guide`` ``(B, G, *((patch + 2 * halo) * scale))``.
         """
         with plain_tensors():
             planes: dict[tuple[int, int], Mapping[str, Any]] = {}
@@ -116,7 +117,7 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         lr = self._noisy(lr, std, rng)
         hr = _trim(crop["hr"], self.plan.context)
         offset, unit = self._values(hr, std)
-        patch = {"lr": (lr - offset) / unit, "hr": (hr - offset) / unit}
+        patch = {"lr": (lr - offset) / unit, "hr": (hr - offset) / unit, "offset": offset, "unit": unit}
         if "guide" in crop:
             guide = _trim(crop["guide"], self.plan.margin)
             axes = tuple(range(2, guide.ndim))
@@ -195,10 +196,12 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
 
     def _values(self, hr: Tensor, std: float) -> tuple[Tensor, Tensor]:
         """Offset and unit of a patch: those of the generator, or its mean and a mixed deviation."""
-        if self.plan.fixed_values is not None:
-            return torch.tensor(self.plan.fixed_values[0]), torch.tensor(self.plan.fixed_values[1])
         offset = hr.mean(tuple(range(2, hr.ndim)), keepdim=True)
-        return offset, hr.std() ** self.data.patch_weight * std ** (1 - self.data.patch_weight)
+        if self.plan.fixed_values is not None:
+            fixed, scale = self.plan.fixed_values
+            return torch.full_like(offset, fixed), torch.full_like(offset[:, :1], scale)
+        unit = hr.std() ** self.data.patch_weight * std ** (1 - self.data.patch_weight)
+        return offset, unit.expand(offset[:, :1].shape)
 
 
 def _random(*numbers: int) -> np.random.RandomState:
@@ -230,7 +233,8 @@ def _crops(plan: PatchPlan, *, real: bool) -> Compose:
             crop,
             *(RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in flipped),
             *([RandRotate90d(keys, prob=0.75, max_k=3)] if square else []),
-        ]
+        ],
+        log_stats=False,
     )
 
 

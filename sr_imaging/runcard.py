@@ -55,7 +55,8 @@ def run_card(
     metrics: dict[str, Any] = {key: round(value, 4) for key, value in figures.items() if not isnan(value)}
     if metrics:
         metrics["gain_db"] = round(figures["psnr"] - figures["psnr_cubic"], 3)
-        metrics["data"] = f"{images} held-out images, range between the 0.5 and 99.5 percentiles"
+        plural = "" if images == 1 else "s"
+        metrics["data"] = f"{images} held-out image{plural}, range between the 0.5 and 99.5 percentiles"
     packages = ("torch", "monai", "numpy")
     return replace(
         card,

@@ -38,7 +38,7 @@ def pixel_step(learner: Learner, step: int, batches: Iterator[Batch]) -> dict[st
     rate = rate_at(config.schedule, config.rate, step, config.steps)
 
     def terms(part: Batch) -> Terms:
-        return _image_terms(learner, learner.generate(part), part["hr"])
+        return _image_terms(learner, learner.generate(part), part)
 
     row = _descend(learner, "generator", learner.parts(next(batches)), terms, rate)
     return {**row, "rate": learner.watch.factor("generator") * rate}
@@ -90,7 +90,8 @@ class _Duel:
         config, hr = self.learner.config.adversarial, part["hr"]
         sr = self.learner.generate(part)
         estimates.append(sr.detach())
-        terms = {key: config.pixel_weight * term for key, term in _image_terms(self.learner, sr, hr).items()}
+        image = _image_terms(self.learner, sr, part)
+        terms = {key: config.pixel_weight * term for key, term in image.items()}
         seen = self.verdict(sr)
         compares = config.feature_weight > 0 or self.game.uses_hr
         wanted = self.verdict(hr) if compares else []
@@ -139,12 +140,16 @@ class _Duel:
             return list(self.discriminator(image))
 
 
-def _image_terms(learner: Learner, sr: Tensor, hr: Tensor) -> Terms:
+def _image_terms(learner: Learner, sr: Tensor, part: Batch) -> Terms:
     """Terms that compare an estimate with the truth, as the pixel phase weighs them."""
-    config = learner.config.pixel
+    config, hr = learner.config.pixel, part["hr"]
     terms = {"pixel": PIXEL_LOSSES[config.loss](sr, hr)}
-    if config.terms:
-        weighted = [weight * STRUCTURE_LOSSES[name](sr, hr) for name, weight in config.terms.items()]
+    weighted = []
+    for name, weight in config.terms.items():
+        physical = name == "spectral_angle"  # the angle between spectra, not between what differs from a mean
+        images = [x * part["unit"] + part["offset"] for x in (sr, hr)] if physical else [sr, hr]
+        weighted.append(weight * STRUCTURE_LOSSES[name](*images))
+    if weighted:
         terms["structure"] = torch.stack(weighted).sum()
     divergence = getattr(learner.generator, "divergence", None)
     if divergence is not None:

@@ -25,7 +25,7 @@ from .errors import CancelledError, ConfigError
 from .learner import Batch, Learner, build_learner, fresh_generator, recompute_blocks
 from .model_file import save_model
 from .monitor import Monitor, draw_curves
-from .patches import PatchBatches, PatchPlan, cached_scans, find_training_scans, patch_batches
+from .patches import PatchBatches, PatchPlan, cached_scans, patch_batches, training_scans
 from .runcard import run_card
 from .runlog import RunLog, announce
 from .stability import Watch
@@ -230,8 +230,8 @@ def _prepare(config: TrainConfig, root: Path, device: torch.device, team: Team) 
     mean, best = (deepcopy(generator).requires_grad_(False) for _ in range(2))
     if config.loop.recompute:
         recompute_blocks(generator, config.model.architecture)
-    scans = find_training_scans(config.data.train, root)
-    held_out = find_training_scans(config.data.validation, root)
+    scans = training_scans(config.data, root)
+    held_out = training_scans(config.data, root, held_out=True)
     if shared := {scan.path for scan in scans} & {scan.path for scan in held_out}:
         raise ConfigError(
             f"{min(shared)} is in data.train and in data.validation; take it out of one of them"
@@ -355,6 +355,7 @@ def _finish(run: Run, phase: Phase) -> None:
         save_discriminator(
             learner.discriminator,
             run.path(DISCRIMINATOR),
+            loss=config.adversarial.loss,
             architecture=config.adversarial.discriminator,
             arguments=config.adversarial.arguments,
             size=run.batches.plan.target,

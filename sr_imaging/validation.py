@@ -1,6 +1,6 @@
 """Validation during training: held-out images, and PSNR and SSIM of a generator beside cubic."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,15 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
-from .config import DataConfig, DegradationConfig, as_range
-from .degradation import Psf, margin
+from .config import DataConfig, DegradationConfig
+from .degrading import degrade_any, degrade_batch
 from .distributed import ALONE, Team
+from .loading import LoadScand
 from .metrics import data_range, psnr, ssim
 from .networks import build_generator, replicate
-from .patches import PatchPlan
-from .transforms import LoadScand, degrade_batch, take_plane, views
+from .patch_plan import PatchPlan
+from .psf import Psf, margin
+from .transforms import item_views, take_plane
 
 __all__ = ["HeldOut", "fill_invalid", "held_out_images", "judge", "upscale_image"]
 
@@ -65,7 +67,7 @@ def held_out_images(
 
     Parameters
     ----------
-    train, validation : sequence of Scan or path
+    train, validation : sequence of TrainingScan, Scan or path
         Scans of both kinds.
     data, plan, degradation
         As in training; ranges of the degradation are taken at their middle, without noise.
@@ -80,58 +82,91 @@ def held_out_images(
         jobs += [(scan, (1.0 - data.held_out, 1.0)) for scan in train]
     if len(jobs) > data.validation_images:
         jobs = [jobs[k] for k in np.linspace(0, len(jobs) - 1, data.validation_images).round().astype(int)]
-    psf = Psf(degradation.psf, sum(as_range(degradation.sigma)) / 2)
+    psfs = degradation.psfs(len(plan.axes))
     images: list[HeldOut] = []
     for number, (scan, kept) in enumerate(jobs):
         share = (data.validation_images - len(images)) // (len(jobs) - number)
-        load = LoadScand("hr", clip=data.clip, kept=kept)
-        item = load({"hr": scan})
-        planes = _planes(item["hr"], item["hr_facts"]["spacing"], plan, share)
-        images += [image for plane in planes if (image := _held_out(plane, plan, psf)) is not None]
+        load = LoadScand("hr", clip=data.clip, kept=kept, nan=data.nan, max_shift=data.max_shift)
+        planes = _planes(load({"hr": scan}), plan, share)
+        images += [image for plane in planes if (image := _held_out(plane, plan, psfs)) is not None]
     return images
 
 
-def _planes(scan: Tensor, spacing: Sequence[float], plan: PatchPlan, count: int) -> list[Tensor]:
-    """Up to `count` images of a scan, spread evenly over its views, channels and positions."""
+def _planes(item: Mapping[Hashable, Any], plan: PatchPlan, count: int) -> list[dict[str, Tensor]]:
+    """Up to `count` different images of a scan, with their partners, spread evenly over it."""
     smallest = [4 * s for s in plan.scale]
-    options = views(spacing, plan.axes, shape=scan.shape[1:], least=smallest)
-    if not options:
-        return []
-    planes = []
-    for k in range(count):
-        place = (k + 0.5) / count
-        index = {axis: int(place * size) for axis, size in enumerate(scan.shape[1:])}
-        channel = k % scan.shape[0] if plan.in_channels == 1 else None
-        planes.append(take_plane(scan, options[k % len(options)], channel, index))
-    return planes
+    options = item_views(item, "hr", axes=plan.axes, scale=plan.scale, least=smallest)
+    shape, channels = item["hr"].shape[1:], item["hr"].shape[0]
+    chosen: dict[tuple[Any, ...], dict[str, Tensor]] = {}
+    for k in range(count if options else 0):
+        view = options[k % len(options)]
+        index = {a: int((k + 0.5) / count * size) for a, size in enumerate(shape) if a not in view}
+        channel = k % channels if plan.in_channels == 1 else None
+        own = {"hr": channel, "lr": channel, "guide": None}
+        chosen[view, channel, *index.values()] = {
+            key: take_plane(item[key], view, band, index) for key, band in own.items() if key in item
+        }
+    return list(chosen.values())
 
 
-def _held_out(plane: Tensor, plan: PatchPlan, psf: Psf) -> HeldOut | None:
-    """Degrade the middle of a plane; None where it is constant or all nodata."""
-    side = SIDE[len(plan.axes)]
-    for axis, s in enumerate(plan.scale):
-        size = plane.shape[1 + axis]
-        length = min(size, side) // s * s
-        plane = plane.narrow(1 + axis, (size - length) // 2, length)
-    values = plane.numpy()
+def _held_out(plane: Mapping[str, Tensor], plan: PatchPlan, psfs: Sequence[Psf]) -> HeldOut | None:
+    """The middle of a plane and its LR image; None where it is constant or half nodata."""
+    images = _middle(plane, plan.scale)
+    values = images["hr"].numpy()
     valid = np.isfinite(values)
     if valid.mean() < 0.5 or values[valid].std() == 0:
         return None
-    values = fill_invalid(values, valid)
     offset, unit = plan.fixed_values or (values[valid].mean(), values[valid].std())
-    hr = (values - np.float32(offset)) / np.float32(unit)
-    border = [(margin(psf, s),) * 2 for s in plan.scale]
-    lr = degrade_batch(replicate(torch.from_numpy(hr)[None], border), psf, plan.scale)
+    hr = (fill_invalid(values, valid) - np.float32(offset)) / np.float32(unit)
+    if "lr" in images:
+        coarse = images["lr"].numpy()
+        lr = torch.from_numpy((fill_invalid(coarse, np.isfinite(coarse)) - offset) / unit).float()[None]
+    else:
+        lr = _degraded(torch.from_numpy(hr)[None], plan, psfs)
     span = data_range(hr, valid=valid)
     if span == 0:
         return None
     cubic = build_generator("cubic", {"scale": plan.scale, "axes": plan.axes})
-    return HeldOut(lr, hr, valid, span, _figures(upscale_image(cubic, lr), hr, valid, span), plan.scale)
+    figures = _figures(upscale_image(cubic, lr), hr, valid, span)
+    return HeldOut(lr, hr, valid, span, figures, plan.scale, _guide(images))
+
+
+def _middle(plane: Mapping[str, Tensor], scale: Sequence[int]) -> dict[str, Tensor]:
+    """The middle of all images of a plane, on whole LR pixels."""
+    images = dict(plane)
+    for axis, s in enumerate(scale):
+        coarse = plane["hr"].shape[1 + axis] // s
+        length = min(coarse, max(1, SIDE[len(scale)] // s))
+        start = (coarse - length) // 2
+        for key, image in images.items():
+            factor = 1 if key == "lr" else s
+            images[key] = image.narrow(1 + axis, start * factor, length * factor)
+    return images
+
+
+def _degraded(hr: Tensor, plan: PatchPlan, psfs: Sequence[Psf]) -> Tensor:
+    """LR with replicated borders, at the middle of the factors that the generator takes."""
+    if plan.factors is None:
+        border = [margin(psf, s) for psf, s in zip(psfs, plan.scale, strict=True)]
+        return degrade_batch(replicate(hr, [(width,) * 2 for width in border]), psfs, plan.scale)
+    factors = [(low + high) / 2 for low, high in plan.factors]
+    return degrade_any(replicate(hr, [(width,) * 2 for width in plan.margin]), psfs, factors, plan.margin)
+
+
+def _guide(images: Mapping[str, Tensor]) -> Tensor | None:
+    """The guide as patches have it: every band without mean, of variance 1."""
+    if "guide" not in images:
+        return None
+    values = images["guide"].numpy()
+    guide = torch.from_numpy(fill_invalid(values, np.isfinite(values)))
+    axes = tuple(range(1, guide.ndim))
+    centred = guide - guide.mean(axes, keepdim=True)
+    return (centred / centred.std(axes, keepdim=True).clamp(min=1e-20))[None]
 
 
 def fill_invalid(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Replace invalid pixels by their nearest valid ones."""
-    if valid.all():
+    if valid.all() or not valid.any():
         return values
     nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
     return np.asarray(values[tuple(nearest)])

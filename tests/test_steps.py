@@ -56,7 +56,8 @@ def batches(count: int = 3) -> Iterator[dict[str, Tensor]]:
     for _ in range(count):
         hr = torch.randn(4, 2, 16, 36, generator=random)
         lr = torch.randn(4, 2, 8 + 8, 12 + 8, generator=random)
-        yield {"lr": lr, "hr": hr}
+        offset, unit = torch.full((4, 2, 1, 1), 9.0), torch.full((4, 1, 1, 1), 3.0)
+        yield {"lr": lr, "hr": hr, "offset": offset, "unit": unit}
 
 
 def weights(module: nn.Module | None) -> list[Tensor]:
@@ -95,6 +96,17 @@ def test_terms_of_a_step_add_up_to_its_loss() -> None:
     parts = row["pixel"] + row["structure"] + row["adversarial"] + row["feature"]
     assert row["loss"] == pytest.approx(parts, rel=1e-5)
     assert row["structure"] > 0
+
+
+def test_spectral_angle_is_that_of_the_spectra_in_their_own_unit() -> None:
+    pixel = PixelConfig(10, terms={"spectral_angle": 2.0}, schedule=FLAT)
+    learner = learner_of(settings(pixel=pixel))
+    batch = next(batches())
+    with torch.no_grad():
+        sr, hr = 9 + 3 * learner.generator(batch["lr"]), 9 + 3 * batch["hr"]
+    wanted = torch.arccos(torch.cosine_similarity(sr, hr, dim=1)).mean()
+    row = pixel_step(learner, 0, iter([batch]))
+    assert row["structure"] == pytest.approx(2 * float(wanted), rel=1e-3)
 
 
 def test_generator_step_leaves_the_discriminator_alone_and_the_reverse() -> None:
