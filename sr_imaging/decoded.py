@@ -77,7 +77,7 @@ def cached_scans(scans: Sequence[Any], data: DataConfig, plan: PatchPlan) -> Dec
     with plain_tensors():
         planes = CacheDataset(
             items,
-            Compose([load, draw, *pads]),
+            Compose([load, draw, *pads], log_stats=False),
             cache_num=kept,
             copy_cache=False,  # no random transform writes to the scan
             num_workers=1,

@@ -155,9 +155,9 @@ class LoadScand(MapTransform):
         raw = raw.load()
         values = mask_nodata(raw)
         nodata = raw.attrs.get("_FillValue")
-        declared = np.isnan(raw.values) if nodata is not None and np.isnan(nodata) else False
-        if nodata is not None and not np.isnan(nodata):
-            declared = raw.values == raw.dtype.type(nodata)
+        declared = np.zeros(raw.shape, dtype=bool)
+        if nodata is not None:
+            declared = np.isnan(raw.values) if np.isnan(nodata) else raw.values == raw.dtype.type(nodata)
         if "mask" in raw.coords:
             declared = declared | ~raw.coords["mask"].broadcast_like(raw).transpose(*raw.dims).values
         strange = ~np.isfinite(raw.values) & ~declared
