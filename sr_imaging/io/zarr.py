@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .scan import Scan, Verdict
 __all__ = ["is_zarr", "read_zarr", "scan_zarr", "write_zarr"]
 
 _MARKS = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")  # Zarr 3 and 2
+_CODECS = ("codecs", "compressor", "compressors", "filters", "serializer")  # of one version of the format
 _UNNAMED = "__xarray_dataarray_variable__"  # what xarray calls an array without name in a store
 
 
@@ -159,17 +161,22 @@ def write_zarr(da: xr.DataArray, path: Path) -> None:
     if not spatial_dims(da):
         raise WriteError(f"dims {da.dims} have no spatial dim; rename them to y and x first")
     plain = _regular(da.copy(deep=False))
-    plain.encoding = {key: value for key, value in da.encoding.items() if key not in STALE_ENCODING}
+    plain.encoding = _portable(da.encoding)
     plain.attrs = {key: _storable(value) for key, value in da.attrs.items()}
     for name in plain.coords:
         coord = plain.coords[name]
-        coord.encoding = {key: value for key, value in coord.encoding.items() if key not in STALE_ENCODING}
+        coord.encoding = _portable(coord.encoding)
         coord.attrs = {key: _storable(value) for key, value in coord.attrs.items()}
         if coord.dtype.kind == "f":
             coord.encoding.setdefault("_FillValue", None)  # xarray would state NaN as nodata of all floats
     if da.dtype.kind == "f" and "_FillValue" not in plain.encoding and "_FillValue" not in plain.attrs:
         plain.encoding["_FillValue"] = None
     plain.to_zarr(path, mode="w", consolidated=True, zarr_format=2)
+
+
+def _portable(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
+    """How values are to be stored, without the chunks and the codecs of the store they came from."""
+    return {key: value for key, value in encoding.items() if key not in (*STALE_ENCODING, *_CODECS)}
 
 
 def _storable(value: Any) -> Any:
