@@ -15,6 +15,7 @@ __all__ = ["Values", "fill_nearest", "is_far", "is_flag", "values_of"]
 
 log = logging.getLogger(__name__)
 _NODATA_KEYS = ("_FillValue", "missing_value", "nodata")
+_UNIT = 2.0**8  # stored steps in a model's unit; a power of 2 rounds nothing
 _FLAG_KEYS = ("flag_values", "flag_masks", "flag_meanings", "colour_table")
 
 
@@ -38,6 +39,9 @@ class Values:
         What the nodata value and one unit of that packing are in physical units; NaN where there are none.
     physical : bool
         Leave the result in physical units, NaN where invalid, for a step that follows.
+    comfort : (float, float), optional
+        Shift and unit of a model's float32 input that are the same for every tile, so that no tile rounds
+        otherwise than another; None lets each tile have its own.
     """
 
     dtype: np.dtype[Any]
@@ -50,6 +54,7 @@ class Values:
     avoid: float = np.nan
     step: float = np.nan
     physical: bool = False
+    comfort: tuple[float, float] | None = None
 
     @property
     def may_be_invalid(self) -> bool:
@@ -166,7 +171,9 @@ def values_of(da: xr.DataArray, dtype: Any = None) -> Values:
     nodata = _nodata(da.attrs)
     if da.dtype.kind in "iu":
         factor, offset = _packing(da.attrs)
-        return Values(da.dtype, out, nodata, factor=factor, offset=offset)
+        # float32 has digits enough for 16 bits without a shift and a unit that fit the tile
+        comfort = (offset, abs(factor) * _UNIT) if da.dtype.itemsize < 4 else None
+        return Values(da.dtype, out, nodata, factor=factor, offset=offset, comfort=comfort)
     return _packed(Values(da.dtype, out, nodata), da.encoding)
 
 

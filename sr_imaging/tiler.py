@@ -159,7 +159,8 @@ def _run_tile(
         noise = companions.noise(some, narrow.slices, bands)
     if companions.guide is not None:
         guide, hidden = _seen_guide(companions, some, tile, (wide, narrow), engine)
-    made = _forward(seen[_within(narrow, wide, (1,) * len(scale))], narrow.missing, engine, noise, guide)
+    inner = seen[_within(narrow, wide, (1,) * len(scale))]
+    made = _forward(inner, narrow.missing, engine, noise, guide, values.comfort)
     if hidden is not None:
         made = np.where(hidden, made.dtype.type(np.nan), made)
     if invalid is not None:
@@ -232,10 +233,12 @@ def _forward(
     engine: Engine,
     noise: np.ndarray | None,
     guide: np.ndarray | None,
+    comfort: tuple[float, float] | None,
 ) -> np.ndarray:
     """Run the generator on finite pixels ``(N, C, *n)``, replicating what is missing beyond the border."""
     fixed = engine.generator.fixed_values
-    ready, shift, unit = _comfortable(x, tuple(range(1, x.ndim)), fixed)
+    whole = comfort if engine.precision == "float32" else None  # bf16 has digits for no more than the tile
+    ready, shift, unit = _comfortable(x, tuple(range(1, x.ndim)), fixed or whole)
     tensor = _tensor(ready, missing, engine)
     beside = {}
     if noise is not None:

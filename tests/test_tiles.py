@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from builders import generator, holes, run_padded, seam, smooth
+from builders import generator, holes, raster, run_padded, seam, smooth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -242,3 +242,18 @@ def test_same_data_under_other_dims_has_another_name() -> None:
     assert first.data.name != second.data.name
     a, b = dask.compute(first.data, second.data)
     assert (a.shape, b.shape) == ((12, 18), (18, 12))
+
+
+@pytest.mark.parametrize("tile", [3, 8, (5, 23)])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16"])
+@pytest.mark.parametrize("packing", [{}, {"scale_factor": -1e-4, "add_offset": -0.1}])
+def test_integers_are_the_same_to_the_last_count_in_any_tiles(dtype: str, tile: Any, packing: Any) -> None:
+    high = {"uint8": 255, "int16": 12_000, "uint16": 65_000}[dtype]
+    lr = raster((2, 19, 23), dtype=dtype, high=high).assign_attrs(packing)
+    np.testing.assert_array_equal(upscale(lr, ESPCN, tile=tile), upscale(lr, ESPCN))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32", "float64"])
+def test_wider_numbers_agree_to_a_hundred_thousandth_of_their_range(dtype: str) -> None:
+    lr = raster((2, 19, 23), dtype=dtype, low=-3e6, high=7e6)
+    assert seam(upscale(lr, ESPCN).astype(float), upscale(lr, ESPCN, tile=4).astype(float)) < 1e-5

@@ -4,9 +4,6 @@ What `geotiff.py` keeps in coords and attrs goes back to its place in the file. 
 it is closed, because GDAL reports some errors of the disk late or not at all.
 """
 
-import logging
-import math
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,43 +15,47 @@ import xarray as xr
 
 from ..errors import WriteError
 from ..geometry import check_grid, spatial_dims
+from .geotiff_layout import order_blocks, overview_factors, state_layout
+from .geotiff_overviews import write_overviews
 from .geotiff_pixels import damage, small_cache
+from .geotiff_stream import blocks_of
 from .geotiff_tags import describe, profile
 from .geotiff_verify import disk_error, verify
 from .packing import pack
 
 __all__ = ["write_cog", "write_geotiff"]
 
-_STRIP = 512  # rows: whole tiles of the file
-_BATCH_BYTES = 256 * 2**20  # of chunks computed at once
-_PIXELS_PER_TURN = 2**24  # of an array in memory, written by window
-
-_log = logging.getLogger(__name__)
+_CLASSIC_BYTES = 2**31  # uncompressed, by GDAL's IF_SAFER: a TIFF of 32 bits ends at 4 GB
 
 
 def write_cog(da: xr.DataArray, path: Path) -> None:
-    """Write a raster as a Cloud Optimized GeoTIFF with overviews.
+    """Write a raster as a Cloud Optimized GeoTIFF with overviews, in one file.
 
     Parameters
     ----------
     da : DataArray
         As for :func:`write_geotiff`.
     path : Path
-        Name of the new file. A second file of its size stands beside it while it is written.
+        Name of the new file; no other file is written beside it.
 
     Raises
     ------
     WriteError, ResourceError
         As :func:`write_geotiff`.
     """
-    scratch = path.with_name(f"{path.name}.scratch.tif")
-    try:
-        write_geotiff(da, scratch)
-        with _translated(path):
-            _copy_as_cog(da, scratch, path)
-        verify(_bands_first(pack(da)), path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    import rasterio
+
+    raster = _bands_first(pack(da))
+    check_grid(raster)
+    path.touch()
+    with _translated(path):
+        _write_outline(raster, path)
+        state_layout(path)
+        with rasterio.open(path, "r+", num_threads="all_cpus") as dst:
+            _write_pixels(raster, dst)
+        write_overviews(raster, path)
+        order_blocks(path)
+    verify(raster, path)
 
 
 def write_geotiff(da: xr.DataArray, path: Path) -> None:
@@ -130,11 +131,16 @@ def _write_file(da: xr.DataArray, path: Path) -> None:
 
     with rasterio.open(path, "w", **profile(da)) as dst:
         describe(da, dst)
-        for window, block in _blocks(da):
-            dst.write(block, window=window)
-        if "mask" in da.coords:
-            for window, block in _blocks(_mask(da)):
-                dst.write_mask(block[0], window=window)
+        _write_pixels(da, dst)
+
+
+def _write_pixels(da: xr.DataArray, dst: Any) -> None:
+    """Stream the pixels, then the mask."""
+    for window, block in blocks_of(da):
+        dst.write(block, window=window)
+    if "mask" in da.coords:
+        for window, block in blocks_of(_mask(da)):
+            dst.write_mask(block[0], window=window)
 
 
 def _mask(da: xr.DataArray) -> xr.DataArray:
@@ -145,49 +151,30 @@ def _mask(da: xr.DataArray) -> xr.DataArray:
     return bytes_.expand_dims("band")
 
 
-def _blocks(da: xr.DataArray) -> Iterator[tuple[Any, np.ndarray]]:
-    """Windows and their values from top to bottom, a few chunks in memory at a time."""
-    if da.chunks is None:
-        rows = _STRIP * max(1, _PIXELS_PER_TURN // (_STRIP * da.shape[0] * da.shape[2]))
-        for top in range(0, da.shape[1], rows):
-            yield _window(top, 0, block := da.values[:, top : top + rows]), block
-        return
-    import dask.base
-
-    rechunked = da.data.rechunk({0: -1})
-    tops, lefts = (np.cumsum((0, *chunks[:-1])) for chunks in rechunked.chunks[1:])
-    delayed = rechunked.to_delayed()[0]
-    largest = math.prod(rechunked.chunksize) * da.dtype.itemsize
-    turn = int(np.clip(_BATCH_BYTES // largest, 1, os.cpu_count() or 1))
-    places = [(row, col) for row in range(len(tops)) for col in range(len(lefts))]
-    for start in range(0, len(places), turn):
-        batch = places[start : start + turn]
-        for (row, col), block in zip(
-            batch, dask.base.compute(*(delayed[place] for place in batch)), strict=True
-        ):
-            yield _window(int(tops[row]), int(lefts[col]), block), np.asarray(block)
-
-
-def _window(top: int, left: int, block: Any) -> Any:
-    """The window of a block whose first pixel is given."""
-    from rasterio.windows import Window
-
-    return Window(left, top, block.shape[2], block.shape[1])
-
-
-def _copy_as_cog(da: xr.DataArray, scratch: Path, path: Path) -> None:
-    """Rewrite the finished file in the order of a Cloud Optimized GeoTIFF, with overviews."""
+def _write_outline(da: xr.DataArray, path: Path) -> None:
+    """Write all of a Cloud Optimized GeoTIFF but its pixels, of which no block is stored yet."""
+    import rasterio
+    from rasterio.io import MemoryFile
     from rasterio.shutil import copy
 
-    flags = da.attrs.get("color_interp", ())
-    kind = "nearest" if "palette" in flags or "mask" in da.coords else "average"
-    copy(
-        scratch,
-        path,
-        driver="COG",
-        compress="deflate",
-        predictor="yes",
-        num_threads="all_cpus",
-        bigtiff="if_safer",
-        overview_resampling=kind,
-    )
+    options = profile(da)
+    factors = overview_factors(*da.shape[1:])
+    with MemoryFile(ext=".tif") as empty, rasterio.Env(SPARSE_OK_OVERVIEW=True):
+        with empty.open(**options, sparse_ok=True) as dst:
+            describe(da, dst)
+            if "mask" in da.coords:
+                dst.write_mask(np.zeros((1, 1), np.uint8), window=((0, 1), (0, 1)))
+        if factors:
+            with rasterio.open(empty.name, "r+", sparse_ok=True) as dst:
+                dst.build_overviews(factors, rasterio.enums.Resampling.nearest)
+        copy(
+            empty.name,
+            path,
+            driver="COG",
+            compress=options["compress"],
+            predictor="yes",
+            blocksize=options["blockxsize"],
+            overviews="force_use_existing" if factors else "none",
+            sparse_ok=True,
+            bigtiff="yes" if da.nbytes > _CLASSIC_BYTES else "no",
+        )

@@ -1,0 +1,136 @@
+"""Cloud Optimized GeoTIFF: written in one file, in one pass, as GDAL's own driver would lay it out."""
+
+import os
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from builders import raster
+from rasterio.shutil import copy
+
+from sr_imaging import WriteError, io, write
+from sr_imaging.io import geotiff_layout, geotiff_write
+
+KINDS = ["plain", "float", "mask", "palette", "bands", "big", "chunks", "empty"]
+
+
+def image(kind: str, shape: tuple[int, int] = (1100, 1388)) -> xr.DataArray:
+    """Return a raster with three levels of overviews, and one thing that sets it apart."""
+    bands = {"palette": 1, "bands": 17}.get(kind, 2)
+    size = shape if kind != "bands" else (600, 532)
+    da = raster((bands, *size), dtype="float32" if kind == "float" else "uint8", high=200)
+    if kind == "mask":
+        valid = np.ones(size, bool)
+        valid[: size[0] // 3, 100:700] = False
+        da = da.assign_coords(mask=(("y", "x"), valid))
+    if kind == "palette":
+        da.attrs |= {"color_interp": ("palette",), "colour_table": '{"1": {"3": [9, 8, 7, 255]}}'}
+    if kind == "chunks":
+        da = da.chunk(y=333, x=517)
+    if kind == "empty":
+        da = (da * 0).astype("uint8").assign_attrs(_FillValue=np.uint8(0))
+    return da
+
+
+def places(path: Path) -> list[tuple[int, int]]:
+    """First byte of the directory and of the first block of the image, then of its overviews."""
+    with rasterio.open(path) as src:
+        levels = [None, *range(len(src.overviews(1)))]
+        told = [
+            [src.get_tag_item(name, "TIFF", bidx=1, ovr=level) for name in ("IFD_OFFSET", "BLOCK_OFFSET_0_0")]
+            for level in levels
+        ]
+    return [(int(directory), int(block)) for directory, block in told]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cog_is_valid_and_small_overviews_come_first(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cogeo = pytest.importorskip("rio_cogeo.cogeo", reason="needs rio-cogeo")
+    if kind == "big":
+        monkeypatch.setattr(geotiff_write, "_CLASSIC_BYTES", 0)
+    path = write(image(kind), tmp_path / "a.tif", format="cog")
+    valid, errors, warned = cogeo.cog_validate(path, quiet=True)
+    assert (valid, errors, warned) == (True, [], [])
+    assert path.read_bytes()[2] == (43 if kind == "big" else 42)
+    told = places(path)
+    assert all(one[0] < other[0] for one, other in pairwise(told))
+    assert all(one[1] > other[1] for one, other in pairwise(told))
+    assert max(directory for directory, _ in told) < min(block for _, block in told)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cog_and_its_overviews_are_those_of_gdals_own_driver(kind: str, tmp_path: Path) -> None:
+    path = write(image(kind), tmp_path / "ours.tif", format="cog")
+    plain = write(image(kind), tmp_path / "plain.tif")
+    nearest = kind in ("mask", "palette")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        copy(
+            plain, tmp_path / "gdal.tif", driver="COG", compress="deflate", predictor="yes",
+            overview_resampling="nearest" if nearest else "average", bigtiff="no",
+        )  # fmt: skip
+    for level in (None, 0, 1):
+        options: dict[str, Any] = {} if level is None else {"overview_level": level}
+        if kind == "bands" and level == 1:
+            continue
+        with rasterio.open(path, **options) as ours, rasterio.open(tmp_path / "gdal.tif", **options) as its:
+            # whole numbers are rounded once a level, halves by GDAL always up
+            apart = 0 if level is None or nearest or kind == "float" else level + 1
+            np.testing.assert_allclose(ours.read().astype(float), its.read(), rtol=1e-5, atol=apart)
+            np.testing.assert_array_equal(ours.dataset_mask(), its.dataset_mask())
+    if kind != "chunks":  # a block that several chunks fill is stored again with each
+        assert path.stat().st_size < 1.05 * (tmp_path / "gdal.tif").stat().st_size + 2000
+
+
+def test_nothing_stands_beside_a_cog_while_it_is_written(tmp_path: Path) -> None:
+    largest: list[int] = []
+
+    def watched(block: np.ndarray) -> np.ndarray:
+        largest.append(sum(os.path.getsize(entry) for entry in tmp_path.iterdir()))
+        assert len(list(tmp_path.iterdir())) <= 1
+        return block
+
+    da = raster((1, 1536, 1024), dtype="uint8").chunk(y=512, x=512)
+    told = da.data.map_blocks(watched, dtype="uint8", meta=np.empty((0, 0, 0), "uint8"))
+    path = write(da.copy(data=told), tmp_path / "a.tif", format="cog")
+    assert len(largest) >= 6
+    assert max(largest) < path.stat().st_size
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("lengths", [(5, 1), (1, 5), (4, 4), (0, 3), (7, 3), (3, 11)])
+def test_neighbouring_parts_of_a_file_change_places(
+    lengths: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(geotiff_layout, "_PIECE", 2)
+    one, other = (bytes(range(at, at + n)) for at, n in zip((10, 50), lengths, strict=True))
+    path = tmp_path / "file"
+    path.write_bytes(b"<<" + one + other + b">>")
+    with path.open("r+b") as file:
+        geotiff_layout._swap(file, 2, 2 + len(one), 2 + len(one) + len(other))
+    assert path.read_bytes() == b"<<" + other + one + b">>"
+
+
+def test_layout_that_cannot_be_ordered_is_refused(tmp_path: Path) -> None:
+    path = write(image("plain"), tmp_path / "a.tif")
+    with rasterio.open(path, "r+") as dst:
+        dst.build_overviews([2])  # whose directory GDAL puts behind the pixels
+    with pytest.raises(WriteError, match=r"a directory behind its pixels; write it as geotiff"):
+        geotiff_layout.order_blocks(path)
+
+
+def test_a_cog_of_an_array_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def broken(block: np.ndarray) -> np.ndarray:
+        raise io.ReadError("no such block; fetch it again")
+
+    lazy = dask.array.zeros((1, 700, 600), chunks=(1, 512, 512), dtype="uint8")
+    lazy = lazy.map_blocks(broken, dtype="uint8", meta=np.empty((0, 0, 0), "uint8"))
+    with pytest.raises(io.ReadError, match="no such block"):
+        write(raster((1, 700, 600), dtype="uint8").copy(data=lazy), tmp_path / "a.tif", format="cog")
+    assert list(tmp_path.iterdir()) == []
