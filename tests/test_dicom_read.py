@@ -1,5 +1,6 @@
 """A series read as modality values in the right place, checked against SimpleITK, highdicom and pydicom."""
 
+import os
 from pathlib import Path
 
 import highdicom as hd
@@ -25,6 +26,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian
 
 from sr_imaging import ReadError, geometry
+from sr_imaging.io import dicom_header
 from sr_imaging.io.dicom_read import read_series
 from sr_imaging.io.dicom_scan import find_series
 
@@ -460,3 +462,37 @@ def test_read_series_of_enhanced_files_keeps_the_stated_spacing(
         assert da.coords["volume_ref"].attrs["spacing"][1:] == (stated, stated)
         lengths = np.linalg.norm(geometry.affine(da)[:3, 1:3], axis=0)
         np.testing.assert_allclose(lengths, stated, rtol=1e-15)
+
+
+def aged(paths: list[Path]) -> None:
+    """Make files look old enough that their headers are kept in memory; only their status is new."""
+    for path in paths:
+        os.utime(path, (1e9, 1e9))
+
+
+def test_changed_file_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sr_imaging.io.dicom_header.SETTLED_NS", 0)
+    paths = build_series(tmp_path, 4)
+    aged(paths)
+    assert read_folder(tmp_path).coords["volume_ref"].attrs["origin"] == pytest.approx(ORIGIN)
+    paths = build_series(tmp_path, 4, steps=STEP * np.arange(4) + 6.5)  # as many bytes
+    aged(paths)
+    moved = read_folder(tmp_path).coords["volume_ref"].attrs["origin"]
+    assert moved == pytest.approx((ORIGIN[0], ORIGIN[1], ORIGIN[2] + 6.5))
+
+
+def test_headers_are_parsed_once_for_a_scan_that_is_found_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sr_imaging.io.dicom_header.SETTLED_NS", 0)
+    paths, calls = build_series(tmp_path, 4), []
+    parse = dicom_header._read
+    monkeypatch.setattr(dicom_header, "_read", lambda path: calls.append(path) or parse(path))
+    read_folder(tmp_path)
+    assert calls == paths
+
+
+def test_file_that_is_just_written_is_always_parsed(tmp_path: Path) -> None:
+    build_series(tmp_path, 4)
+    read_folder(tmp_path)
+    assert not any(state[0].parent == tmp_path for state in dicom_header._RECENT)

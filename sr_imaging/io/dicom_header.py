@@ -1,5 +1,6 @@
 """DICOM headers as plain frames: what grouping, geometry and decoding need."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,10 @@ from .dicom_raw import Header
 from .dicom_tags import ENHANCED, LAST_HEADER_TAG, SCAN_TAGS
 
 __all__ = ["read_frames"]
+
+SETTLED_NS = 2_000_000_000  # since a file was changed; the coarsest times of file systems are 2 s (FAT)
+MOST_RECENT = 2048  # headers that are kept, about 6 MB
+_RECENT: dict[tuple[Path, int, int, int, int], Frame] = {}
 
 
 def read_frames(path: Path) -> list[Frame]:
@@ -36,13 +41,30 @@ def read_frames(path: Path) -> list[Frame]:
         If the file is no DICOM slice; the message is the reason.
     """
     try:
-        return _read(path)
+        return _read_once(path)
     except InvalidDicomError:
         raise LeftOutError("not DICOM; fetch it again if it should be an image") from None
     except PermissionError:
         raise LeftOutError("may not be read: permission denied; grant access to it") from None
     except BROKEN_FILE as error:
         raise LeftOutError(f"damaged or truncated header ({type(error).__name__}); fetch it again") from error
+
+
+def _read_once(path: Path) -> list[Frame]:
+    """Read a file, or take what was read of it a moment ago: a scan is first found and then read.
+
+    Times of files are no finer than some milliseconds, so what is just being written is always read.
+    """
+    stat = path.stat()
+    state = (path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if (known := _RECENT.get(state)) is not None:
+        return [known]
+    frames = _read(path)
+    if len(frames) == 1 and time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NS:
+        _RECENT[state] = frames[0]
+        while len(_RECENT) > MOST_RECENT:
+            _RECENT.pop(next(iter(_RECENT), state), None)
+    return frames
 
 
 def _read(path: Path) -> list[Frame]:
