@@ -88,7 +88,7 @@ def doubts(card: "ModelCard", image: LayerImage) -> list[str]:
             found.append(
                 f"the layer states no {card.spacing_unit} along {axis}, so its spacing is not checked"
             )
-        elif not low * 0.99 <= (value := image.spacing[place] * factor) <= high * 1.01:
+        elif not low * 0.95 <= (value := image.spacing[place] * factor) <= high * 1.05:
             found.append(
                 f"{axis} spacing {value:.3g} {card.spacing_unit} is outside the trained "
                 f"{low:.3g} to {high:.3g} {card.spacing_unit}"

@@ -16,6 +16,7 @@ import xarray as xr
 from .axes import AXES, AXIS_OF, check_grid, fine_bounds, fine_centres, fine_size, spatial_dims
 from .errors import GridError
 from .world import (
+    METRES_PER_DEGREE,
     affine,
     axis_step,
     edges,
@@ -23,12 +24,14 @@ from .world import (
     is_rotated,
     rotated_centres,
     spacing,
+    spacing_unit,
     stated_transform,
     volume,
     world_reference,
 )
 
 __all__ = [
+    "METRES_PER_DEGREE",
     "affine",
     "check_grid",
     "edges",
@@ -37,6 +40,7 @@ __all__ = [
     "geo_transform",
     "refine",
     "spacing",
+    "spacing_unit",
     "spatial_dims",
     "volume",
 ]

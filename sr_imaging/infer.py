@@ -19,7 +19,7 @@ from .containers import upscale_all
 from .delivery import Delivery, Settings, sketch
 from .engine import Engine
 from .errors import ConfigError, InputTypeError, ModelError
-from .geometry import check_grid, refine
+from .geometry import METRES_PER_DEGREE, check_grid, refine, spacing_unit
 from .geometry import spacing as grid_spacing
 from .guides import BAND_DIMS, guide_for
 from .intensity import Values, is_flag, values_of
@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 Image = TypeVar("Image")
 Progress = Callable[[int, int], None]
 _STORED_AS = ("dtype", "rasterio_dtype", "scale_factor", "add_offset")
-_SAME_UNIT = {"m": ("m", "metre", "meter", "metres", "meters"), "mm": ("mm", "millimetre", "millimeter")}
 
 
 def upscale(
@@ -338,13 +337,14 @@ def _check_trained_range(da: xr.DataArray, choice: Choice, strict: bool) -> None
         factor = choice.scale[dim] if choice.interpolated else choice.model_scale[dim]
         if card.spacing_range is None or factor == 1 or dim not in have:
             continue
-        unit = str(da.coords[dim].attrs.get("units", "")) if dim in da.coords else ""
-        if unit and unit not in _SAME_UNIT.get(card.spacing_unit, (card.spacing_unit,)):
+        unit = spacing_unit(da, dim)
+        step = have[dim] * METRES_PER_DEGREE if (unit, card.spacing_unit) == ("degree", "m") else have[dim]
+        if unit not in ("", "degree", card.spacing_unit):
             continue
         low, high = card.spacing_range
-        if not low * 0.99 <= have[dim] <= high * 1.01:  # a rounded header is no doubt
+        if not low * 0.95 <= step <= high * 1.05:  # a few per cent are no doubt
             doubts.append(
-                f"{dim} spacing {have[dim]:g} outside the trained {low:g} to {high:g} {card.spacing_unit}"
+                f"{dim} spacing {step:g} outside the trained {low:g} to {high:g} {card.spacing_unit}"
             )
     if doubts and strict:
         raise ModelError(f"{choice.name} does not fit: {'; '.join(doubts)}; drop strict=True to try it")

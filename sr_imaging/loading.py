@@ -53,7 +53,7 @@ class SrImagingReader(ImageReader):
             "spatial_shape": np.asarray(values.shape[1:]),
             "affine": _monai_affine(img),
             "spacing": tuple(steps.get(dim, 1.0) for dim in dims),
-            "unit": _unit(img, dims[-1], has_spacing=len(steps) == len(dims)),
+            "unit": _unit(img, dims, steps),
         }
 
 
@@ -70,15 +70,9 @@ def _monai_affine(img: Any) -> np.ndarray:
     return matrix
 
 
-def _unit(img: Any, dim: Any, *, has_spacing: bool) -> str:
-    """Unit of the spacing: mm for volumes, that of the CRS for rasters, empty where unknown."""
-    if "volume_ref" in img.coords:
-        return "mm"
-    if not has_spacing or "spatial_ref" not in img.coords:
-        return ""
-    wkt = str(img.coords["spatial_ref"].attrs.get("crs_wkt", ""))
-    stated = str(img.coords[dim].attrs.get("units", "")) if dim in img.coords else ""
-    return "degree" if wkt.startswith(("GEOG", "GCS")) or stated.startswith("degree") else "m" if wkt else ""
+def _unit(img: Any, dims: Sequence[Any], steps: Mapping[Any, float]) -> str:
+    """Unit of the spacing; empty where an axis has none or its unit is unknown."""
+    return geometry.spacing_unit(img, dims[-1]) if len(steps) == len(dims) else ""
 
 
 class LoadScand(MapTransform):
@@ -199,7 +193,7 @@ class LoadScand(MapTransform):
         steps, dims = geometry.spacing(da), [*geometry.spatial_dims(da).values()]
         return {
             "spacing": tuple(float(steps.get(dim, 1.0)) for dim in dims),
-            "unit": _unit(da, dims[-1], has_spacing=len(steps) == len(dims)),
+            "unit": _unit(da, dims, steps),
             "std": _deviations(values),
             "valid": int(torch.isfinite(values).sum()),
             "values": str(da.attrs.get("units", "")) if isinstance(da.attrs.get("units", ""), str) else "",

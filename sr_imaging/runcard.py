@@ -8,13 +8,13 @@ from typing import Any
 
 from . import __version__
 from .config import DegradationConfig, TrainConfig, as_range
+from .geometry import METRES_PER_DEGREE
 from .model_file import ModelCard
 from .networks import PLANE_AXES
 from .patches import PatchBatches
 
 __all__ = ["run_card", "training_spacing"]
 
-METRES_PER_DEGREE = 111_320.0  # of latitude; spacings of rasters in degrees are stated in metres
 
 
 def run_card(

@@ -140,12 +140,5 @@ def _grid(da: xr.DataArray, dims: Mapping[str, Any]) -> tuple[dict[Any, float], 
     steps = {dim: found.get(dim, 1.0) for dim in dims.values()}
     if len(found) < len(dims):
         return steps, "px"
-    if "volume_ref" in da.coords:
-        return steps, "mm"
     dim = dims["x"] if "x" in dims else next(iter(dims.values()))
-    stated = str(da.coords[dim].attrs.get("units", "")) if dim in da.coords else ""
-    reference = str(da.coords["spatial_ref"].attrs.get("crs_wkt", "")) if "spatial_ref" in da.coords else ""
-    if stated.startswith("degree") or reference.startswith(("GEOG", "GCS")):
-        return steps, "degree"
-    named = {"metre": "m", "meter": "m", "": "m" if reference else "px"}
-    return steps, named.get(stated, stated)
+    return steps, geometry.spacing_unit(da, dim) or "px"

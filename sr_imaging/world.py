@@ -10,6 +10,8 @@ import xarray as xr
 from .axes import AXES, AXIS_OF, check_grid, mean_step, spatial_dims
 from .errors import GridError
 
+METRES_PER_DEGREE = 111_320.0  # of latitude
+_UNITS = {"metre": "m", "meter": "m", "metres": "m", "meters": "m", "millimetre": "mm", "millimeter": "mm"}
 _LAZY_CENTRES = 4096  # pixels: side of a chunk of 2-D centres, where they are lazy
 
 
@@ -114,6 +116,32 @@ def world_reference(da: xr.DataArray) -> Any | None:
         ):
             return name
     return None
+
+
+def spacing_unit(da: xr.DataArray, dim: Any) -> str:
+    """Return the unit of the spacing along a spatial dim.
+
+    Parameters
+    ----------
+    da : DataArray
+        Raster or volume.
+    dim : hashable
+        One of its spatial dims.
+
+    Returns
+    -------
+    str
+        ``mm`` for volumes; ``degree``, ``m`` or another stated unit for rasters, where the CRS counts if the
+        coordinate states none; empty where nothing is known.
+    """
+    if "volume_ref" in da.coords:
+        return "mm"
+    stated = str(da.coords[dim].attrs.get("units", "")) if dim in da.coords else ""
+    named = world_reference(da)
+    wkt = str(da.coords[named].attrs.get("crs_wkt", "")) if named is not None else ""
+    if stated.startswith("degree") or (not stated and wkt.startswith(("GEOG", "GCS"))):
+        return "degree"
+    return _UNITS.get(stated, stated) if stated else "m" if wkt else ""
 
 
 def is_rotated(da: xr.DataArray) -> bool:

@@ -1,6 +1,7 @@
 """The cases of `upscale`: each kind of input and what becomes of it."""
 
 import re
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -349,3 +350,17 @@ def test_c24_target_spacing_is_exact_and_the_first_edge_stays(target: tuple[floa
     assert (dx, dy) == pytest.approx((target[1], -target[0]), rel=1e-9)
     assert abs(x0 + dx * sr.sizes["x"] - 500_180) <= target[1] / 2 + 1e-6
     assert abs(y0 + dy * sr.sizes["y"] - 4_099_930) <= target[0] / 2 + 1e-6
+
+
+def test_c23_degrees_are_compared_in_metres(tmp_path: Path) -> None:
+    card = replace(ModelCard.of(ESPCN, name="m", architecture="espcn", arguments={}), spacing_unit="m")
+    model = deepcopy(ESPCN)
+    model.card = replace(card, spacing_range=(80.0, 100.0))
+    lr = xr.DataArray(
+        smooth((5, 6)),
+        dims=("y", "x"),
+        coords={"y": 47 - np.arange(5) / 1200, "x": 10 + np.arange(6) / 1200},
+    ).rio.write_crs("EPSG:4326")
+    upscale(lr, model)  # 3 seconds of arc are 93 m
+    with pytest.warns(UserWarning, match=r"y spacing 185\.533 outside the trained 80 to 100 m"):
+        upscale(lr.isel(y=slice(None, None, 2)), model)

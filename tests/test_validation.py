@@ -69,9 +69,7 @@ def test_same_image_is_not_judged_twice(tmp_path: Path) -> None:
 
 
 def test_model_of_any_factor_is_judged_on_the_interpolated_image(tmp_path: Path) -> None:
-    waves = (
-        np.sin(np.arange(80) / 5) + np.cos(np.arange(60) / 4)[:, None]
-    )  # smooth, as both blurs differ little
+    waves = np.sin(np.arange(80) / 5) + np.cos(np.arange(60) / 4)[:, None]  # smooth: the blurs differ
     path = write_raster(tmp_path / "a.tif", waves[None], 10)
     generator = build_generator("vdsr", {"scale_range": [[1.5, 2.5]] * 2, "channels": 4, "depth": 3})
     (image,) = held_out(generator, DegradationConfig(), [path])
