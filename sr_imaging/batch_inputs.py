@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import ConfigError, ReadError, ResourceError
+from .io.address import address_of, name_of
 from .io.dicom_scan import find_series, is_dicom, is_dicomdir
 from .io.find import find_scans
 from .io.scan import Scan, Verdict, under_policies
@@ -116,7 +117,9 @@ def _expand(arguments: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path,
     for argument in arguments:
         text = os.fspath(argument)
         path = Path(text)
-        if text.startswith("@") and not os.path.exists(path):
+        if address_of(text):
+            yield path, path.parent
+        elif text.startswith("@") and not os.path.exists(path):
             yield from _expand(_lines(Path(text[1:])))
         elif os.path.exists(path) or not _MAGIC & set(text):
             yield path, path if os.path.isdir(path) else path.parent
@@ -156,7 +159,7 @@ def _scans_of(path: Path, root: Path) -> list[Found]:
         return [Found(bad, str(path), Path(path.name), root)]
     if path.is_file() and scans and not scans[0].path.is_relative_to(path.parent):
         return [_in_zip(scan, path) for scan in scans]
-    return [Found(scan, str(scan.path), _place(scan, root), root) for scan in scans]
+    return [Found(scan, address_of(scan.path) or str(scan.path), _place(scan, root), root) for scan in scans]
 
 
 def _in_zip(scan: Scan, path: Path) -> Found:
@@ -174,6 +177,8 @@ def _place(scan: Scan, root: Path) -> Path:
     """Place in the tree of the input; a series that fills the whole input takes its name."""
     if not scan.path.is_relative_to(root):
         return Path(scan.path.name)
+    if address := address_of(scan.path):
+        return Path(name_of(address))
     inner = scan.path.relative_to(root)
     return inner if inner.parts else Path(root.resolve().name or "series")
 

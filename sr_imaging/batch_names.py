@@ -18,6 +18,7 @@ __all__ = [
     "anonymous_place",
     "check_names",
     "format_of_file",
+    "format_of_kind",
     "is_output_file",
     "output_names",
     "without_outputs",
@@ -47,12 +48,15 @@ _IMAGE_SUFFIXES = {
     ".gtif",
     ".gtiff",
     ".gz",
+    ".jp2",
+    ".nc",
     ".nii",
     ".zarr",
     ".zip",
     ".dcm",
     ".ima",
     ".dicom",
+    ".vrt",
 }
 _FOREIGN = {
     ".png",
@@ -76,6 +80,11 @@ def format_of_file(output: Path) -> str | None:
         return None
     name = output.name.lower()
     return next((kind for kind in ("geotiff", "nifti", "zarr") if name.endswith(_SUFFIXES[kind])), None)
+
+
+def format_of_kind(kind: str) -> str:
+    """Return the format that a scan of a kind is written in unless another is asked for."""
+    return {"raster": "geotiff", "netcdf": "zarr"}.get(kind, kind)
 
 
 def is_output_file(output: Path) -> bool:

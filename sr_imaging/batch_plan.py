@@ -18,6 +18,7 @@ from .batch_names import (
     anonymous_place,
     check_names,
     format_of_file,
+    format_of_kind,
     is_output_file,
     output_names,
     without_outputs,
@@ -189,9 +190,10 @@ def _task(item: Found, model: Any, options: BatchOptions) -> Task:
 
 def _outline(scan: Scan) -> xr.DataArray:
     """An array of the shape, grid and modality of a scan, without its pixels."""
-    if scan.kind == "zarr":
+    if scan.kind in ("zarr", "netcdf"):
         return read(scan)
-    axes = min(len(scan.shape), 2 if scan.kind == "geotiff" else 3)
+    flat = scan.kind in ("geotiff", "raster")
+    axes = min(len(scan.shape), 2 if flat else 3)
     dims = ("z", "y", "x")[-axes:]
     names = (*(f"dim_{k}" for k in range(len(scan.shape) - axes)), *dims)
     dtype = np.dtype(scan.facts.get("dtype") or "int16")
@@ -204,10 +206,10 @@ def _outline(scan: Scan) -> xr.DataArray:
         "spacing": tuple(steps.get(dim, 1.0) for dim in ("z", "y", "x")),
         "modality": scan.modality or "",
     }
-    if scan.kind == "geotiff":
+    if flat:
         world = {"GeoTransform": f"0 {steps.get('x', 1)} 0 0 0 {-steps.get('y', 1)}"}
     if steps:
-        coords["spatial_ref" if scan.kind == "geotiff" else "volume_ref"] = ((), 0, world)
+        coords["spatial_ref" if flat else "volume_ref"] = ((), 0, world)
     return xr.DataArray(data, dims=names, coords=coords)
 
 
@@ -251,7 +253,9 @@ def _outputs(tasks: Sequence[Task], output: Path, options: BatchOptions) -> list
     """Add where each result goes and in which format: as asked, of the suffix of a file, or of the input."""
     if not tasks:
         return []
-    kinds = [options.format or format_of_file(output) or task.found.scan.kind for task in tasks]
+    kinds = [
+        options.format or format_of_file(output) or format_of_kind(task.found.scan.kind) for task in tasks
+    ]
     paths = output_names(
         [task.found for task in tasks],
         output,

@@ -128,7 +128,7 @@ def fingerprint(scan: Scan) -> str:
     Parameters
     ----------
     scan : Scan
-        Files that lie beside a raster and place it count as well.
+        Files that lie beside a raster and place it count as well; of a URL the address alone does.
 
     Returns
     -------
@@ -141,6 +141,8 @@ def fingerprint(scan: Scan) -> str:
         If a file cannot be read.
     """
     digest = hashlib.sha256(str(scan.facts.get("split", "")).encode())
+    if not scan.files:
+        digest.update(str(scan.path).encode())
     for path in sorted(_bytes_of(scan)):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -154,7 +156,7 @@ def _bytes_of(scan: Scan) -> Iterable[Path]:
             yield from (inner for inner in path.rglob("*") if inner.is_file())
             continue
         yield path
-        if scan.kind == "geotiff":
+        if scan.kind in ("geotiff", "raster"):
             beside = [path.with_name(path.name + suffix) for suffix in _BESIDE]
             beside += [path.with_suffix(suffix) for suffix in _WORLD_FILES]
             yield from (other for other in beside if other.is_file())

@@ -101,7 +101,7 @@ def test_store_is_one_scan_and_is_not_entered(tmp_path: Path) -> None:
 
 def test_store_of_several_images_is_refused_by_name(tmp_path: Path) -> None:
     xr.Dataset({"a": stack(), "b": stack()}).to_zarr(tmp_path / "two.zarr", zarr_format=2)
-    with pytest.raises(ReadError, match=r"holds the images \['a', 'b'\]; open it with xarray.open_zarr"):
+    with pytest.raises(ReadError, match=r"holds the images \['a', 'b'\]; open it with xarray"):
         read(tmp_path / "two.zarr")
 
 

@@ -21,7 +21,9 @@ READERS = {
     "dicom": ("dicom_read", "read_series"),
     "geotiff": ("geotiff", "read_geotiff"),
     "image": ("images", "read_image"),
+    "netcdf": ("netcdf", "read_netcdf"),
     "nifti": ("nifti", "read_nifti"),
+    "raster": ("geotiff", "read_geotiff"),
     "zarr": ("zarr", "read_zarr"),
 }
 
@@ -61,7 +63,8 @@ def read(
     Parameters
     ----------
     path_or_scan : path or Scan
-        A file, a DICOM folder, a DICOMDIR, a zip, a Zarr store, or a scan from :func:`find_scans`.
+        A file, a DICOM folder, a DICOMDIR, a zip, a Zarr store, a URL or ``/vsi`` path of a raster, or a scan
+        from :func:`find_scans`.
     series : str or int, optional
         Which of several: SeriesInstanceUID or its end, series number, or file name.
     masked : bool

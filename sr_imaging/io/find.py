@@ -9,17 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ReadError
+from .address import address_of
 from .dicom_scan import is_dicomdir
 from .scan import Scan, Verdict
 
 __all__ = ["find_scans"]
 
 _NAMED_LIKE_OURS = (".tif", ".tiff", ".gtif", ".gtiff", ".nii", ".nii.gz", ".dcm", ".dicom")
+# First bytes: JPEG 2000 as a file and as a bare stream, a virtual raster of GDAL; netCDF 3, and 4 in HDF5
+_STARTS = {
+    "raster": (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"<VRTDataset"),
+    "netcdf": (b"CDF\1", b"CDF\2", b"CDF\5", b"\x89HDF\r\n\x1a\n"),
+}
+_NO_SCANS = ("BMP", "GIF", "HDF5", "JPEG", "netCDF", "PDF", "PNG", "WEBP")  # GDAL's names
 _SHOWN = 5  # names in a message
 _SCANNERS = {
     "geotiff": ("geotiff", "scan_geotiff"),
     "image": ("images", "scan_image"),
+    "netcdf": ("netcdf", "scan_netcdf"),
     "nifti": ("nifti", "scan_nifti"),
+    "raster": ("geotiff", "scan_raster"),
     "zarr": ("zarr", "scan_zarr"),
 }
 
@@ -32,10 +41,11 @@ def find_scans(path: str | os.PathLike[str], *, images: bool = False) -> list[Sc
     Parameters
     ----------
     path : path
-        A file gives its scan, readable or not. A folder is searched with all its subfolders; hidden files and
-        folders are left out, each DICOM series is one scan, a Zarr store is one scan. A DICOMDIR gives the
-        series of the files that it names. A zip is unpacked into a temporary folder that lasts as long as the
-        process.
+        A file gives its scan, readable or not; so does what rasterio opens instead of a file: a URL, a
+        ``/vsi`` path, the name of a part of a file. A folder is searched with all its subfolders; hidden
+        files and folders are left out, each DICOM series is one scan, a Zarr store is one scan. A DICOMDIR
+        gives the series of the files that it names. A zip is unpacked into a temporary folder that lasts as
+        long as the process.
     images : bool
         Look at PNG and JPEG as well: a file that is named, and those of a folder that holds no other scan.
         Beside scans they are pictures of them, and no data.
@@ -52,6 +62,8 @@ def find_scans(path: str | os.PathLike[str], *, images: bool = False) -> list[Sc
         If `path` does not exist, or a folder or zip holds no scan.
     """
     path = Path(path)
+    if address_of(path):
+        return [_scan(path, "raster")]
     _check_there(path)
     if path.is_file() and is_dicomdir(path):
         return _in_dicomdir(path)
@@ -121,7 +133,7 @@ def _in_file(path: Path, images: bool) -> list[Scan]:
         return scans or [Scan(path, "dicom", Verdict(False, f"{path}: {reason}"), files=(path,))]
     if not kind and images and _is_image(path):
         kind = "image"
-    return [_scan(path, kind) if kind else _unreadable(path)]
+    return [_scan(path, kind) if kind else _raster_or_unreadable(path)]
 
 
 def _in_folder(folder: Path, named: Path, images: bool) -> list[Scan]:
@@ -186,9 +198,18 @@ def _kind(path: Path) -> str | None:
         return "dicom"
     if is_tiff(head):
         return "geotiff"
+    if known := next((kind for kind, starts in _STARTS.items() if head.startswith(starts)), None):
+        return known
     if is_nifti(head) or path.name.lower().endswith((".nii", ".nii.gz")):
         return "nifti"
     return "dicom" if is_dicom(path) else None
+
+
+def _raster_or_unreadable(path: Path) -> Scan:
+    """A file of no kind that is known here, where GDAL knows it; pictures and documents are left out."""
+    scan = _scan(path, "raster")
+    unknown = "driver" not in scan.facts or scan.facts["driver"] in _NO_SCANS
+    return _unreadable(path) if unknown else scan
 
 
 def _is_image(path: Path) -> bool:

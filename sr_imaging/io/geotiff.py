@@ -1,4 +1,4 @@
-"""GeoTIFF to DataArray, lazily: what the file says of its pixels is kept, so that a writer can say it again.
+"""GeoTIFF, or another raster of GDAL, to DataArray: what it says of its pixels is kept for a writer.
 
 What becomes of tags, masks, colour tables and control points: ``docs/architecture.md``.
 """
@@ -13,10 +13,11 @@ import xarray as xr
 
 from ..errors import ReadError
 from ..world import rotated_centres
+from .address import address_of
 from .geotiff_pixels import cut_short, lazy_pixels, open_raster
 from .scan import Scan, Verdict
 
-__all__ = ["RESERVED", "is_tiff", "read_geotiff", "scan_geotiff"]
+__all__ = ["RESERVED", "is_tiff", "read_geotiff", "scan_geotiff", "scan_raster"]
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, little and big endian
 # Namespaces about the file itself, or kept elsewhere; rasterio reads XMP (xml:...) but cannot write it.
@@ -50,8 +51,35 @@ def scan_geotiff(path: Path) -> Scan:
     Scan
         With shape ``(band, y, x)`` and spacing ``(y, x)``; not ok where the file cannot be read.
     """
+    return _described(path, "geotiff")
+
+
+def scan_raster(path: Path) -> Scan:
+    """Describe a raster that is no GeoTIFF file without reading its pixels.
+
+    Parameters
+    ----------
+    path : Path
+        A file, a URL, a ``/vsi`` path, or the name of a part of a file: whatever rasterio opens.
+
+    Returns
+    -------
+    Scan
+        As :func:`scan_geotiff`.
+    """
+    return _described(path, "raster")
+
+
+def _driver(kind: str) -> str | None:
+    """GDAL's driver for a kind of scan; None where any may try."""
+    return "GTiff" if kind == "geotiff" else None
+
+
+def _described(path: Path, kind: str) -> Scan:
+    """A scan by its header."""
+    files = () if address_of(path) else (path,)
     try:
-        with open_raster(path) as src:
+        with open_raster(path, driver=_driver(kind)) as src:
             reason = _refusal(src)
             notes = _notes(src)
             spacing = tuple(float(np.hypot(*side)) for side in _sides(src.transform)) if _placed(src) else ()
@@ -63,12 +91,12 @@ def scan_geotiff(path: Path) -> Scan:
                 "driver": src.driver,
             }
     except ReadError as error:
-        return Scan(path, "geotiff", Verdict(False, str(error)), files=(path,))
+        return Scan(path, kind, Verdict(False, str(error)), files=files)
     return Scan(
         path,
-        "geotiff",
+        kind,
         Verdict(not reason, reason, notes),
-        files=(path,),
+        files=files,
         shape=shape,
         spacing=spacing,
         facts=facts,
@@ -87,6 +115,9 @@ def _placed(src: Any) -> bool:
 
 def _refusal(src: Any) -> str:
     """Why the file cannot be read as an image, or an empty text."""
+    if not src.count and src.subdatasets:
+        told = ", ".join(src.subdatasets[:3]) + (", …" if len(src.subdatasets) > 3 else "")
+        return f"{src.name} holds {len(src.subdatasets)} images; pass one of them as the path: {told}"
     if not src.count or not src.width or not src.height:
         return f"{src.name} holds no pixels; fetch it again"
     if np.dtype(_numpy_name(src.dtypes[0])).kind == "c":
@@ -112,12 +143,12 @@ def _notes(src: Any) -> tuple[str, ...]:
 
 
 def read_geotiff(scan: Scan) -> xr.DataArray:
-    """Read a GeoTIFF as a lazy raster.
+    """Read a GeoTIFF, or another raster, lazily.
 
     Parameters
     ----------
     scan : Scan
-        Of kind ``geotiff``.
+        Of kind ``geotiff`` or ``raster``.
 
     Returns
     -------
@@ -132,19 +163,23 @@ def read_geotiff(scan: Scan) -> xr.DataArray:
     ReadError
         If the file cannot be read; damaged pixels raise it when they are computed.
     """
-    with open_raster(scan.path) as src:
+    with open_raster(scan.path, driver=_driver(scan.kind)) as src:
         if reason := _refusal(src):
             raise ReadError(reason)
         for note in _notes(src):
             _log.warning("%s: %s", scan.path, note)
-        pixels = lazy_pixels(src, mask=False)
+        pixels = lazy_pixels(src, scan.path, mask=False)
         coords: dict[str, Any] = {"band": np.arange(1, src.count + 1), **_centres(src)}
         if "per_dataset" in _mask_flags(src) and "alpha" not in _mask_flags(src):
-            coords["mask"] = (("y", "x"), lazy_pixels(src, mask=True), {"long_name": "valid pixels"})
+            coords["mask"] = (
+                ("y", "x"),
+                lazy_pixels(src, scan.path, mask=True),
+                {"long_name": "valid pixels"},
+            )
         da = xr.DataArray(pixels, dims=("band", "y", "x"), coords=coords, attrs=_attrs(src))
         da = _place(da, src)
     da.name = None  # xarray took the name of the dask array
-    da.encoding["source"] = str(scan.path)
+    da.encoding["source"] = address_of(scan.path) or str(scan.path)
     return da
 
 

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import ReadError
+from .address import address_of, patience
 
 __all__ = ["block_extents", "cut_short", "damage", "lazy_pixels", "open_raster", "small_cache"]
 
-_CHUNK_BYTES = 32 * 2**20  # of one dask chunk: large enough for few tasks, small beside a network's memory
+_CHUNK_BYTES = (8 * 2**20, 32 * 2**20)  # of one dask chunk, least and most: small beside a network's memory
+_CHUNKS = 20_000  # of an image, above which they grow
 _GDAL_CACHE_MB = 64
 _CHECKED_BLOCKS = 20_000  # blocks whose extent is compared to the file's size, about 50 ms
 
@@ -27,21 +29,27 @@ _warnings_lock = threading.Lock()  # warnings.catch_warnings is not thread-safe
 
 
 @contextmanager
-def open_raster(path: Path, *, driver: str = "GTiff") -> Iterator[Any]:
-    """Open a raster with rasterio, quiet about missing georeference; library errors become ReadError."""
+def open_raster(path: Path, *, driver: str | None = "GTiff") -> Iterator[Any]:
+    """Open a raster with rasterio, quiet about missing georeference; library errors become ReadError.
+
+    Without a driver any of GDAL's may open it, a URL or a ``/vsi`` path as well as a file.
+    """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+    address = address_of(path)
+    remedy = "the file is damaged or cut short, fetch it again"
+    if address is not None:
+        remedy = "check the address and the network, or fetch the file first"
     try:
-        with _warnings_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(Path(path), driver=driver)
-        with rasterio.Env(**small_cache()), dataset:
-            yield dataset
+        with rasterio.Env(**small_cache(), **({} if address is None else patience())):
+            with _warnings_lock, warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                dataset = rasterio.open(Path(path) if address is None else address, driver=driver)
+            with dataset:
+                yield dataset
     except (RasterioError, rasterio._err.CPLE_BaseError) as error:
-        raise ReadError(
-            f"cannot read {path}: {damage(error)}; the file is damaged or cut short, fetch it again"
-        ) from error
+        raise ReadError(f"cannot read {address or path}: {damage(error)}; {remedy}") from error
 
 
 def small_cache() -> dict[str, int]:
@@ -58,6 +66,8 @@ def damage(error: BaseException) -> str:
 
 def cut_short(src: Any) -> str:
     """Compare the places of blocks, of all or of many, to the size of the file; an empty text is good."""
+    if src.driver != "GTiff" or not Path(src.name).is_file():
+        return ""
     size = Path(src.name).stat().st_size
     for name, start, length in block_extents(src, most=_CHECKED_BLOCKS):
         if start + length > size:
@@ -86,19 +96,21 @@ def block_extents(src: Any, *, most: int | None = None) -> Iterator[tuple[str, i
         yield f"block {row}, {col} of band {band + 1}", start, length
 
 
-def lazy_pixels(src: Any, *, mask: bool) -> Any:
-    """The pixels, or the mask, as a dask array."""
+def lazy_pixels(src: Any, path: Path, *, mask: bool) -> Any:
+    """The pixels, or the mask, of an open file as a dask array that opens it anew."""
     import dask.array
 
-    stat = Path(src.name).stat()
+    stat = path.stat() if path.exists() else None
+    version = None if stat is None else (stat.st_mtime_ns, stat.st_size)
     bands, rows, cols = _chunks(src)
     dtype = np.dtype(bool) if mask else np.dtype(src.dtypes[0])
     shape = (src.height, src.width) if mask else (src.count, src.height, src.width)
-    pixels = _Pixels(Path(src.name).absolute(), shape, dtype)  # workers may stand in other folders
+    place = path if address_of(path) else path.absolute()  # workers may stand in other folders
+    pixels = _Pixels(place, src.driver, shape, dtype)
     return dask.array.from_array(
         pixels,
         chunks=(rows, cols) if mask else (bands, rows, cols),
-        name=f"geotiff-{dask.base.tokenize(src.name, stat.st_mtime_ns, stat.st_size, mask)}",
+        name=f"geotiff-{dask.base.tokenize(str(path), version, mask)}",
         fancy=False,
         meta=np.empty((0,) * len(shape), dtype),
     )
@@ -107,7 +119,9 @@ def lazy_pixels(src: Any, *, mask: bool) -> Any:
 def _chunks(src: Any) -> tuple[int, int, int]:
     """Whole blocks of the file, near the wanted number of bytes and as square as may be."""
     block_rows, block_cols = src.block_shapes[0]
-    pixels = max(_CHUNK_BYTES // np.dtype(src.dtypes[0]).itemsize // src.count, 256**2)
+    itemsize = np.dtype(src.dtypes[0]).itemsize
+    wanted = int(np.clip(src.width * src.height * src.count * itemsize // _CHUNKS, *_CHUNK_BYTES))
+    pixels = max(wanted // itemsize // src.count, 256**2)
     cols = _multiple(block_cols, min(src.width, round(pixels**0.5)), src.width)
     rows = _multiple(block_rows, min(src.height, max(1, pixels // cols)), src.height)
     return src.count, rows, cols
@@ -125,6 +139,7 @@ class _Pixels:
     """Pixels of a file, read when indexed; two dimensions mean the mask."""
 
     path: Path
+    driver: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
@@ -143,7 +158,7 @@ class _Pixels:
             return np.asarray(values[tuple(rest for *_, rest in spans)])
         (top, bottom, _), (left, right, _) = spans[-2:]
         window = Window(left, top, right - left, bottom - top)
-        with open_raster(self.path) as src:
+        with open_raster(self.path, driver=self.driver) as src:
             if self.ndim == 2:
                 values = src.read_masks(1, window=window) != 0
             else:

@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..axes import AXIS_OF
-from ..errors import ReadError, SrImagingError, WriteError
-from ..geometry import STALE_ENCODING, spacing, spatial_dims
-from .scan import Scan, Verdict
+from ..errors import ReadError, WriteError
+from ..geometry import STALE_ENCODING, spatial_dims
+from .scan import Scan
+from .store import image_of, scan_store
 
 __all__ = ["is_zarr", "read_zarr", "scan_zarr", "write_zarr"]
 
 _MARKS = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")  # Zarr 3 and 2
 _CODECS = ("codecs", "compressor", "compressors", "filters", "serializer")  # of one version of the format
-_UNNAMED = "__xarray_dataarray_variable__"  # what xarray calls an array without name in a store
 
 
 def is_zarr(path: Path) -> bool:
@@ -39,23 +38,7 @@ def scan_zarr(path: Path) -> Scan:
     Scan
         Not ok where the store holds no image, or several.
     """
-    try:
-        with _open(path) as dataset:
-            da = dataset[_only_image(path, dataset)]
-            steps = spacing(da)
-            world = da.coords["volume_ref"].attrs if "volume_ref" in da.coords else {}
-            return Scan(
-                path,
-                "zarr",
-                Verdict(True),
-                files=(path,),
-                shape=da.shape,
-                spacing=tuple(steps.values()),
-                modality=world.get("modality"),
-                facts={"dtype": str(da.dtype), "dims": ", ".join(map(str, da.dims))},
-            )
-    except SrImagingError as error:
-        return Scan(path, "zarr", Verdict(False, str(error)), files=(path,))
+    return scan_store(path, "zarr", _open)
 
 
 def _open(path: Path) -> xr.Dataset:
@@ -89,21 +72,6 @@ def _is_consolidated(path: Path) -> bool:
     )
 
 
-def _only_image(path: Path, dataset: xr.Dataset) -> Any:
-    """Name of the one variable with two spatial dims."""
-    images = [
-        name for name, da in dataset.data_vars.items() if len(set(map(str, da.dims)) & set(AXIS_OF)) >= 2
-    ]
-    if len(images) == 1:
-        return images[0]
-    if not images:
-        raise ReadError(
-            f"{path} has no variable with dims y and x, only {sorted(map(str, dataset.data_vars))}; "
-            "rename its dims with xarray first"
-        )
-    raise ReadError(f"{path} holds the images {images}; open it with xarray.open_zarr and pass one of them")
-
-
 def read_zarr(scan: Scan) -> xr.DataArray:
     """Read the image of a Zarr store lazily.
 
@@ -122,23 +90,7 @@ def read_zarr(scan: Scan) -> xr.DataArray:
     ReadError
         If the store cannot be read or holds several images.
     """
-    dataset = _open(scan.path)
-    name = _only_image(scan.path, dataset)
-    da: xr.DataArray = dataset[name].rename(None if name == _UNNAMED else name)
-    da.attrs = _restored(da.attrs, da.dtype)
-    for key in da.coords:
-        da.coords[key].attrs = _restored(da.coords[key].attrs, da.coords[key].dtype)
-    da.encoding = {key: da.encoding[key] for key in ("grid_mapping",) if key in da.encoding}
-    da.encoding["source"] = str(scan.path)
-    return da
-
-
-def _restored(attrs: dict[Any, Any], dtype: np.dtype[Any]) -> dict[Any, Any]:
-    """Attrs as they were: lists were tuples, nodata was a scalar of the dtype."""
-    restored = {key: tuple(value) if isinstance(value, list) else value for key, value in attrs.items()}
-    if "_FillValue" in restored and dtype.kind in "iuf":
-        restored["_FillValue"] = dtype.type(restored["_FillValue"])
-    return restored
+    return image_of(scan.path, _open)
 
 
 def write_zarr(da: xr.DataArray, path: Path) -> None:

@@ -1,0 +1,105 @@
+"""Stores of several arrays with coordinates, Zarr or netCDF: the one among them that is an image."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..axes import AXIS_OF
+from ..errors import ReadError, SrImagingError
+from ..geometry import spacing
+from .scan import Scan, Verdict
+
+__all__ = ["image_of", "scan_store"]
+
+_UNNAMED = "__xarray_dataarray_variable__"  # what xarray calls an array without name in a store
+
+
+def scan_store(path: Path, kind: str, opened: Callable[[Path], xr.Dataset]) -> Scan:
+    """Describe a store by its metadata.
+
+    Parameters
+    ----------
+    path : Path
+        Where it lies.
+    kind : str
+        Kind of the scan.
+    opened : callable
+        Opens it as a Dataset, values not decoded; raises a ReadError where it cannot.
+
+    Returns
+    -------
+    Scan
+        Not ok where the store holds no image, or several.
+    """
+    try:
+        with opened(path) as dataset:
+            da = dataset[_only_image(path, dataset)]
+            steps = spacing(da)
+            world = da.coords["volume_ref"].attrs if "volume_ref" in da.coords else {}
+            return Scan(
+                path,
+                kind,
+                Verdict(True),
+                files=(path,),
+                shape=da.shape,
+                spacing=tuple(steps.values()),
+                modality=world.get("modality"),
+                facts={"dtype": str(da.dtype), "dims": ", ".join(map(str, da.dims))},
+            )
+    except SrImagingError as error:
+        return Scan(path, kind, Verdict(False, str(error)), files=(path,))
+
+
+def _only_image(path: Path, dataset: xr.Dataset) -> Any:
+    """Name of the one variable with two spatial dims."""
+    images = [
+        name for name, da in dataset.data_vars.items() if len(set(map(str, da.dims)) & set(AXIS_OF)) >= 2
+    ]
+    if len(images) == 1:
+        return images[0]
+    if not images:
+        raise ReadError(
+            f"{path} has no variable with dims y and x, only {sorted(map(str, dataset.data_vars))}; "
+            "rename its dims with xarray first"
+        )
+    raise ReadError(f"{path} holds the images {images}; open it with xarray and pass one of them")
+
+
+def image_of(path: Path, opened: Callable[[Path], xr.Dataset]) -> xr.DataArray:
+    """Return the image of a store lazily, as stored.
+
+    Parameters
+    ----------
+    path, opened
+        As for :func:`scan_store`.
+
+    Returns
+    -------
+    DataArray
+        Dask-backed: nodata in ``attrs["_FillValue"]``, packing not applied.
+
+    Raises
+    ------
+    ReadError
+        If the store cannot be read or holds several images.
+    """
+    dataset = opened(path)
+    name = _only_image(path, dataset)
+    da: xr.DataArray = dataset[name].rename(None if name == _UNNAMED else name)
+    da.attrs = _restored(da.attrs, da.dtype)
+    for key in da.coords:
+        da.coords[key].attrs = _restored(da.coords[key].attrs, da.coords[key].dtype)
+    da.encoding = {key: da.encoding[key] for key in ("grid_mapping",) if key in da.encoding}
+    da.encoding["source"] = str(path)
+    return da
+
+
+def _restored(attrs: dict[Any, Any], dtype: np.dtype[Any]) -> dict[Any, Any]:
+    """Attrs as they were: lists were tuples, nodata was a scalar of the dtype."""
+    restored = {key: tuple(value) if isinstance(value, list) else value for key, value in attrs.items()}
+    if "_FillValue" in restored and dtype.kind in "iuf":
+        restored["_FillValue"] = dtype.type(restored["_FillValue"])
+    return restored
