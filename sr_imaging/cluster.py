@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import dask
 from dask.base import get_scheduler
 
 from . import __version__
@@ -78,24 +79,34 @@ def _local(count: int) -> Any:
 
     shared: dict[str, Any] = {"nthreads": THREADS, "memory_limit": MEMORY_LIMIT // count, "dashboard": False}
     shared |= {"host": "127.0.0.1", "silence_logs": logging.ERROR}
-    workers = {
-        k: {"cls": Nanny, "options": {**shared, "env": worker_environment(k, count)}} for k in range(count)
-    }
+    workers = {k: {"cls": Nanny, "options": {**shared, "env": gpu_of(k)}} for k in range(count)}
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
-    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": cores_of(count)}):
+        return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
 
 
-def worker_environment(number: int, count: int) -> dict[str, str]:
-    """Return the environment of one of several workers on this machine: its share of the cores, its GPU."""
-    import torch
+def cores_of(count: int) -> dict[str, str]:
+    """Return the environment that gives each of several workers on this machine its share of the cores.
+
+    It stands in the place of dask's own, which also has memory given back to the system at every turn: the
+    features of a network, taken anew for each tile, then cost ten times the page faults, measured in
+    benchmarks/cluster.py.
+    """
     from dask.system import CPU_COUNT
 
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(names, str(max(1, CPU_COUNT // count)))
+
+
+def gpu_of(number: int) -> dict[str, str]:
+    """Return the environment that shows a worker on this machine one GPU, where there are several."""
+    import torch
+
     gpus = torch.cuda.device_count()
-    environment = {"OMP_NUM_THREADS": str(max(1, CPU_COUNT // count))}
-    if gpus > 1:
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
-        environment["CUDA_VISIBLE_DEVICES"] = seen[number % gpus]
-    return environment
+    if gpus < 2:
+        return {}
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+    return {"CUDA_VISIBLE_DEVICES": seen[number % gpus]}
 
 
 @contextmanager

@@ -194,10 +194,9 @@ def test_local_workers_share_cores_and_take_a_gpu_each(
     monkeypatch.setattr("dask.system.CPU_COUNT", 8)
     if seen is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
-    for number in range(3):
-        environment = cluster.worker_environment(number, 3)
-        assert environment["OMP_NUM_THREADS"] == "2"
-        assert environment.get("CUDA_VISIBLE_DEVICES") == expected.get(number)
+    assert set(cluster.cores_of(3).values()) == {"2"}
+    assert cluster.cores_of(99)["OMP_NUM_THREADS"] == "1"
+    assert {k: g["CUDA_VISIBLE_DEVICES"] for k in range(3) if (g := cluster.gpu_of(k))} == expected
 
 
 # Without a cluster
