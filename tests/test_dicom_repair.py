@@ -229,6 +229,13 @@ def test_two_rounded_slices_are_not_tilted(tmp_path: Path, decimals: int, seed: 
     assert np.abs(matrix[:3, 0] @ matrix[:3, 1:3]).max() < 1e-9
 
 
+@pytest.mark.parametrize(("degrees", "count"), [(60, 2), (44, 30)])
+def test_impossible_tilt_is_repaired_by_no_policy(tmp_path: Path, degrees: float, count: int) -> None:
+    tilted(tmp_path, degrees, count=count)
+    with pytest.raises(ReadError, match=r"gantry tilt.*; export the series again with its geometry$"):
+        read(tmp_path, on_tilt="resample")
+
+
 def test_two_tilted_slices_are_tilted(tmp_path: Path) -> None:
     tilted(tmp_path, 5, count=2)
     (scan,) = find_scans(tmp_path)

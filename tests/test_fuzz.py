@@ -10,8 +10,9 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from sr_imaging import ReadError, find_scans, read
+from sr_imaging.io.scan import under_policies
 
-SLOWEST_S = 5.0  # one case; usual are milliseconds
+SLOWEST_S = 3.0  # of the processor for one case; usual are milliseconds
 CASES = 200  # of each file
 FILES: dict[str, Callable[[Path], Path]] = {
     **{
@@ -60,11 +61,13 @@ def outcome(path: Path) -> str:
         scans = find_scans(path)
     except ReadError:
         return "no scan"
-    for scan in scans:
-        assert scan.verdict.ok != bool(scan.verdict.reason)
-        if not scan.verdict.ok:
+    for found in scans:
+        assert found.verdict.ok != bool(found.verdict.reason)
+        if not found.verdict.ok:
             with pytest.raises(ReadError):
-                read(scan)
+                read(found)
+        (scan,) = under_policies([found], on_missing="resample", on_tilt="resample")
+        if not scan.verdict.ok:
             continue
         try:
             da = read(scan)
@@ -95,7 +98,7 @@ def test_damaged_file_gives_an_array_a_verdict_or_our_error(
     data = source.read_bytes()
     for _ in range(CASES):
         (tmp_path / source.name).write_bytes(damaged(data, rng))
-        began = time.perf_counter()
+        began = time.process_time()
         outcomes[outcome(asked)] += 1
-        assert time.perf_counter() - began < SLOWEST_S
+        assert time.process_time() - began < SLOWEST_S
     assert len(outcomes) > 1, outcomes  # the damage reaches what matters, and not always

@@ -23,6 +23,9 @@ __all__ = [
 UNEVEN_MM, UNEVEN = 0.05, 0.01  # the larger of the two (1 % of the spacing) may be a slice's deviation
 ROUNDED_MM = 0.01  # off the even grid: from here on it is worth a note
 TILT_DEGREES = 0.1  # below it a shift off the normal is rounding of the header
+MOST_TILT_DEGREES = (
+    45  # gantries go to about 30; beyond it, or beyond a slice's side, nothing is straightened
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,10 @@ def tilt(ordered: list[Frame]) -> list[Problem]:
         f"gantry tilt: the slices shift {degrees:.3g} degrees off their normal, "
         f"{sideways:.3g} mm over the stack"
     )
+    first = ordered[0]
+    sides = np.multiply((first.rows, first.columns), first.pixel_spacing or (1, 1))
+    if degrees > MOST_TILT_DEGREES or sideways > sides.min():
+        return [Problem(what, "export the series again with its geometry")]
     return [Problem(what, "ask for on_tilt=resample", "on_tilt")]
 
 
