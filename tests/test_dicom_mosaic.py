@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from sr_imaging import ReadError, find_scans, geometry, read
+from sr_imaging import ReadError, find_scans, geometry, read, write
 
 FOLDER = "medical/dcm_mr_transfer_syntaxes_siemens"
 COUNT = 35
@@ -99,3 +99,14 @@ def test_doubtful_mosaic_is_refused(shared_data: Path, tmp_path: Path, edit, rea
     path = changed(shared_data / FOLDER / "1.dcm", tmp_path / "m.dcm", edit)
     with pytest.raises(ReadError, match=rf"Siemens mosaic.*{reason}.*; convert it to single slices or NIfTI"):
         read(path)
+
+
+def test_series_derived_from_a_mosaic_is_no_mosaic(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / FOLDER / "1.dcm"
+    da = read(source)
+    again = read(write(da, tmp_path / "out", source=source))
+    np.testing.assert_array_equal(again.values, da.values)
+    np.testing.assert_allclose(geometry.affine(again), geometry.affine(da), atol=1e-6)
+    header = dcmread(next((tmp_path / "out").iterdir()))
+    assert "MOSAIC" not in header.ImageType
+    assert "ReferencedFrameNumber" not in header.SourceImageSequence[0]

@@ -230,7 +230,8 @@ def stamp(
     out.SOPInstanceUID = generate_uid(entropy_srcs=[uids["SeriesInstanceUID"], str(index)])
     for name, uid in uids.items():
         setattr(out, name, UID(uid))
-    rest = [str(part) for part in _as_list(header.get("ImageType"))[2:]]
+    stated = [str(part) for part in _as_list(header.get("ImageType"))[2:]]
+    rest = [part for part in stated if part != "MOSAIC"]  # the tiles have been taken apart
     default = "AXIAL" if modality == "CT" else "OTHER"
     out.ImageType = ["DERIVED", "SECONDARY", *(rest if rest and rest[0] else [default, *rest[1:]])]
     out.Modality = modality

@@ -23,6 +23,7 @@ _STARTS = {
 }
 _NO_SCANS = ("BMP", "GIF", "HDF5", "JPEG", "netCDF", "PDF", "PNG", "WEBP")  # GDAL's names
 _SHOWN = 5  # names in a message
+_LISTED = 20  # scans in a message
 _SCANNERS = {
     "geotiff": ("geotiff", "scan_geotiff"),
     "image": ("images", "scan_image"),
@@ -337,9 +338,10 @@ def _none_named(scans: list[Scan], path: Any, series: Any) -> list[Scan]:
 def _listed(scans: list[Scan]) -> str:
     """One line a scan."""
     lines = []
-    for scan in scans:
+    for scan in scans[:_LISTED]:
         size = " x ".join(map(str, scan.shape))
         number = scan.facts.get("series_number")
         name = f"{scan.series_uid or scan.path}" + (f" (number {number})" if number is not None else "")
         lines.append(f"  {name} {scan.modality or scan.kind} {size}: {scan.verdict}")
-    return "\n".join(lines)
+    more = len(scans) - _LISTED
+    return "\n".join([*lines, *([f"  and {more} more"] if more > 0 else [])])
