@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,7 +63,8 @@ def connect(place: str) -> "Iterator[Client]":
             "a cluster needs dask.distributed; install it with pip install 'sr-imaging[cluster]'"
         ) from error
     if local := _LOCAL.fullmatch(place):
-        with _local(int(local[1])) as cluster, distributed.Client(cluster) as client:
+        count = int(local[1])
+        with _unchanged(cores_of(count)), _local(count) as cluster, distributed.Client(cluster) as client:
             yield client
     elif _ADDRESS.fullmatch(place):
         with _joined(place) as client:
@@ -80,17 +81,30 @@ def _local(count: int) -> Any:
     shared: dict[str, Any] = {"nthreads": THREADS, "memory_limit": MEMORY_LIMIT // count, "dashboard": False}
     shared |= {"host": "127.0.0.1", "silence_logs": logging.ERROR}
     workers = {k: {"cls": Nanny, "options": {**shared, "env": gpu_of(k)}} for k in range(count)}
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
+    quiet = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": Scheduler, "options": quiet}
     with dask.config.set({"distributed.nanny.pre-spawn-environ": cores_of(count)}):
         return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
+
+
+@contextmanager
+def _unchanged(names: Iterable[str]) -> Iterator[None]:
+    """Variables of this process, which dask sets for those that it starts, as they were before the block."""
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def cores_of(count: int) -> dict[str, str]:
     """Return the environment that gives each of several workers on this machine its share of the cores.
 
-    It stands in the place of dask's own, which also has memory given back to the system at every turn: the
-    features of a network, taken anew for each tile, then cost ten times the page faults, measured in
-    benchmarks/cluster.py.
+    It stands in the place of dask's own, which also has glibc give memory back at every turn
+    (MALLOC_TRIM_THRESHOLD_): the features of a network, taken anew for each tile, then cost ten times the
+    page faults and half as much time again.
     """
     from dask.system import CPU_COUNT
 

@@ -199,6 +199,16 @@ def test_local_workers_share_cores_and_take_a_gpu_each(
     assert {k: g["CUDA_VISIBLE_DEVICES"] for k in range(3) if (g := cluster.gpu_of(k))} == expected
 
 
+def test_memory_is_kept_between_tiles_and_the_environment_as_it_was(client: Any) -> None:
+    assert client.run(lambda: "MALLOC_TRIM_THRESHOLD_" in os.environ) == dict.fromkeys(
+        client.run(os.getpid), "MALLOC_TRIM_THRESHOLD_" in os.environ
+    )
+    before = dict(os.environ)
+    with cluster.connect("local:1") as other:
+        assert other.submit(int, "7").result() == 7
+    assert dict(os.environ) == before
+
+
 # Without a cluster
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
 def test_store_is_written_from_many_threads_and_processes(tmp_path: Path, scheduler: str) -> None:
