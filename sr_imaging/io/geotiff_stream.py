@@ -19,6 +19,7 @@ __all__ = ["blocks_of"]
 _STRIP = 512  # rows: whole tiles of the file
 _PIXELS_PER_TURN = 2**24  # of an array in memory
 _IN_HAND_BYTES = 128 * 2**20  # of blocks that are computed at once
+_IN_HAND_OF_CLUSTER = 2**31  # the same where others compute them: each of its threads has one
 
 
 def blocks_of(da: xr.DataArray) -> Iterator[tuple[Any, np.ndarray]]:
@@ -44,15 +45,18 @@ def blocks_of(da: xr.DataArray) -> Iterator[tuple[Any, np.ndarray]]:
     tops, lefts = (np.cumsum((0, *chunks[:-1])) for chunks in lazy.chunks[1:])
     delayed = lazy.to_delayed()[0]
     largest = math.prod(lazy.chunksize) * da.dtype.itemsize
-    workers = int(np.clip(_IN_HAND_BYTES // largest, 2, max(2, os.cpu_count() or 1)))
+    scheduler, threads = _scheduler()
+    room = _IN_HAND_BYTES if scheduler == "synchronous" else _IN_HAND_OF_CLUSTER
+    workers = int(np.clip(room // largest, 2, max(2, threads)))
     places = [(row, col) for row in range(len(tops)) for col in range(len(lefts))]
-    for (row, col), block in _ahead(delayed, places, workers):
+    for (row, col), block in _ahead(delayed, places, workers, scheduler):
         yield _window(int(tops[row]), int(lefts[col]), block), block
 
 
-def _ahead(delayed: Any, places: list[tuple[int, int]], workers: int) -> Iterator[tuple[Any, np.ndarray]]:
+def _ahead(
+    delayed: Any, places: list[tuple[int, int]], workers: int, scheduler: Any
+) -> Iterator[tuple[Any, np.ndarray]]:
     """Places and their blocks in order, as many computed ahead as there are workers."""
-    scheduler = _scheduler()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="sr-blocks")
     waiting: deque[tuple[tuple[int, int], Future[Any]]] = deque()
     try:
@@ -73,12 +77,15 @@ def _compute(block: Any, scheduler: Any) -> Any:
     return block.compute(scheduler=scheduler)
 
 
-def _scheduler() -> Any:
-    """The cluster that is connected, else the thread that asks: several ask at once."""
+def _scheduler() -> tuple[Any, int]:
+    """The cluster that is connected and its threads, else the thread that asks: several ask at once."""
     from dask.base import get_scheduler
 
     chosen = get_scheduler()
-    return chosen if getattr(chosen, "__self__", None) is not None else "synchronous"
+    client = getattr(chosen, "__self__", None)
+    if client is None:
+        return "synchronous", os.cpu_count() or 1
+    return chosen, sum(client.nthreads().values())
 
 
 def _window(top: int, left: int, block: Any) -> Any:
