@@ -143,6 +143,8 @@ def _each(psf: Psf | Sequence[Psf], axes: int) -> tuple[Psf, ...]:
 
 def _along(x: Tensor, axis: int, matrix: Tensor) -> Tensor:
     """Multiply a spatial axis by a matrix."""
+    if axis == x.ndim - 4:  # the last but one, as it lies
+        return matrix.to(x.device) @ x
     return (x.movedim(2 + axis, -1) @ matrix.T.to(x.device)).movedim(-1, 2 + axis)
 
 

@@ -5,12 +5,13 @@ workers change nothing.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms.compose import Compose
 from monai.transforms.croppad.dictionary import RandSpatialCropd
 from monai.transforms.spatial.dictionary import RandFlipd, RandRotate90d
 from monai.transforms.transform import Randomizable
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 DRAWS = 200  # planes looked at for one patch before the scans are called empty
+AHEAD = 2  # batches drawn before they are asked for
 TRIES = 8  # crops of a plane before the next plane is drawn
 
 
@@ -116,7 +118,7 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         lr = crop["lr"] if "lr" in crop else self._degraded(crop["hr"], rng)
         lr = self._noisy(lr, std, rng)
         hr = _trim(crop["hr"], self.plan.context)
-        offset, unit = self._values(hr, std)
+        offset, unit = self._values(hr, crop["detail"], std)
         patch = {"lr": (lr - offset) / unit, "hr": (hr - offset) / unit, "offset": offset, "unit": unit}
         if "guide" in crop:
             guide = _trim(crop["guide"], self.plan.margin)
@@ -138,10 +140,13 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
                 planes[group, attempt] = self._plane(_random(self.seed, step, group, attempt))
             plane = planes[group, attempt]
             for _ in range(TRIES):
-                crop: Any = self.crops(dict(plane))
+                crop: Any = dict(plane)
+                for transform in self.crops:  # MONAI's Compose would take a tenth of the time
+                    crop = transform(crop)
                 images = {key: crop[key][None] for key in ("hr", "lr", "guide") if key in crop}
-                if self._accepts(images, plane["hr_std"], rng.random_sample()):
-                    return {**images, "hr_std": plane["hr_std"]}
+                detail = self._detail(images)
+                if detail > 0 and detail >= rng.random_sample() * self.data.min_detail * plane["hr_std"]:
+                    return {**images, "hr_std": plane["hr_std"], "detail": detail}
         raise ConfigError(
             f"no patch in {DRAWS} planes: the scans are almost all nodata or constant; choose other scans "
             "or lower data.min_detail"
@@ -149,17 +154,16 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
 
     def _plane(self, rng: np.random.RandomState) -> Mapping[str, Any]:
         """Draw a scan, and a plane of it."""
-        _give(self.scans.planes.transform, rng)
+        _give(self.scans.planes.transform.transforms, rng)
         which = int(np.searchsorted(self.chances, rng.random_sample(), side="right"))
         plane: Mapping[str, Any] = self.scans.planes[min(which, len(self.chances) - 1)]
         return plane
 
-    def _accepts(self, images: Mapping[str, Tensor], std: float, chance: float) -> bool:
-        """Take a patch by its detail; never one with an invalid pixel or a constant one."""
+    def _detail(self, images: Mapping[str, Tensor]) -> float:
+        """Return the standard deviation of the HR patch; 0 where any image has an invalid pixel."""
         if not all(math.isfinite(float(image.sum())) for image in images.values()):
-            return False
-        detail = float(_trim(images["hr"], self.plan.context).std())
-        return detail > 0 and detail >= chance * self.data.min_detail * std
+            return 0.0
+        return float(_trim(images["hr"], self.plan.context).std())
 
     def _degraded(self, hr: Tensor, rng: np.random.RandomState) -> Tensor:
         """Make LR of HR with a point-spread function and factors that are drawn for the patch."""
@@ -194,14 +198,14 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
             return lr + sigma * normal
         return torch.hypot(lr + sigma * normal, sigma * torch.randn(lr.shape, generator=draw))
 
-    def _values(self, hr: Tensor, std: float) -> tuple[Tensor, Tensor]:
+    def _values(self, hr: Tensor, own: float, std: float) -> tuple[Tensor, Tensor]:
         """Offset and unit of a patch: those of the generator, or its mean and a mixed deviation."""
         offset = hr.mean(tuple(range(2, hr.ndim)), keepdim=True)
         if self.plan.fixed_values is not None:
             fixed, scale = self.plan.fixed_values
             return torch.full_like(offset, fixed), torch.full_like(offset[:, :1], scale)
-        unit = hr.std() ** self.data.patch_weight * std ** (1 - self.data.patch_weight)
-        return offset, unit.expand(offset[:, :1].shape)
+        unit = own**self.data.patch_weight * std ** (1 - self.data.patch_weight)
+        return offset, torch.full_like(offset[:, :1], unit)
 
 
 def _random(*numbers: int) -> np.random.RandomState:
@@ -209,14 +213,14 @@ def _random(*numbers: int) -> np.random.RandomState:
     return np.random.RandomState(np.random.PCG64(numbers))  # the usual bits take ten times as long to seed
 
 
-def _give(chain: Any, rng: np.random.RandomState) -> None:
-    """Let all random transforms of a chain draw from one random state."""
-    for transform in chain.transforms:
+def _give(transforms: Sequence[Any], rng: np.random.RandomState) -> None:
+    """Let all random transforms draw from one random state."""
+    for transform in transforms:
         if isinstance(transform, Randomizable):
             transform.set_random_state(state=rng)
 
 
-def _crops(plan: PatchPlan, *, real: bool) -> Compose:
+def _crops(plan: PatchPlan, *, real: bool) -> list[Any]:
     """Return the random transforms from a plane to a patch with context, alike for all that it shows."""
     fine = ["hr", *(["guide"] if plan.guide_channels else [])]
     window = [p + 2 * h for p, h in zip(plan.patch, plan.halo, strict=True)]
@@ -228,25 +232,38 @@ def _crops(plan: PatchPlan, *, real: bool) -> Compose:
     keys = [*fine, *(["lr"] if real else [])]
     square = plan.axes == ("y", "x") and len(set(plan.crop)) == len(set(plan.scale)) == 1
     flipped = (0,) if square else range(len(plan.axes))  # one flip and the rotations make all eight
-    return Compose(
-        [
-            crop,
-            *(RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in flipped),
-            *([RandRotate90d(keys, prob=0.75, max_k=3)] if square else []),
-        ],
-        log_stats=False,
-    )
+    return [
+        crop,
+        *(RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in flipped),
+        *([RandRotate90d(keys, prob=0.75, max_k=3)] if square else []),
+    ]
 
 
 def patch_batches(source: PatchBatches, start: int, stop: int) -> Iterator[dict[str, Tensor]]:
-    """Yield the batches of steps `start` to `stop`, drawn by as many workers as the settings ask for."""
-    loader = DataLoader(
-        Subset(source, range(start, stop)),
-        batch_size=None,
-        num_workers=source.data.workers,
-        pin_memory=torch.cuda.is_available(),
-    )
-    yield from loader
+    """Yield the batches of steps `start` to `stop`, each drawn while the one before is in use.
+
+    Parameters
+    ----------
+    source : PatchBatches
+        What to draw from, by as many processes as its settings ask for, or by one thread.
+    start, stop : int
+        Steps.
+    """
+    steps = range(start, stop)
+    pinned = torch.cuda.is_available()
+    if source.data.workers:
+        loader = DataLoader(
+            Subset(source, steps), batch_size=None, num_workers=source.data.workers, pin_memory=pinned
+        )
+        yield from loader
+        return
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(source.__getitem__, step) for step in steps[:AHEAD])
+        for step in range(start + AHEAD, stop + AHEAD):
+            batch = waiting.popleft().result()
+            if step < stop:
+                waiting.append(thread.submit(source.__getitem__, step))
+            yield {key: value.pin_memory() for key, value in batch.items()} if pinned else batch
 
 
 def _trim(x: Tensor, widths: Sequence[int]) -> Tensor:

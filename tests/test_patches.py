@@ -104,6 +104,15 @@ def test_workers_change_nothing(raster: Path) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("stop", [4, 5, 8])
+def test_batches_come_in_their_order_however_few(raster: Path, stop: int) -> None:
+    source = batches(raster, RASTER)
+    found = [batch["hr"] for batch in patch_batches(source, 4, stop)]
+    assert len(found) == stop - 4
+    for step, hr in enumerate(found, start=4):
+        assert torch.equal(hr, source[step]["hr"])
+
+
 def test_parts_of_a_batch_are_the_whole_batch(raster: Path) -> None:
     data = replace(RASTER, batch=6, per_plane=4)
     degradation = DegradationConfig(sigma=(0.3, 0.6), noise="rician", noise_sigma=(0.1, 0.2))

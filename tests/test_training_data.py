@@ -1,5 +1,7 @@
 """What patches come from: real pairs, guides, any factor, folders of images, and data that is refused."""
 
+import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from builders import raster
 from PIL import Image
 
 from sr_imaging import ConfigError, degrade, write
-from sr_imaging.config import DataConfig, DegradationConfig
+from sr_imaging.config import DataConfig, DegradationConfig, parse_config
 from sr_imaging.degrading import degrade_any
 from sr_imaging.geometry import volume
 from sr_imaging.networks import build_generator
@@ -74,13 +76,13 @@ def test_real_pairs_are_crops_of_one_place(pair: Path) -> None:
 
 def test_halo_of_a_real_pair_is_that_of_its_lr_scan(pair: Path) -> None:
     coarse = degrade(image(2, 90, 120), 2, psf=BOX)
-    write(coarse.copy(data=coarse.values * 2), pair / "lr.tif", overwrite=True)  # LR of another gain
-    batch = drawn(pair, replace(PAIR, patch_weight=0.0))[0]
-    source = drawn(pair, PAIR)
-    window = 2 * degrade(image(2, 90, 120), 2, psf=BOX).values
-    assert batch["lr"].mean() > 3  # LR values are about twice those of HR, in units of its deviation
-    assert source.scans.facts[0]["shape"] == (2, 90, 120)
-    assert float(window.min()) > 0
+    plane = 7 * np.arange(45)[:, None] + 3 * np.arange(60) + np.zeros((2, 1, 1))
+    write(coarse.copy(data=plane.astype(np.float32)), pair / "lr.tif", overwrite=True)
+    lr = drawn(pair, replace(PAIR, max_shift=100.0, patch_weight=0.0))[0]["lr"]
+    assert lr.shape[-2:] == (16, 16)
+    for axis in (2, 3):  # even steps up to the outermost pixel of the halo
+        assert (lr.diff(dim=axis).abs() > 1e-3).all()
+        assert lr.diff(n=2, dim=axis).abs().max() < 1e-4
 
 
 def test_real_pairs_of_volumes_keep_z_as_z(tmp_path: Path) -> None:
@@ -304,3 +306,29 @@ def test_photographs_give_batches_of_their_colours(tmp_path: Path) -> None:
         Image.fromarray(values).save(tmp_path / "hr" / f"{number}.jpg", quality=95)
     batch = drawn(tmp_path, replace(DATA, train=("hr",)), scale=(2, 2), channels=4, in_channels=3)[0]
     assert batch["hr"].shape == (4, 3, 16, 16)
+
+
+def blocks(language: str) -> list[str]:
+    text = (Path(__file__).parents[1] / "docs/training.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=lambda block: block.split('"')[1])
+def test_settings_of_the_page_on_training_are_a_run(block: str) -> None:
+    config = parse_config(tomllib.loads(block))
+    generator = build_generator(config.model.architecture, config.model.arguments)
+    assert PatchPlan.of(generator, config.data, config.degradation).in_channels == generator.in_channels
+
+
+def test_python_of_the_page_on_training_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(volume(fields(10, 40, 44), np.diag([1.0, 1.0, 4.0, 1.0])[:, [2, 1, 0, 3]]), "thick.nii.gz")
+    names: dict[str, Any] = {}
+    for block in blocks("python"):
+        exec(compile(block, "docs/training.md", "exec"), names)
+    pair = names["pair"]
+    assert (pair.scale, pair.offset, pair.shift()) == ((2, 2), (0.0, 0.0), (0.0, 0.0))
+    assert pair.fine.shape == (54, 80)
+    assert names["settings"].model.arguments["scale"] == (4, 1)
