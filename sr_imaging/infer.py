@@ -27,6 +27,8 @@ from .job import Job, compute
 from .masks import hide_masked, mask_of, restore_masked
 from .model_file import ModelCard, read_card
 from .networks import CLASSICAL, INTERPOLATIONS, Generator
+from .opacity import alpha_of, beside_alpha
+from .overlay import check_overlay
 from .provenance import Facts, model_sha256, with_provenance
 from .resample import interpolated, repeat_nearest, resample
 
@@ -162,7 +164,12 @@ def upscale(
     else:
         _check_trained_range(da, choice, strict)
         settings = Settings(device, precision, tile, _memory(max_memory))
-        data, facts = _modelled(da, values, choice, settings, progress, seed=seed, guide=guide)
+
+        def modelled(image: xr.DataArray) -> tuple[Any, Facts]:
+            return _modelled(image, values, choice, settings, progress, seed=seed, guide=guide)
+
+        alpha = alpha_of(da)
+        data, facts = beside_alpha(da, *alpha, choice.scale, modelled) if alpha else modelled(da)
     if not isinstance(obj, xr.DataArray):
         return cast(Image, data)
     return cast(Image, with_provenance(_place(da, data, choice), choice.scale, facts))
@@ -217,6 +224,7 @@ def _seen_by(engine: Engine, choice: Choice) -> dict[Any, int] | None:
 def _place(da: xr.DataArray, data: Any, choice: Choice) -> xr.DataArray:
     """Put the result on its grid; another type than that of the array is not stored as the old one."""
     sr = refine(da, data, choice.scale)
+    check_overlay(da, sr, choice.scale)
     if sr.dtype != da.dtype:
         sr.encoding = {key: value for key, value in sr.encoding.items() if key not in _STORED_AS}
     return sr

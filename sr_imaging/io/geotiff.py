@@ -16,6 +16,7 @@ from ..world import rotated_centres
 from .address import address_of
 from .geotiff_pixels import cut_short, lazy_pixels, open_raster
 from .scan import Scan, Verdict
+from .sentinel2 import facts_of
 
 __all__ = ["RESERVED", "is_tiff", "read_geotiff", "scan_geotiff", "scan_raster"]
 
@@ -228,6 +229,7 @@ def _centres(src: Any) -> dict[str, Any]:
 def _nodata(src: Any) -> Any | None:
     """Nodata as a scalar of the file's dtype; None where there is none or the dtype cannot hold it."""
     value = src.nodatavals[0]
+    value = facts_of(src).nodata if value is None else value
     dtype = np.dtype(src.dtypes[0])
     if value is None:
         return None
@@ -247,9 +249,15 @@ def _attrs(src: Any) -> dict[str, Any]:
     nodata = _nodata(src)
     if nodata is not None:
         attrs["_FillValue"] = nodata
+    scales, offsets = src.scales, src.offsets
+    facts = facts_of(src)
+    if set(scales) == {1.0} and set(offsets) == {0.0} and facts.scales:
+        scales, offsets = facts.scales, facts.offsets
+    if facts.classes:
+        attrs |= {"flag_values": tuple(range(len(facts.classes.split()))), "flag_meanings": facts.classes}
     for one, many, values, neutral in (
-        ("scale_factor", "scales", src.scales, 1.0),
-        ("add_offset", "offsets", src.offsets, 0.0),
+        ("scale_factor", "scales", scales, 1.0),
+        ("add_offset", "offsets", offsets, 0.0),
     ):
         if len(set(values)) > 1:
             attrs[many] = tuple(map(float, values))

@@ -1,0 +1,260 @@
+"""A raster's way from file to file: whatever its tags say, the result says as well; rasterio is the judge."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from builders import generator, raster, smooth
+from rasterio import Affine
+from rasterio.enums import MaskFlags
+
+from sr_imaging import GridError, read, upscale, write
+from sr_imaging.overlay import check_overlay
+
+ESPCN = generator("espcn", scale=(2, 2))
+COLOURS = generator("espcn", scale=(2, 2), in_channels=3)
+DERIVED, ODD = "odd/geotiff_derived", "odd/geotiff_variants"
+
+REAL = [
+    f"{DERIVED}/different_epsg4326_negative.tif",
+    f"{DERIVED}/float32_nan_nodata.tif",
+    f"{DERIVED}/gcps_only_uint16.tif",
+    f"{DERIVED}/int32_values_over_16bit.tif",
+    f"{DERIVED}/internal_mask_uint8.tif",
+    f"{DERIVED}/nonsquare_pixels_30x60.tif",
+    f"{DERIVED}/one_pixel.tif",
+    f"{DERIVED}/one_row.tif",
+    f"{DERIVED}/rotated20deg_uint16.tif",
+    f"{DERIVED}/rpc_uint16.tif",
+    f"{DERIVED}/scale_offset_uint16.tif",
+    f"{DERIVED}/south_up_int16.tif",
+    f"{ODD}/all-nodata.tif",
+    f"{ODD}/cog_gcps.tif",
+    f"{ODD}/cog_rgba.tif",
+    f"{ODD}/cog_tags.tif",
+    f"{ODD}/clp.tif",
+    f"{ODD}/rotated.tif",
+    "satellite/aerial_hamburg_nocrs/dop20c_32587_5922.tif",
+    "satellite/landsat5_nebraska_customcrs/sample_geotiff_custom_proj.tif",
+    "satellite/landsat7_chiapas_8band/LE70220491999322EDC01_stack.gtif",
+    "satellite/landsat8_mendoza_float64/LC82320832016040LGN00_sr_band2.tif",
+    "satellite/sentinel2_lake_nodata/S2A2A_20190723_022_Barbellino_BOA_10.tif",
+]
+
+
+def part(path: Path, side: int = 96) -> xr.DataArray:
+    """The first pixels of a raster, an odd number of them where it has as many."""
+    return read(path)[:, : side - 1, : side + 4]
+
+
+def assert_same_place(src: Any, dst: Any) -> None:
+    """The corners are the same, and where four fine pixels meet is the centre of a coarse one."""
+    if src.transform.is_identity:  # placed by control points, or not at all
+        assert dst.transform.is_identity
+        return
+    corners = [(0, 0), (src.width, 0), (0, src.height), (src.width, src.height)]
+    pixel = np.hypot(src.transform.a, src.transform.d)
+    for col, row in corners:
+        there, here = src.transform @ (col, row), dst.transform @ (2 * col, 2 * row)
+        assert np.allclose(there, here, rtol=0, atol=1e-6 * pixel)
+    rows, cols = np.array([0, src.height - 1]), np.array([0, src.width - 1])
+    centre = np.array(src.transform @ (cols + 0.5, rows + 0.5))
+    block = np.array(dst.transform @ (2 * cols + 1.0, 2 * rows + 1.0))  # where its four pixels meet
+    np.testing.assert_allclose(block, centre, rtol=0, atol=1e-6 * pixel)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_result_lies_where_rasterio_sees_its_source(shared_data: Path, tmp_path: Path, name: str) -> None:
+    da = part(shared_data / name)
+    source = write(da, tmp_path / "in.tif")
+    with rasterio.open(source) as src, rasterio.open(write(upscale(da, ESPCN), tmp_path / "out.tif")) as dst:
+        assert dst.crs == src.crs
+        assert dst.shape == (2 * src.height, 2 * src.width)
+        assert_same_place(src, dst)
+        points = [(p.row * 2, p.col * 2, p.x, p.y) for p in src.gcps[0]]
+        assert [(p.row, p.col, p.x, p.y) for p in dst.gcps[0]] == [pytest.approx(point) for point in points]
+        assert (dst.rpcs is None) == (src.rpcs is None)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_result_says_of_its_values_what_its_source_says(
+    shared_data: Path, tmp_path: Path, name: str
+) -> None:
+    da = part(shared_data / name)
+    source = write(da, tmp_path / "in.tif")
+    with rasterio.open(source) as src, rasterio.open(write(upscale(da, ESPCN), tmp_path / "out.tif")) as dst:
+        for fact in ("dtypes", "nodatavals", "scales", "offsets", "units", "descriptions", "colorinterp"):
+            np.testing.assert_equal(getattr(dst, fact), getattr(src, fact), fact)
+        added = {"history", "sr_model", "sr_model_sha256", "sr_version", "sr_scale"}
+        tags = {
+            key: text for key, text in dst.tags().items() if not key.startswith("sr_") and key not in added
+        }
+        assert tags == {key: text for key, text in src.tags().items() if key != "history"}
+        assert [dst.tags(band) for band in dst.indexes] == [src.tags(band) for band in src.indexes]
+        assert dst.mask_flag_enums == src.mask_flag_enums
+        valid = src.dataset_mask().repeat(2, 0).repeat(2, 1) > 0
+        if MaskFlags.nodata not in src.mask_flag_enums[0]:  # of which a band may have its own
+            np.testing.assert_array_equal(dst.dataset_mask() > 0, valid)
+        for band in range(1, src.count + 1):
+            np.testing.assert_array_equal(
+                dst.read_masks(band) > 0, src.read_masks(band).repeat(2, 0).repeat(2, 1) > 0
+            )
+
+
+def test_a_result_of_real_values_stays_in_their_neighbourhood(shared_data: Path, tmp_path: Path) -> None:
+    """Casts round and clip: a wrapped overshoot would be thousands of counts away."""
+    for name in (f"{DERIVED}/south_up_int16.tif", f"{DERIVED}/internal_mask_uint8.tif"):
+        da = part(shared_data / name)
+        sr = upscale(da, "cubic", scale=2)
+        low, high = (float(f(da.where(da != da.attrs.get("_FillValue", -1)))) for f in (np.nanmin, np.nanmax))
+        made = sr.where(sr != sr.attrs.get("_FillValue", -1))
+        assert float(made.min()) >= low - 0.3 * (high - low)
+        assert float(made.max()) <= high + 0.3 * (high - low)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("model", [ESPCN, COLOURS], ids=["bandwise", "three bands"])
+def test_alpha_is_repeated_and_what_it_hides_is_not_seen(chunked: bool, model: Any) -> None:
+    da = raster((4, 17, 22), dtype="uint8", low=90, high=200)
+    da.attrs["color_interp"] = ("red", "green", "blue", "alpha")
+    da.attrs["long_name"] = ("r", "g", "b", "a")
+    da.values[3] = np.random.default_rng(0).integers(1, 255, (17, 22))
+    da.values[3, 5:9, 3:11] = 0
+    dark = da.copy(deep=True)
+    dark.values[:3, 5:9, 3:11] = 0  # as most writers store it
+    sr, other = (upscale(one.chunk(y=9, x=8) if chunked else one, model) for one in (da, dark))
+    np.testing.assert_array_equal(sr[3], da.values[3].repeat(2, 0).repeat(2, 1))
+    seen = sr.values[3] > 0
+    np.testing.assert_array_equal(sr.values[:3, seen], other.values[:3, seen])
+    np.testing.assert_array_equal(other.values[:3, ~seen], 0)
+    assert sr.attrs["color_interp"] == da.attrs["color_interp"]
+    assert sr.attrs["long_name"] == da.attrs["long_name"]
+    assert sr.dtype == np.uint8
+
+
+def test_alpha_may_be_any_band() -> None:
+    da = raster((3, 9, 12), dtype="uint16").assign_attrs(color_interp=("gray", "alpha", "undefined"))
+    da.values[1] = 40
+    sr = upscale(da, ESPCN)
+    plain = upscale(da.isel(band=[0, 2]).drop_attrs(), ESPCN)
+    np.testing.assert_array_equal(sr[[0, 2]], plain)
+    assert (sr[1] == 40).all()
+
+
+def test_a_real_rgba_keeps_its_alpha(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / f"{ODD}/cog_rgba.tif"
+    path = write(upscale(read(source), COLOURS), tmp_path / "out.tif", format="cog")
+    with rasterio.open(source) as src, rasterio.open(path) as dst:
+        assert dst.colorinterp == src.colorinterp
+        np.testing.assert_array_equal(dst.read(4), src.read(4).repeat(2, 0).repeat(2, 1))
+
+
+def test_a_palette_image_goes_by_nearest(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / f"{ODD}/cog_cmap.tif"
+    da = read(source)[:, 4000:4031, 3000:3050]
+    with rasterio.open(write(upscale(da, ESPCN), tmp_path / "out.tif")) as dst:
+        np.testing.assert_array_equal(dst.read(), da.values.repeat(2, 1).repeat(2, 2))
+        assert len(dst.colormap(1)) == 256
+
+
+def sentinel2(path: Path, **tags: str) -> Path:
+    """A raster with the numbers of a Sentinel-2 product in its tags."""
+    values = np.rint(smooth((2, 14, 19), low=1100, high=4800)).astype(np.uint16)
+    values[:, 3:5, 6] = 0
+    with rasterio.open(
+        path, "w", driver="GTiff", width=19, height=14, count=2, dtype="uint16", crs="EPSG:32632",
+        transform=Affine(10, 0, 6e5, 0, -10, 5e6),
+    ) as dst:  # fmt: skip
+        dst.write(values)
+        dst.update_tags(BOA_QUANTIFICATION_VALUE="10000", SPECIAL_VALUE_NODATA="0", **tags)
+    return path
+
+
+def test_sentinel2_offset_of_the_tags_is_stated_and_kept(tmp_path: Path) -> None:
+    da = read(sentinel2(tmp_path / "a.tif", BOA_ADD_OFFSET="-1000"))
+    assert da.attrs["scale_factor"] == pytest.approx(1e-4)
+    assert da.attrs["add_offset"] == pytest.approx(-0.1)
+    assert da.attrs["_FillValue"] == 0
+    sr = upscale(da, ESPCN)
+    with rasterio.open(write(sr, tmp_path / "out.tif")) as dst:
+        assert dst.offsets == pytest.approx((-0.1, -0.1))
+        assert dst.nodata == 0
+        np.testing.assert_array_equal(dst.read(1) == 0, (da[0].values == 0).repeat(2, 0).repeat(2, 1))
+        assert dst.read()[dst.read() > 0].min() > 500
+
+
+def test_sentinel2_offset_is_never_guessed(tmp_path: Path) -> None:
+    assert "add_offset" not in read(sentinel2(tmp_path / "a.tif")).attrs
+
+
+@pytest.mark.parametrize(("band", "offset"), [("B02", -0.1), ("B8A", -0.2)])
+def test_sentinel2_offset_is_read_from_the_product_above_an_image(
+    tmp_path: Path, band: str, offset: float
+) -> None:
+    folder = tmp_path / "S2A_MSIL2A.SAFE/GRANULE/L2A_T32/IMG_DATA/R20m"
+    folder.mkdir(parents=True)
+    (tmp_path / "S2A_MSIL2A.SAFE/MTD_MSIL2A.xml").write_text(
+        "<a><SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT>\n<SPECIAL_VALUE_INDEX>0</SPECIAL_VALUE_INDEX>"
+        '<BOA_QUANTIFICATION_VALUE unit="none">10000</BOA_QUANTIFICATION_VALUE>'
+        '<BOA_ADD_OFFSET band_id="1">-1000</BOA_ADD_OFFSET>'
+        '<BOA_ADD_OFFSET band_id="8">-2000</BOA_ADD_OFFSET></a>'
+    )
+    for name in (band, "SCL"):
+        with rasterio.open(sentinel2(tmp_path / "a.tif")) as src, rasterio.open(
+            folder / f"T32_20230101_{name}_20m.jp2", "w", driver="JP2OpenJPEG", width=19, height=14, count=1,
+            dtype="uint16", crs=src.crs, transform=src.transform, quality=100, reversible=True,
+        ) as dst:  # fmt: skip
+            dst.write(src.read(1) % 12 if name == "SCL" else src.read(1), 1)
+    da = read(folder / f"T32_20230101_{band}_20m.jp2")
+    assert da.attrs["add_offset"] == pytest.approx(offset)
+    assert da.attrs["_FillValue"] == 0
+    classes = read(folder / "T32_20230101_SCL_20m.jp2")
+    assert classes.attrs["flag_meanings"].split()[9] == "cloud_high_probability"
+    np.testing.assert_array_equal(upscale(classes, ESPCN), classes.values.repeat(2, 1).repeat(2, 2))
+
+
+def test_values_in_decibels_and_negative_ones_are_no_special_case() -> None:
+    decibels = raster((1, 11, 14), low=-28, high=3).assign_attrs(units="dB")
+    sr = upscale(decibels, ESPCN)
+    assert sr.attrs["units"] == "dB"
+    np.testing.assert_allclose(sr - 50, upscale(decibels - 50, ESPCN), atol=1e-4)
+
+
+FINE = {"y": 2, "x": 3}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda da: da.assign_coords(x=da.x + 0.01), r"along x has its first edge"),
+        (lambda da: da.assign_coords(y=da.y * 1.0001), r"along y has its pixels"),
+        (lambda da: da.isel(x=slice(1, None)), r"along x has 41 pixels, not 42"),
+        (
+            lambda da: da.rio.write_transform(Affine(20, 0, 5e5, 0, -10, 4.1e6)),
+            r"a corner .* by its GeoTransform",
+        ),
+    ],
+)
+def test_a_result_that_is_off_is_refused(change: Any, message: str) -> None:
+    lr = raster((11, 14))
+    sr = upscale(lr, "cubic", scale=FINE)
+    check_overlay(lr, sr, FINE)
+    with pytest.raises(GridError, match=message):
+        check_overlay(lr, change(sr), FINE)
+
+
+def test_every_result_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sr_imaging.infer
+
+    monkeypatch.setattr(sr_imaging.infer, "refine", lambda da, data, scale: da.copy(deep=True))
+    with pytest.raises(GridError, match=r"along y has 7 pixels, not 14"):
+        upscale(raster((7, 8)), "cubic", scale=2)
+
+
+def test_colour_table_of_one_band_survives_as_json(shared_data: Path) -> None:
+    da = upscale(read(shared_data / f"{ODD}/cog_cmap.tif")[:, :8, :9], "cubic", scale=2)
+    assert len(json.loads(da.attrs["colour_table"])["1"]) == 256
