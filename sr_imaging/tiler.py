@@ -160,7 +160,7 @@ def _run_tile(
     if companions.guide is not None:
         guide, hidden = _seen_guide(companions, some, tile, (wide, narrow), engine)
     inner = seen[_within(narrow, wide, (1,) * len(scale))]
-    made = _forward(inner, narrow.missing, engine, noise, guide, values.comfort)
+    made = _forward(inner, narrow.missing, engine, noise, guide, comfort=values.comfort)
     if hidden is not None:
         made = np.where(hidden, made.dtype.type(np.nan), made)
     if invalid is not None:
@@ -233,6 +233,7 @@ def _forward(
     engine: Engine,
     noise: np.ndarray | None,
     guide: np.ndarray | None,
+    *,
     comfort: tuple[float, float] | None,
 ) -> np.ndarray:
     """Run the generator on finite pixels ``(N, C, *n)``, replicating what is missing beyond the border."""
