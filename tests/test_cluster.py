@@ -1,6 +1,7 @@
 """Clusters: the same result, the model once for each worker, lost workers cost time, progress comes back."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -143,6 +144,20 @@ def test_dataset_is_computed_by_the_workers(client: Any) -> None:
     ds = xr.Dataset({"a": blocks(), "b": blocks() * 2})
     sr = upscale(ds, ESPCN).compute()
     np.testing.assert_allclose(sr["b"], upscale(LR * 2, ESPCN), atol=4e-4)
+
+
+def test_page_of_the_docs_does_what_it_says(client: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    stack = LR.expand_dims(time=[3, 8]).chunk({"time": 1})
+    stack.to_dataset(name="reflectance").to_zarr("scene.zarr", zarr_format=2)
+    names: dict[str, Any] = {}
+    exec(block.replace("tcp://10.0.0.5:8786", client.scheduler.address), names)
+    names["client"].close()
+    np.testing.assert_allclose(
+        sr_imaging.read("scene-x2.zarr")[1], upscale(LR, "raster-x2", precision="float32"), atol=2e-4
+    )
 
 
 # Which cluster
