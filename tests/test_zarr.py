@@ -84,6 +84,11 @@ def test_float_with_nan_states_no_nodata(tmp_path: Path) -> None:
     assert all("_FillValue" not in coord.attrs for coord in again.coords.values())
 
 
+def test_grid_mapping_that_was_left_behind_is_not_referred_to(tmp_path: Path) -> None:
+    again = read(write(stack().assign_attrs(grid_mapping="spatial_ref"), tmp_path / "copy.zarr"))
+    xr.testing.assert_identical(again.compute(), stack())
+
+
 def test_write_does_not_change_its_input(tmp_path: Path) -> None:
     da = stack().assign_attrs(note={"a": 1})
     da.encoding["chunks"] = (1, 1, 8, 8)

@@ -115,6 +115,9 @@ def write_zarr(da: xr.DataArray, path: Path) -> None:
     plain = _regular(da.copy(deep=False))
     plain.encoding = _portable(da.encoding)
     plain.attrs = {key: _storable(value) for key, value in da.attrs.items()}
+    for place in (plain.attrs, plain.encoding):
+        if place.get("grid_mapping") not in plain.coords:  # a Dataset keeps it beside the image
+            place.pop("grid_mapping", None)
     for name in plain.coords:
         coord = plain.coords[name]
         coord.encoding = _portable(coord.encoding)
