@@ -150,11 +150,6 @@ class Engine:
     tile: tuple[int, ...]
     pixels: int
 
-    @property
-    def settings(self) -> tuple[Any, ...]:
-        """What a result may depend on besides the generator."""
-        return self.device, self.precision, self.tile, self.pixels
-
     def images_in_pass(self, shape: Sequence[int]) -> int:
         """Number of images of `shape` LR pixels whose tiles go through the network together."""
         halo = self.generator.halo or (0,) * len(self.tile)

@@ -101,7 +101,7 @@ def upscale(
         contrast. Its bands lie along ``band``; where it is invalid, so is the result.
     progress : callable, optional
         Called as ``progress(done, total)`` after each tile; raise :class:`sr_imaging.CancelledError` in it to
-        stop. For a dask array it is called while the result is computed.
+        stop. For a dask array it is called while the result is computed; on a cluster, after each block.
 
     Returns
     -------

@@ -207,6 +207,13 @@ def test_traceback_comes_with_verbose_only(
     assert "Traceback" in cubic(scans, tmp_path / "out", "-v").stderr
 
 
+def test_unknown_cluster_is_a_usage_error(scans: Path, tmp_path: Path) -> None:
+    done = cubic(scans, tmp_path / "out", "--cluster", "two")
+    assert done.exit_code == 2
+    assert "unknown cluster 'two'; give local:2 or an address like tcp://10.0.0.5:8786" in done.stderr
+    assert not list((tmp_path / "out").rglob("*.tif"))
+
+
 def test_one_file_may_be_named(scans: Path, tmp_path: Path) -> None:
     done = cubic(scans / "a.tif", tmp_path / "fine.zarr")
     assert done.exit_code == 0, done.output
