@@ -113,7 +113,8 @@ def test_every_package_is_listed() -> None:
 
 def test_extras_are_those_promised() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert set(extras) == {"napari", "all", "codecs", "parametric-map", "samples", "test"}
+    promised = {"all", "cluster", "codecs", "napari", "netcdf", "parametric-map", "samples", "test", "train"}
+    assert set(extras) == promised
     assert {Requirement(line).name for line in extras["samples"]} == {"nilearn", "spyndex", "matplotlib"}
 
 
