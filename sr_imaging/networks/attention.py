@@ -1,14 +1,13 @@
 """Large-kernel attention: each feature is weighted by what lies around it, within a finite reach."""
 
 from collections.abc import Sequence
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from .contract import GeneratorModule
 from .contrast import box_mean, precise, ratio
-from .layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle
+from .layers import conv, crop
+from .residual import Residual
 
 __all__ = ["Attention"]
 
@@ -67,7 +66,7 @@ class _Block(nn.Module):
         return y + crop(x, self.reach, self.dims)
 
 
-class Attention(GeneratorModule):
+class Attention(Residual):
     """Residual network with large-kernel attention, 2-D or 3-D, any factor on each axis, equivariant.
 
     Differs from the paper in its gate (bounded, and measured in the features' own magnitude), in having no
@@ -116,23 +115,12 @@ class Attention(GeneratorModule):
     ) -> None:
         if taps % 2 == 0:
             raise ValueError(f"taps {taps} is even; a kernel with a middle has an odd side")
-        reach = 3 + _DILATION * (taps // 2)
-        halo = (blocks * reach + 3,) * len(scale)  # first, the blocks, after them, last
-        super().__init__(scale, halo=halo, in_channels=in_channels, axes=axes)
-        dims = self.spatial_dims
-        self.first = nn.Sequential(ZeroMeanConv(dims, in_channels, channels), nn.LeakyReLU(0.1))
-        self.blocks = nn.Sequential(
-            *(_Block(dims, channels, taps) for _ in range(blocks)), conv(dims, channels, channels)
+        super().__init__(
+            scale,
+            in_channels=in_channels,
+            channels=channels,
+            blocks=[_Block(len(scale), channels, taps) for _ in range(blocks)],
+            reach=blocks * (3 + _DILATION * (taps // 2)),
+            axes=axes,
+            skip=skip,
         )
-        self.tail = conv(dims, channels, in_channels * prod(scale))
-        nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
-        self.skip = InterpolationSkip(self.scale, halo, skip)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Super-resolve ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``."""
-        first = self.first(x)
-        deep = self.blocks(first)
-        deep = deep + crop(first, (first.shape[-1] - deep.shape[-1]) // 2, self.spatial_dims)
-        detail = shuffle(self.tail(deep), self.scale)
-        out: Tensor = self.skip(x) + detail.float()
-        return out

@@ -1,13 +1,12 @@
 """RRDB: residual-in-residual dense blocks, the generator of ESRGAN. Deep, with a wide halo."""
 
 from collections.abc import Sequence
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from .contract import GeneratorModule
-from .layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle
+from .layers import conv, crop
+from .residual import Residual
 
 __all__ = ["RRDB"]
 
@@ -49,7 +48,7 @@ class _Block(nn.Module):
         return y * _SHARE + crop(x, _DENSE * _CHAIN, self.dims)
 
 
-class RRDB(GeneratorModule):
+class RRDB(Residual):
     """Network of residual-in-residual dense blocks, 2-D or 3-D, any factor on each axis, equivariant.
 
     Differs from the paper in having no biases, a first layer of zero-mean kernels, one sub-pixel step for its
@@ -91,23 +90,14 @@ class RRDB(GeneratorModule):
         axes: Sequence[str] | None = None,
         skip: str = "cubic",
     ) -> None:
-        halo = (_DENSE * _CHAIN * blocks + 3,) * len(scale)  # first, the blocks, after them, last
-        super().__init__(scale, halo=halo, in_channels=in_channels, axes=axes)
-        dims = self.spatial_dims
-        self.first = ZeroMeanConv(dims, in_channels, channels)
-        self.blocks = nn.Sequential(
-            *(_Block(dims, channels, growth) for _ in range(blocks)), conv(dims, channels, channels)
+        super().__init__(
+            scale,
+            in_channels=in_channels,
+            channels=channels,
+            blocks=[_Block(len(scale), channels, growth) for _ in range(blocks)],
+            reach=_DENSE * _CHAIN * blocks,
+            axes=axes,
+            skip=skip,
+            first_act=nn.Identity(),
+            last_act=nn.LeakyReLU(0.2),
         )
-        self.act = nn.LeakyReLU(0.2)
-        self.tail = conv(dims, channels, in_channels * prod(scale))
-        nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
-        self.skip = InterpolationSkip(self.scale, halo, skip)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Super-resolve ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``."""
-        first = self.first(x)
-        deep = self.blocks(first)
-        deep = deep + crop(first, (first.shape[-1] - deep.shape[-1]) // 2, self.spatial_dims)
-        detail = shuffle(self.tail(self.act(deep)), self.scale)
-        out: Tensor = self.skip(x) + detail.float()
-        return out

@@ -1,13 +1,12 @@
 """SRResNet, the architecture of the bundled models, and EDSR: residual blocks at low resolution."""
 
 from collections.abc import Sequence
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from .contract import GeneratorModule
-from .layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle
+from .layers import conv, crop
+from .residual import Residual
 
 __all__ = ["EDSR", "SRResNet"]
 
@@ -28,43 +27,7 @@ class _Block(nn.Module):
         return torch.add(crop(x, 2, self.dims), y, alpha=self.weight)
 
 
-class _Residual(GeneratorModule):
-    """What both have: a first layer, blocks, one sub-pixel step, detail added to the interpolated image."""
-
-    def __init__(
-        self,
-        scale: Sequence[int],
-        *,
-        in_channels: int,
-        channels: int,
-        blocks: int,
-        axes: Sequence[str] | None,
-        skip: str,
-        slope: float,
-        weight: float,
-    ) -> None:
-        halo = (2 * blocks + 3,) * len(scale)  # first, two a block, after the blocks, last
-        super().__init__(scale, halo=halo, in_channels=in_channels, axes=axes)
-        dims = self.spatial_dims
-        self.first = nn.Sequential(ZeroMeanConv(dims, in_channels, channels), nn.LeakyReLU(0.1))
-        self.blocks = nn.Sequential(
-            *(_Block(dims, channels, slope, weight) for _ in range(blocks)), conv(dims, channels, channels)
-        )
-        self.tail = conv(dims, channels, in_channels * prod(scale))
-        nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
-        self.skip = InterpolationSkip(self.scale, halo, skip)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Super-resolve ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``."""
-        first = self.first(x)
-        deep = self.blocks(first)
-        deep = deep + crop(first, (first.shape[-1] - deep.shape[-1]) // 2, self.spatial_dims)
-        detail = shuffle(self.tail(deep), self.scale)
-        out: Tensor = self.skip(x) + detail.float()
-        return out
-
-
-class SRResNet(_Residual):
+class SRResNet(Residual):
     """Residual network, 2-D or 3-D, any factor on each axis, equivariant by construction.
 
     Differs from the paper in having no batch normalisation and no biases, LeakyReLU for PReLU, a first layer
@@ -106,15 +69,14 @@ class SRResNet(_Residual):
             scale,
             in_channels=in_channels,
             channels=channels,
-            blocks=blocks,
+            blocks=[_Block(len(scale), channels, 0.1, 1.0) for _ in range(blocks)],
+            reach=2 * blocks,
             axes=axes,
             skip=skip,
-            slope=0.1,
-            weight=1.0,
         )
 
 
-class EDSR(_Residual):
+class EDSR(Residual):
     """Enhanced deep residual network, 2-D or 3-D, any factor on each axis, equivariant by construction.
 
     Wider than :class:`SRResNet`, with ReLU in its blocks and their residues weighted by 0.1, which keeps wide
@@ -155,9 +117,8 @@ class EDSR(_Residual):
             scale,
             in_channels=in_channels,
             channels=channels,
-            blocks=blocks,
+            blocks=[_Block(len(scale), channels, 0.0, 0.1) for _ in range(blocks)],
+            reach=2 * blocks,
             axes=axes,
             skip=skip,
-            slope=0.0,
-            weight=0.1,
         )
