@@ -16,7 +16,6 @@ from .patches import PatchBatches
 __all__ = ["run_card", "training_spacing"]
 
 
-
 def run_card(
     config: TrainConfig,
     batches: PatchBatches,
