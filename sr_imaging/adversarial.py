@@ -62,6 +62,9 @@ class Adversarial:
         Bound that the weights of the discriminator are clipped to after each of its steps; 0 does not clip.
     penalty : str
         Key of ``PENALTIES`` that the game is not itself without; empty for none.
+    saturates : bool
+        Whether a discriminator that is always right has little left to teach; a Wasserstein critic is meant
+        to come close to it.
     """
 
     discriminator: DiscriminatorSide
@@ -71,6 +74,7 @@ class Adversarial:
     boundary: float | None = 0.0
     weight_clip: float = 0.0
     penalty: str = ""
+    saturates: bool = True
 
 
 def vanilla_discriminator(hr: Tensor, sr: Tensor, *, smooth: float = 0.0) -> Tensor:
@@ -189,8 +193,12 @@ ADVERSARIAL_LOSSES: dict[str, Adversarial] = {
     "hinge": Adversarial(hinge_discriminator, mean_generator),
     "vanilla": Adversarial(vanilla_discriminator, vanilla_generator, labels=True),
     "lsgan": Adversarial(least_squares_discriminator, least_squares_generator, labels=True, boundary=0.5),
-    "wgan": Adversarial(wasserstein_discriminator, mean_generator, boundary=None, weight_clip=0.01),
-    "wgan-gp": Adversarial(wasserstein_discriminator, mean_generator, boundary=None, penalty="gradient"),
+    "wgan": Adversarial(
+        wasserstein_discriminator, mean_generator, boundary=None, weight_clip=0.01, saturates=False
+    ),
+    "wgan-gp": Adversarial(
+        wasserstein_discriminator, mean_generator, boundary=None, penalty="gradient", saturates=False
+    ),
     "relativistic": Adversarial(
         relativistic_discriminator, relativistic_generator, uses_hr=True, labels=True, boundary=None
     ),

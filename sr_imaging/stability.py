@@ -19,7 +19,7 @@ WINDOW = 100  # steps that a judgement looks back on
 WON = 0.98  # accuracy of the discriminator at which it has nothing left to teach
 COLLAPSED = 0.1  # diversity of SR over that of HR
 EXPLODED = 100.0  # gradient norm over its median
-PATIENCE = 5  # times that a rate is halved before the run stops
+PATIENCE = 5  # times that a rate is halved
 
 
 @dataclass
@@ -41,18 +41,20 @@ class Watch:
         """Return what the scheduled rate of a network is multiplied with: 1, a half, a quarter, …."""
         return 0.5 ** self.lowered.get(network, 0)
 
-    def look(self, row: Mapping[str, Any]) -> None:
+    def look(self, row: Mapping[str, Any], *, wins_matter: bool = True) -> None:
         """Take in the numbers of a step; lower a rate or end the run where they say so.
 
         Parameters
         ----------
         row : mapping
             Numbers by name of the log's columns.
+        wins_matter : bool
+            Whether a discriminator that is always right should be slowed down.
 
         Raises
         ------
         ModelError
-            If the output has collapsed, or lowering the rate has not helped five times.
+            If the output has collapsed, or halving the rate of the generator five times has not helped.
         """
         explosion = self._explosion(row.get("gradient_norm", 0.0))
         if explosion:
@@ -60,7 +62,7 @@ class Watch:
         if "accuracy_hr" not in row:
             return
         accuracy = self._mean("accuracy", (row["accuracy_hr"] + row["accuracy_sr"]) / 2)
-        if accuracy > WON:
+        if wins_matter and accuracy > WON and self.lowered.get("discriminator", 0) < PATIENCE:
             del self.seen["accuracy"]
             self._lower("discriminator", row["step"], f"it has won ({accuracy:.1%} right for {WINDOW} steps)")
         diversity = self._mean("diversity", row["diversity"], empty=1.0)
@@ -99,10 +101,11 @@ class Watch:
 
     def _lower(self, network: str, step: int, why: str) -> None:
         """Halve a rate, or end the run where that did not help."""
-        times = self.lowered[network] = self.lowered.get(network, 0) + 1
-        if times > PATIENCE:
+        times = self.lowered.get(network, 0)
+        if times == PATIENCE:
             raise ModelError(
                 f"the {network} is unstable: {why}, after its rate was halved {PATIENCE} times; "
-                "change adversarial.weight, a rate or the discriminator and resume from the last checkpoint"
+                "lower its rate, adversarial.weight or loop.clip and resume from the last checkpoint"
             )
+        self.lowered[network] = times + 1
         log.warning("step %d: the rate of the %s is halved: %s", step, network, why)

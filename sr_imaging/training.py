@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .adversarial import ADVERSARIAL_LOSSES
 from .checkpoint import check_new, load_checkpoint, save_checkpoint
 from .config import TrainConfig, read_config
 from .discriminator_file import save_discriminator
@@ -270,7 +271,7 @@ def _run_phase(
         torch.manual_seed(_seed_of(run, done))
         row: dict[str, Any] = {"step": done, "phase": phase.name}
         row |= _common(run.team, phase.step(learner, done - 1 - phase.start, drawn))
-        learner.watch.look(row)
+        learner.watch.look(row, wins_matter=ADVERSARIAL_LOSSES[run.config.adversarial.loss].saturates)
         average(run.average, learner.generator, decay=run.config.loop.ema, done=done - phase.start)
         row |= {"seconds": time.perf_counter() - began, "data_seconds": drawn.seconds}
         last = _validate(run, phase, row) or done == phase.stop

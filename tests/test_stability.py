@@ -39,12 +39,28 @@ def test_discriminator_that_has_won_is_slowed_down_and_told_of(caplog: pytest.Lo
     ]
 
 
-def test_run_whose_discriminator_keeps_winning_ends() -> None:
+def test_discriminator_is_slowed_down_five_times_and_then_left_alone() -> None:
     watch, won = Watch(), {"accuracy_hr": 1.0, "accuracy_sr": 1.0}
-    look_through(watch, [row(step, **won) for step in range(6 * WINDOW - 1)])
+    look_through(watch, [row(step, **won) for step in range(5 * WINDOW - 1)])
+    assert watch.factor("discriminator") == 0.5**4
+    look_through(watch, [row(step, **won) for step in range(5 * WINDOW)])
     assert watch.factor("discriminator") == 0.5**5
-    with pytest.raises(ModelError, match=r"discriminator is unstable: it has won .* halved 5 times; change"):
-        watch.look(row(6 * WINDOW, **won))
+
+
+def test_critic_that_is_meant_to_win_keeps_its_rate() -> None:
+    watch = Watch()
+    for step in range(3 * WINDOW):
+        watch.look(row(step, accuracy_hr=1.0, accuracy_sr=1.0), wins_matter=False)
+    assert watch.factor("discriminator") == 1.0
+
+
+def test_run_whose_gradient_keeps_exploding_ends() -> None:
+    watch = Watch()
+    look_through(watch, [{"step": step, "gradient_norm": 2.0} for step in range(WINDOW)])
+    look_through(watch, [{"step": WINDOW + k, "gradient_norm": 999.0} for k in range(5)])
+    assert watch.factor("generator") == 0.5**5
+    with pytest.raises(ModelError, match=r"the generator is unstable: its gradient .* halved 5 times; lower"):
+        watch.look({"step": 2 * WINDOW, "gradient_norm": 999.0})
 
 
 def test_collapsed_output_ends_the_run() -> None:
