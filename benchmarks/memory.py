@@ -1,6 +1,6 @@
 """Peak memory of a raster's way from file to file, against the size of the image.
 
-    python benchmarks/memory.py [--quick]
+    python benchmarks/memory.py [--quick] [--sides 2048 8192] [--model nearest] [--format cog]
 
 Each size runs in a process of its own. The floor is the memory of the process after its imports; the image in
 float32 is printed beside, to show what a tool that holds it whole would add.
@@ -31,19 +31,20 @@ def write_raster(path: Path, side: int) -> None:
             )
 
 
-def child(source: str, target: str) -> None:
-    """Print the peak memory after the imports and after the work, in MB."""
+def child(source: str, target: str, model: str, format: str) -> None:
+    """Print the peak memory after the imports, or after the work, in MB."""
     import sr_imaging
 
-    model = sr_imaging.load_model("cubic", scale=(2, 2)) if source == "imports" else "raster-x2"
+    classical = model in ("nearest", "cubic")
+    loaded = sr_imaging.load_model(model, scale=(2, 2)) if classical else sr_imaging.load_model(model)
     if source != "imports":
-        sr_imaging.write(sr_imaging.upscale(sr_imaging.read(source), model), target)
+        sr_imaging.write(sr_imaging.upscale(sr_imaging.read(source), loaded), target, format=format)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def peak(source: Path | str, target: Path) -> float:
+def peak(source: Path | str, target: Path, model: str, format: str) -> float:
     """Peak memory of a child process in MB."""
-    command = [sys.executable, __file__, "--child", str(source), str(target)]
+    command = [sys.executable, __file__, "--child", str(source), str(target), model, format]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
@@ -51,14 +52,17 @@ def main() -> int:
     """Print a line for each size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small images, to see that it runs")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--sides", nargs="+", type=int, default=(512, 2048), help="of the LR images")
+    parser.add_argument("--model", default="raster-x2")
+    parser.add_argument("--format", default="geotiff", choices=("geotiff", "cog"))
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(*options.child)
         return 0
-    sides = (256, 512) if options.quick else (512, 1024, 2048)
+    sides = (256, 512) if options.quick else options.sides
     with tempfile.TemporaryDirectory() as folder:
-        floor = peak("imports", Path(folder))
+        floor = peak("imports", Path(folder), options.model, options.format)
         print(
             f"{'LR image':>14} {'SR in float32':>14} {'peak':>10} {'over imports':>14} {'over smallest':>14}"
         )
@@ -66,7 +70,7 @@ def main() -> int:
         for side in sides:
             source, target = Path(folder, f"{side}.tif"), Path(folder, f"{side}-sr.tif")
             write_raster(source, side)
-            used = peak(source, target)
+            used = peak(source, target, options.model, options.format)
             first = first or used
             whole = 4 * (2 * side) ** 2 * 4 / 2**20
             size, more = f"{side:>6} x {side:<5}", used - floor
