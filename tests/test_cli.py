@@ -126,7 +126,7 @@ def test_full_disk_exits_6_before_any_work(
         (["--if-exists", "ask"], "unknown choice 'ask'"),
         (["-m", "no-such-model"], "no model 'no-such-model'"),
         (["--no-such-option"], "No such option"),
-        (["--cluster", "local:2"], "No such option"),
+        (["--cluster", "local"], "unknown cluster 'local'"),
     ],
 )
 def test_usage_error_exits_2(more: Sequence[str], message: str, scans: Path, tmp_path: Path) -> None:
