@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -72,7 +72,8 @@ def save_checkpoint(
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     text = json.dumps({"format": _FORMAT, "step": step, "config": asdict(config), "state": state})
     with whole_output(path, overwrite=True) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: text})
+        # not save_file, which makes the file readable to its owner alone
+        temporary.write_bytes(save(tensors, metadata={_KEY: text}))
 
 
 def load_checkpoint(

@@ -78,6 +78,18 @@ class TrainConfig:
             f"data.batch {batch} has no {parts} equal parts; give a multiple of loop.accumulate",
         )
         require(total > 0, "pixel.steps and adversarial.steps are both 0; give one of them some steps")
+        held_out = bool(self.data.validation) or self.data.held_out > 0
+        require(
+            held_out or not self.loop.patience,
+            f"loop.patience {self.loop.patience} waits for validations and nothing is held out; "
+            "set data.held_out or data.validation",
+        )
+        for key in ("perceptual", "content"):
+            require(
+                self.adversarial.steps > 0 or not getattr(self, key).weights,
+                f"{key}.weights is for the adversarial phase, which has no steps; "
+                "set adversarial.steps or leave it out",
+            )
 
 
 def read_config(path: str | os.PathLike[str]) -> TrainConfig:

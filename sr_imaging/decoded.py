@@ -16,7 +16,7 @@ from .plain import plain_tensors
 from .sources import TrainingScan
 from .transforms import ContextPadd, RandPlaned, item_views
 
-__all__ = ["DecodedScans", "cached_scans"]
+__all__ = ["DecodedScans", "cached_scans", "check_bands"]
 
 _BYTES = 4  # of a decoded value, float32
 
@@ -108,19 +108,7 @@ def _checked(scan: Any, item: Mapping[Any, Any], plan: PatchPlan) -> dict[str, A
     """Return the facts of a scan, or raise unless patches can be drawn from it."""
     hr, facts = item["hr"], item["hr_facts"]
     name, shape = getattr(scan, "path", scan), tuple(hr.shape[1:])
-    if plan.in_channels not in (1, hr.shape[0]):
-        raise ConfigError(
-            f"{name} has {hr.shape[0]} bands, the model takes {plan.in_channels}; use in_channels = 1"
-        )
-    if "lr" in item and item["lr"].shape[0] != hr.shape[0]:
-        raise ConfigError(
-            f"{name} has {hr.shape[0]} bands, its LR scan {item['lr'].shape[0]}; give both the same bands"
-        )
-    if "guide" in item and item["guide"].shape[0] != plan.guide_channels:
-        raise ConfigError(
-            f"the guide of {name} has {item['guide'].shape[0]} bands, the model takes {plan.guide_channels}; "
-            "set guide_channels to it"
-        )
+    check_bands(scan, item, plan)
     found = item_views(item, "hr", axes=plan.axes, scale=plan.scale, least=plan.target)
     if (
         not found
@@ -138,6 +126,24 @@ def _checked(scan: Any, item: Mapping[Any, Any], plan: PatchPlan) -> dict[str, A
         )
     told = facts["valid"] if max(facts["std"]) > 0 else 0  # a constant scan has nothing to draw
     return {**facts, "valid": told, "shape": tuple(hr.shape), "views": found}
+
+
+def check_bands(scan: Any, item: Mapping[Any, Any], plan: PatchPlan) -> None:
+    """Raise `ConfigError` unless a scan, as loaded, and its partners have the bands that a model takes."""
+    hr, name = item["hr"], getattr(scan, "path", scan)
+    if plan.in_channels not in (1, hr.shape[0]):
+        raise ConfigError(
+            f"{name} has {hr.shape[0]} bands, the model takes {plan.in_channels}; use in_channels = 1"
+        )
+    if "lr" in item and item["lr"].shape[0] != hr.shape[0]:
+        raise ConfigError(
+            f"{name} has {hr.shape[0]} bands, its LR scan {item['lr'].shape[0]}; give both the same bands"
+        )
+    if "guide" in item and item["guide"].shape[0] != plan.guide_channels:
+        raise ConfigError(
+            f"the guide of {name} has {item['guide'].shape[0]} bands, the model takes {plan.guide_channels}; "
+            "set guide_channels to it"
+        )
 
 
 def _check_units(scans: Sequence[Any], facts: Sequence[Mapping[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """The networks of a training run and all that moves them, built and checked before any scan is read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -220,4 +221,24 @@ def recompute_blocks(generator: nn.Module, architecture: str) -> None:
     if not blocks:
         raise ConfigError(f"{architecture!r} has no blocks to compute again; set loop.recompute to false")
     for block in blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        again = partial(_norms_count_once, block)
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=again)
+
+
+def _norms_count_once(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts of the first and the second way through a block."""
+    return nullcontext(), _still_norms(block)
+
+
+@contextmanager
+def _still_norms(block: nn.Module) -> Iterator[None]:
+    """Let the running statistics of batch norms stay as they are, in training too."""
+    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm3d)]
+    before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm, _, count in before:
+        norm.momentum, norm.num_batches_tracked = 0.0, None if count is None else count.clone()
+    try:
+        yield
+    finally:
+        for norm, momentum, count in before:
+            norm.momentum, norm.num_batches_tracked = momentum, count

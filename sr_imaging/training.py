@@ -3,6 +3,7 @@
 What is random in a step follows from the seed and the step alone, so that a resumed run needs no state of it.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ from .validation import HeldOut, held_out_images, judge
 
 __all__ = ["train"]
 
+log = logging.getLogger(__name__)
 LOG_EVERY = 10  # steps between rows of the log
 CHECKPOINT, LOG, DISCRIMINATOR = ".checkpoint.safetensors", ".csv", "-gan.discriminator.safetensors"
 OnStep = Callable[[Mapping[str, Any]], None]
@@ -239,7 +241,7 @@ def _prepare(config: TrainConfig, root: Path, device: torch.device, team: Team) 
         )
     if team.leads:
         announce(config, scans=len(scans), processes=team.world)
-    return Run(
+    run = Run(
         config=config,
         team=team,
         learner=learner,
@@ -255,6 +257,10 @@ def _prepare(config: TrainConfig, root: Path, device: torch.device, team: Team) 
         average=mean,
         best=best,
     )
+    run.batches[0]  # raises where no patch can be drawn, before any file is written
+    if team.leads and not run.images and (held_out or config.data.held_out):
+        log.warning("no validation: all that is held out is too small, flat or invalid; hold out more")
+    return run
 
 
 def _run_phase(

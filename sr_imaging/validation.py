@@ -10,6 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from .config import DataConfig, DegradationConfig
+from .decoded import check_bands
 from .degrading import degrade_any, degrade_batch
 from .distributed import ALONE, Team
 from .loading import LoadScand
@@ -75,7 +76,13 @@ def held_out_images(
     Returns
     -------
     list of HeldOut
-        At most ``data.validation_images``, spread over the scans; none where nothing is held out.
+        At most ``data.validation_images``, spread over the scans; none where nothing is held out, or what is
+        held out is too small, flat or invalid.
+
+    Raises
+    ------
+    ConfigError
+        If a held-out scan has other bands than the model takes, or values that are not declared.
     """
     jobs = [(scan, (0.0, 1.0)) for scan in validation]
     if data.held_out > 0:
@@ -87,7 +94,9 @@ def held_out_images(
     for number, (scan, kept) in enumerate(jobs):
         share = (data.validation_images - len(images)) // (len(jobs) - number)
         load = LoadScand("hr", clip=data.clip, kept=kept, nan=data.nan, max_shift=data.max_shift)
-        planes = _planes(load({"hr": scan}), plan, share)
+        item = load({"hr": scan})
+        check_bands(scan, item, plan)
+        planes = _planes(item, plan, share)
         images += [image for plane in planes if (image := _held_out(plane, plan, psfs)) is not None]
     return images
 
@@ -180,7 +189,8 @@ def upscale_image(generator: Any, lr: Tensor, *, guide: Tensor | None = None) ->
     generator : Generator
         In evaluation mode.
     lr : (1, C, *n) Tensor
-        Image without halo, on the device of the generator; its border is replicated.
+        Image without halo, on the device of the generator; its border is replicated, also to whole multiples
+        where the generator needs them.
     guide : (1, G, *(n * scale)) Tensor, optional
         Second input of a guided generator, treated alike.
 
@@ -190,13 +200,16 @@ def upscale_image(generator: Any, lr: Tensor, *, guide: Tensor | None = None) ->
         On the CPU.
     """
     halo = generator.halo or (0,) * generator.spatial_dims
-    inputs = [replicate(lr, [(width, width) for width in halo])]
+    multiple = getattr(generator, "multiple", 1)
+    borders = [(width, width + -n % multiple) for width, n in zip(halo, lr.shape[2:], strict=True)]
+    inputs = [replicate(lr, borders)]
     if guide is not None:
-        wide = [width * s for width, s in zip(halo, generator.scale, strict=True)]
-        inputs.append(replicate(guide.to(lr.device), [(width, width) for width in wide]))
+        wide = [(before * s, after * s) for (before, after), s in zip(borders, generator.scale, strict=True)]
+        inputs.append(replicate(guide.to(lr.device), wide))
     with torch.inference_mode():
         sr: Tensor = generator(*inputs)
-    return np.asarray(sr[0].float().cpu().numpy())
+    own = tuple(slice(round(n * s)) for n, s in zip(lr.shape[2:], generator.scale, strict=True))
+    return np.asarray(sr[0].float().cpu().numpy()[(slice(None), *own)])
 
 
 def _figures(sr: np.ndarray, hr: np.ndarray, valid: np.ndarray, span: float) -> tuple[float, float]:

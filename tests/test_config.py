@@ -79,6 +79,8 @@ def test_wrong_type_is_refused(path: str, value: object) -> None:
         ("adversarial.weight", -1.0, "negative"),
         ("loop.precision", "fp8", "unknown loop.precision"),
         ("loop.ema", 1.0, "not in 0 to below 1"),
+        ("loop.patience", 2, "nothing is held out"),
+        ("perceptual.weights", "vgg.safetensors", "for the adversarial phase, which has no steps"),
         ("name", "a/b", "no plain file name"),
     ],
 )

@@ -273,6 +273,19 @@ def test_recomputed_blocks_keep_less_and_give_the_same_gradients() -> None:
     assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
 
 
+def test_recomputed_blocks_count_a_batch_once_in_their_norms() -> None:
+    arguments = {"scale": SCALE, "channels": 4, "levels": 1, "in_channels": 2}
+    plain = fresh_generator(settings(model=ModelConfig("transposed", arguments)))
+    lean = deepcopy(plain)
+    recompute_blocks(lean, "transposed")
+    lr = torch.randn(2, 2, 8, 12)
+    for generator in (plain, lean):
+        generator(lr).square().sum().backward()
+    seen = [dict(generator.named_buffers()) for generator in (plain, lean)]
+    assert any("running_mean" in name for name in seen[0])
+    assert all(torch.equal(seen[0][name], seen[1][name]) for name in seen[0])
+
+
 def test_generator_without_blocks_cannot_recompute() -> None:
     with pytest.raises(ConfigError, match=r"'espcn' has no blocks to compute again; set loop.recompute"):
         recompute_blocks(fresh_generator(settings()), "espcn")

@@ -31,21 +31,16 @@ from sr_imaging.model_file import read_card
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two smooth rasters in whose detail there is something to learn."""
     folder = tmp_path_factory.mktemp("scans")
+    profile: dict[str, Any] = {"driver": "GTiff", "count": 1, "dtype": "float32", "crs": "EPSG:32632"}
+    profile |= {"height": 80, "width": 100, "transform": Affine(10, 0, 500000, 0, -10, 5000000)}
     for number, name in enumerate(("a.tif", "b.tif")):
         rng = np.random.default_rng(number)
         values = np.kron(rng.normal(500, 80, size=(16, 20)), np.ones((5, 5))).astype(np.float32)
-        with rasterio.open(
-            folder / name,
-            "w",
-            driver="GTiff",
-            count=1,
-            height=80,
-            width=100,
-            dtype="float32",
-            crs="EPSG:32632",
-            transform=Affine(10, 0, 500000, 0, -10, 5000000),
-        ) as file:
+        with rasterio.open(folder / name, "w", **profile) as file:
             file.write(values[None])
+    with rasterio.open(folder / "holes.tif", "w", nodata=-9, **profile) as file:
+        values[::6] = -9  # no patch between them
+        file.write(values[None])
     return folder
 
 
@@ -328,6 +323,8 @@ def test_model_file_is_no_checkpoint(unbroken: Path, tmp_path: Path) -> None:
         ({"data": DataConfig(train=("c.tif",))}, ConfigError, "'c.tif' finds nothing"),
         ({"data": DataConfig(train=("a.tif",), patch=(8, 8, 8))}, ConfigError, "not one number for each"),
         ({"data": DataConfig(train=("a.tif",), validation=("*.tif",))}, ConfigError, "take it out of one"),
+        ({"data": DataConfig(train=("holes.tif",), patch=8, batch=2)}, ConfigError, "no patch in 200 planes"),
+        ({"data": DataConfig(("holes.tif",), patch=8, batch=2, workers=1)}, ConfigError, "^no patch in 200"),
     ],
 )
 def test_impossible_run_is_refused_before_it_starts(
@@ -352,6 +349,35 @@ def test_validation_on_other_scans_needs_no_held_out_part(scans: Path, tmp_path:
     data = DataConfig(train=("a.tif",), validation=("b.tif",), patch=8, batch=2, validation_images=3)
     config = tiny(tmp_path, data=data, adversarial=AdversarialConfig(steps=0))
     assert read_card(run(config, scans)).metrics["data"].startswith("1 held-out image,")
+
+
+@pytest.mark.parametrize("architecture", ["srresnet", "transposed"])
+def test_held_out_scan_of_other_bands_is_refused_before_the_run_starts(
+    architecture: str, scans: Path, tmp_path: Path
+) -> None:
+    with (
+        rasterio.open(scans / "a.tif") as file,
+        rasterio.open(tmp_path / "three.tif", "w", **{**file.profile, "count": 3}) as three,
+    ):
+        three.write(np.repeat(file.read(), 3, axis=0))
+    data = DataConfig((str(tmp_path / "three.tif"),), validation=(str(scans / "a.tif"),), patch=8, batch=2)
+    model = ModelConfig(architecture, {"scale": (2, 2), "in_channels": 3, "channels": 4})
+    with pytest.raises(ConfigError, match=r"a\.tif has 1 bands, the model takes 3"):
+        run(tiny(tmp_path / "runs", data=data, model=model), scans)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_missing_validation_is_told(scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = DataConfig(train=("a.tif",), held_out=0.05, patch=8, batch=2)  # 4 rows, too few for an image
+    run(
+        tiny(tmp_path, data=data, pixel=pixel(1, rate=1e-3, warmup=0), adversarial=AdversarialConfig()), scans
+    )
+    assert "no validation: all that is held out is too small" in caplog.text
+
+
+def test_checkpoint_is_as_readable_as_the_model(unbroken: Path) -> None:
+    modes = {(unbroken / f"tiny{end}.safetensors").stat().st_mode for end in (".checkpoint", "", "-gan")}
+    assert len(modes) == 1
 
 
 def test_bf16_run_saves_float32_weights(scans: Path, tmp_path: Path) -> None:

@@ -117,6 +117,16 @@ def test_image_is_upscaled_whole_with_a_replicated_border() -> None:
     np.testing.assert_array_equal(sr, [[[1, 1, 1, 2, 2, 2], [1, 1, 1, 2, 2, 2]]])
 
 
+def test_image_of_any_size_is_upscaled_by_a_generator_that_needs_whole_multiples() -> None:
+    generator = build_generator("transposed", {"scale": (2, 3), "channels": 4}).eval()  # multiples of 4
+    torch.nn.init.normal_(generator.tail.weight)  # type: ignore[union-attr, arg-type]
+    lr = torch.randn(1, 1, 9, 14)
+    sr = upscale_image(generator, lr)
+    filled = torch.nn.functional.pad(lr, (0, 2, 0, 3), mode="replicate")
+    with torch.inference_mode():
+        np.testing.assert_array_equal(sr, generator(filled)[0, :, :18, :42].numpy())
+
+
 def test_log_continues_after_the_finished_steps(tmp_path: Path) -> None:
     path = tmp_path / "run.csv"
     for first, steps in ((0, (1, 2, 3, 4)), (2, (3, 5))):
