@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import xarray as xr
 from dicom_series import AXIAL, OBLIQUE, affine_of, build_series, real_pixels
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
+from pydicom.config import disable_value_validation
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from test_dicom_write import dciodvfy_errors, refined, scan_of
 from typer.testing import CliRunner
 
 from sr_imaging import Scan, WriteError, geometry, read, write
 from sr_imaging.cli import app
 from sr_imaging.io import dicom_map
+from sr_imaging.io.dicom_quiet import quiet_pydicom
 from sr_imaging.io.dicom_scan import find_series
 
 DATES = re.compile("Date$|Time$|DateTime$")
@@ -156,6 +159,49 @@ def test_map_marks_lossy_sources(tmp_path: Path) -> None:
     source = scan_of(tmp_path / "in")
     ds = dcmread(write(floats(source), tmp_path / "m.dcm", source=source, format="parametric-map"))
     assert (ds.LossyImageCompression, ds.LossyImageCompressionRatio) == ("01", 9.5)
+
+
+ODD = {
+    "PatientName": "Secret one",
+    "PatientBirthDate": "1944.05.06",
+    "PatientSex": "WOMAN",
+    "StudyDate": "yesterday",
+    "StudyTime": "25:61",
+    "SpecificCharacterSet": "",
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_map_carries_odd_values_and_quotes_none(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def edit(ds: Dataset, k: int) -> None:
+        with disable_value_validation():
+            ds[name] = DataElement(tag_for_keyword(name), dictionary_VR(name), ODD[name])
+
+    caplog.set_level("DEBUG")
+    with quiet_pydicom():
+        build_series(tmp_path / "in", 3, edit=edit)
+    source = scan_of(tmp_path / "in")
+    path = write(floats(source), tmp_path / "map.dcm", source=source, format="parametric-map")
+    with quiet_pydicom():
+        assert str(dcmread(path).get(name) or "") == ODD[name]
+    said = caplog.text + "".join(capfd.readouterr())
+    assert not ODD[name] or ODD[name] not in said
+
+
+def test_map_of_a_source_with_a_damaged_window_has_one_over_its_values(tmp_path: Path) -> None:
+    for path in build_series(tmp_path / "in", 3):
+        old, new = b"\x28\0\x50\x10DS\x04\x0040.0", b"\x28\0\x50\x10DS\x04\0wide"
+        assert path.read_bytes().count(old) == 1
+        path.write_bytes(path.read_bytes().replace(old, new))
+    source = scan_of(tmp_path / "in")
+    da = floats(source)
+    ds = dcmread(write(da, tmp_path / "map.dcm", source=source, format="parametric-map"))
+    window = ds.SharedFunctionalGroupsSequence[0].FrameVOILUTSequence[0]
+    low, high = float(np.nanmin(da)), float(np.nanmax(da))
+    assert float(window.WindowCenter) == pytest.approx((low + high) / 2)
+    assert float(window.WindowWidth) == pytest.approx(high - low)
 
 
 def test_map_without_a_source_is_refused(tmp_path: Path) -> None:

@@ -177,6 +177,22 @@ def test_write_series_references_the_slices_within_one_spacing(built: tuple) -> 
         assert set(purposes) == {"121322"}
 
 
+@pytest.mark.parametrize(
+    ("stated", "written"),
+    [(b"A12 ", 1000), (b"2147483647", 2**31 - 1), (b"-2000 ", 1), (b"3\\4 ", 1000), (b"", 1000)],
+)
+def test_write_series_gives_an_odd_series_number_a_good_one(
+    tmp_path: Path, stated: bytes, written: int
+) -> None:
+    for path in build_series(tmp_path / "in", 3):
+        old = b"\x20\0\x11\0IS\x02\x007 "
+        data = path.read_bytes()
+        assert data.count(old) == 1
+        path.write_bytes(data.replace(old, old[:6] + len(stated).to_bytes(2, "little") + stated))
+    _, _, slices = derive(tmp_path)
+    assert {ds.SeriesNumber for ds in slices} == {written}
+
+
 def test_write_series_gives_the_same_bytes_again_but_for_dates(built: tuple, tmp_path: Path) -> None:
     fine, source, out = built
     write_series(fine, tmp_path / "again", source)

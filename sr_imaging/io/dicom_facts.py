@@ -137,7 +137,7 @@ class SeriesFacts:
             for name in ("InstanceCreation", "Series", "Content"):
                 setattr(out, f"{name}Date", now.strftime("%Y%m%d"))
                 setattr(out, f"{name}Time", now.strftime("%H%M%S"))
-        out.SeriesNumber = int(first.get("SeriesNumber") or 0) + 1000  # beside the source's, as converters do
+        out.SeriesNumber = _series_number(first)
         text = str(first.get("SeriesDescription") or "")
         label = f"SR {self.provenance.scale}".strip() if self.provenance.model else "resampled"
         out.SeriesDescription = f"{text[: 63 - len(label)]} {label}".strip()[:64]
@@ -205,6 +205,15 @@ class SeriesFacts:
         if self.sources and self.made:
             parts.append(f"{' and '.join(self.made)} absent in the source and made here")
         return "; ".join(parts)[:1024]
+
+
+def _series_number(header: Dataset) -> int:
+    """The source's + 1000, as converters do, within what an integer string holds; 1000 where it has none."""
+    try:
+        number = int(header.get("SeriesNumber") or 0)
+    except (TypeError, ValueError):  # several values, or no number
+        number = 0
+    return min(max(number + 1000, 1), 2**31 - 1)
 
 
 def _repairs(frames: list[Frame]) -> list[str]:

@@ -26,6 +26,11 @@ __all__ = ["write_map"]
 LARGEST = 2**32 - 2  # bytes of an element, PS3.5 chapter 7
 UNITS = {"HU": Code("[hnsf'U]", "UCUM", "Hounsfield unit")}
 NO_UNIT = Code("1", "UCUM", "no units")
+# What highdicom judges and quotes in its log and errors: it gets none of them, and they are carried here.
+JUDGED = (
+    *("SpecificCharacterSet", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime"),
+)
 
 
 def write_map(da: xr.DataArray, path: Path, source: Scan | None, *, deidentify: bool = False) -> None:
@@ -137,8 +142,12 @@ def _map(highdicom: Any, facts: SeriesFacts, values: np.ndarray, unit: str) -> D
 def _window(header: Dataset, low: float, high: float) -> tuple[float, float]:
     """Window of the source, else one over all values."""
     ends = [np.atleast_1d(header.get(name) or []) for name in ("WindowCenter", "WindowWidth")]
-    if all(end.size for end in ends) and float(ends[1][0]) >= 1:
-        return float(ends[0][0]), float(ends[1][0])
+    try:
+        center, width = (float(end[0]) for end in ends)
+    except (IndexError, ValueError):  # absent, or no number
+        center, width = 0.0, 0.0
+    if width >= 1:
+        return center, width
     return float(ds_text((low + high) / 2)), float(ds_text(max(high - low, 1)))
 
 
@@ -158,6 +167,9 @@ def _source_images(facts: SeriesFacts) -> list[Dataset]:
         if not image.get("SeriesInstanceUID"):
             image.SeriesInstanceUID = generate_uid(entropy_srcs=[facts.uids["StudyInstanceUID"], "source"])
         image.update(_place(item.frame))
+        for name in JUDGED:
+            image.pop(name, None)  # not changed in place: the source's header shares its elements
+            setattr(image, name, None if name == "SpecificCharacterSet" else "")
         images.append(image)
     return images
 
@@ -180,6 +192,9 @@ def _place(frame: Frame) -> Dataset:
 def _complete(made: Dataset, facts: SeriesFacts) -> None:
     """Say what highdicom leaves out or makes by chance: what derived it, loss, side, identifiers."""
     first = facts.sources[0].header
+    for name in JUDGED:
+        if name in first:
+            made[name] = first[name]
     made.SeriesDescription = facts.shared.SeriesDescription
     own = facts.header(0).ContributingEquipmentSequence[-1]
     own.ContributionDescription = f"{own.ContributionDescription}; {facts.shared.DerivationDescription}"[
