@@ -67,7 +67,7 @@ def upscale(
     seed: Annotated[int, typer.Option(help="Of the noise of a stochastic model.")] = 0,
     guide: Annotated[
         Path | None,
-        typer.Option(help="Second image that a guided model takes, on the grid of the result."),
+        typer.Option(help="Second image that a guided model takes: finer, and over the whole scan."),
     ] = None,
     on_missing: OnMissing = "raise",
     on_tilt: OnTilt = "raise",

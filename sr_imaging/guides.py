@@ -1,5 +1,6 @@
 """The second image of a guided model: checked to lie on the grid of the result, laid out as the image is."""
 
+import logging
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -11,9 +12,11 @@ import xarray as xr
 from .beside import Guide
 from .choice import Choice
 from .errors import GridError, InputTypeError, ModelError
-from .geometry import affine, check_grid, edges, fine_size, geo_transform, spatial_dims
+from .geometry import affine, check_grid, edges, fine_size, geo_transform, refine, spatial_dims
 from .intensity import values_of
+from .io.packing import mask_nodata
 from .masks import hide_masked, mask_of
+from .pairs import mean_on_grid
 from .world import world_reference
 
 __all__ = ["BAND_DIMS", "guide_for"]
@@ -21,6 +24,8 @@ __all__ = ["BAND_DIMS", "guide_for"]
 BAND_DIMS = ("band", "bands", "channel", "channels", "wavelength")
 _TOLERANCE = 0.01  # pixels: transforms and coordinates come rounded
 _OWN = "guide_band"
+
+log = logging.getLogger(__name__)
 
 
 def guide_for(da: xr.DataArray, guide: Any, choice: Choice, channel: int | None) -> Guide | None:
@@ -31,8 +36,9 @@ def guide_for(da: xr.DataArray, guide: Any, choice: Choice, channel: int | None)
     da : DataArray
         The image.
     guide : DataArray, ndarray, dask array or None
-        What the caller gave: spatial dims as those of `da`, on the grid that the model makes; bands of its
-        own along ``band`` or a dim that `da` lacks; any other dims as in `da`.
+        What the caller gave: spatial dims as those of `da`; on the grid that the model makes, or anywhere
+        over it with pixels at most as large, whose area means are then taken, lazily; bands of its own along
+        ``band`` or a dim that `da` lacks; any other dims as in `da`.
     choice : Choice
         The model and its factors.
     channel : int or None
@@ -48,7 +54,7 @@ def guide_for(da: xr.DataArray, guide: Any, choice: Choice, channel: int | None)
         If the model takes a guide and there is none, or the other way round, or its bands are not as many as
         the model takes.
     GridError
-        If it lies elsewhere than the result, in another CRS or frame, or its grid is uneven.
+        If it does not cover the result, is coarser, in another CRS or frame, or its grid is uneven.
     InputTypeError
         If it is no array of real numbers.
     """
@@ -64,8 +70,8 @@ def guide_for(da: xr.DataArray, guide: Any, choice: Choice, channel: int | None)
     guide = _named(guide, da)
     values = values_of(guide)
     check_grid(guide)
-    scale = choice.scale if choice.interpolated else choice.model_scale
-    _check_place(da, guide, scale)
+    guide = _on_grid(da, guide, choice.scale if choice.interpolated else choice.model_scale)
+    values = values_of(guide)
     data, mask = guide.data, mask_of(guide)
     if mask is not None:
         data, values = hide_masked(guide, mask, values)
@@ -87,8 +93,8 @@ def _named(guide: Any, da: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(guide, dims=[*([_OWN] if guide.ndim > len(axes) else []), *axes])
 
 
-def _check_place(da: xr.DataArray, guide: xr.DataArray, scale: Mapping[Any, float]) -> None:
-    """Raise unless the guide covers the refined grid of the image pixel by pixel."""
+def _on_grid(da: xr.DataArray, guide: xr.DataArray, scale: Mapping[Any, float]) -> xr.DataArray:
+    """Return the guide pixel by pixel on the refined grid of the image: as it is, or its area means."""
     ours, theirs = spatial_dims(da), spatial_dims(guide)
     if ours.keys() != theirs.keys():
         raise GridError(f"the guide has dims {guide.dims}, the image {da.dims}; give both the same axes")
@@ -98,10 +104,28 @@ def _check_place(da: xr.DataArray, guide: xr.DataArray, scale: Mapping[Any, floa
         have, want = guide.sizes[theirs[axis]], fine_size(da.sizes[dim], scale.get(dim, 1))
         first, last = off.get(axis, (0.0, float(have - want)))
         if max(abs(first), abs(last)) > _TOLERANCE or have != want:
-            raise GridError(
-                f"the guide is off the result's grid along {dim!r}: by {_pixels(first)} pixels at its first "
-                f"edge and {_pixels(last)} at its last, {have} for {want} pixels; resample it onto that grid"
+            where = (
+                f"off the result's grid along {dim!r}: by {_pixels(first)} pixels at its first edge and "
+                f"{_pixels(last)} at its last, {have} for {want} pixels"
             )
+            placed = [{*dims.values()} <= {*one.coords} for one, dims in ((da, ours), (guide, theirs))]
+            if not all(placed):
+                raise GridError(f"the guide is {where}; resample it onto that grid")
+            log.info("the guide is %s; its area means are taken, by its coordinates", where)
+            return _averaged(da, guide, scale, where)
+    return guide
+
+
+def _averaged(da: xr.DataArray, guide: xr.DataArray, scale: Mapping[Any, float], where: str) -> xr.DataArray:
+    """Area means of the guide on the refined grid of the image, as training takes them."""
+    dims = spatial_dims(da).values()
+    one = da.isel({dim: 0 for dim in da.dims if dim not in dims}, drop=True)
+    sizes = [fine_size(n, scale.get(dim, 1)) for dim, n in one.sizes.items()]
+    grid = refine(one, np.broadcast_to(np.float32(0), sizes), scale)
+    mean, covered = mean_on_grid(mask_nodata(guide), grid)
+    if covered.sizes != grid.sizes:
+        raise GridError(f"the guide does not cover the result, {where}; crop the image to what both show")
+    return mean.drop_attrs()
 
 
 def _pixels(number: float) -> str:

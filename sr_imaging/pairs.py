@@ -161,8 +161,8 @@ def mean_on_grid(fine: xr.DataArray, grid: xr.DataArray) -> tuple[xr.DataArray, 
     Returns
     -------
     DataArray, DataArray
-        Float32 values of `fine` with NaN where a pixel sees an invalid one, dims of `fine`, place of `grid`;
-        and `grid` cropped to the pixels that `fine` covers.
+        Float32 values of `fine` with NaN where a pixel sees an invalid one, dims of `fine`, place of `grid`,
+        lazy where `fine` is; and `grid` cropped to the pixels of which `fine` covers half or more.
 
     Raises
     ------
@@ -179,7 +179,9 @@ def mean_on_grid(fine: xr.DataArray, grid: xr.DataArray) -> tuple[xr.DataArray, 
             )
         edges = (wanted.edge + wanted.step * np.arange(wanted.size + 1) - line.edge) / line.step
         low, high = np.minimum(edges[:-1], edges[1:]), np.maximum(edges[:-1], edges[1:])
-        inside = np.flatnonzero((low > -_ROUNDING) & (high < line.size + _ROUNDING))
+        least = (high - low) * (0.5 - _ROUNDING)
+        low, high = low.clip(0, line.size), high.clip(0, line.size)  # of a pixel at the border, what is seen
+        inside = np.flatnonzero(high - low > least)
         if not inside.size:
             raise GridError(f"the guide does not cover the scan along {axis}; give one of the same place")
         kept = slice(int(inside[0]), int(inside[-1]) + 1)
@@ -194,15 +196,15 @@ def mean_on_grid(fine: xr.DataArray, grid: xr.DataArray) -> tuple[xr.DataArray, 
 
 def _area_mean(values: xr.DataArray, dim: Any, low: np.ndarray, high: np.ndarray) -> xr.DataArray:
     """Mean along a dim over the stretches from `low` to `high`, in pixel edges."""
-    array = np.moveaxis(values.values.astype(np.float64), values.get_axis_num(dim), -1)
+    array: Any = np.moveaxis(values.data.astype(np.float64), values.get_axis_num(dim), -1)
     first = np.clip(np.floor(low + _ROUNDING).astype(int), 0, array.shape[-1] - 1)
-    out = np.zeros((*array.shape[:-1], len(low)))
+    out: Any = 0.0
     for tap in range(int(np.ceil((high - low).max())) + 1):
         place = first + tap
         share = np.clip(np.minimum(high, place + 1) - np.maximum(low, place), 0, None)
         share = np.where(share > _ROUNDING, share, 0.0) / (high - low)
         taken = array[..., np.clip(place, 0, array.shape[-1] - 1)]
-        out += np.where(share > 0, taken * share, 0.0)
+        out = out + np.where(share > 0, taken * share, 0.0)
     shape = tuple(d for d in values.dims if d != dim)
     mean = xr.DataArray(out.astype(np.float32), dims=(*shape, dim), attrs=values.attrs)
     return mean.transpose(*values.dims)
