@@ -27,6 +27,7 @@ from .metrics import data_range
 from .model_file import load_model
 from .networks import CLASSICAL, check_generator
 from .noise import NOISELESS, Noise
+from .pairs import mean_on_grid
 from .pictures import Row as PictureRow
 from .pictures import check_matplotlib, draw
 from .report import Report, Row
@@ -71,8 +72,8 @@ def evaluate(
         How LR is made, in the words of a training file; ranges are taken at their middle. By default as
         :func:`sr_imaging.degrade` does: box along z, Gaussian of 0.4 LR pixels along y and x, no noise.
     guides : path, Scan, DataArray, or a list of them, optional
-        Second images that a guided model takes, one for each scan in the same order, on the grid of the
-        original.
+        Second images that a guided model takes, one for each scan in the same order: on the grid of the
+        original, or finer, whereupon their area mean over its pixels is taken as in training.
     discriminator : path or nn.Module, optional
         Saved beside a GAN-trained model as ``NAME-gan.discriminator.safetensors``: how often it tells the
         results from originals.
@@ -110,8 +111,8 @@ def evaluate(
     rows: list[Row] = []
     pictures: list[PictureRow] = []
     for label, da, guide in _arrays(scans, guides):
-        whole = da.astype(np.float32)
-        for trial in trials(label, whole, axes=generator.axes, scale=factors, guide=guide):
+        whole, under = _laid(da.astype(np.float32), guide)
+        for trial in trials(label, whole, axes=generator.axes, scale=factors, guide=under):
             log.info("%s, %s", trial.scan, trial.axes)
             row, exhibit = _measure(trial, test)
             rows.append(row)
@@ -190,6 +191,21 @@ def _arrays(scans: Any, guides: Any) -> Iterator[tuple[str, xr.DataArray, xr.Dat
         yield label, da, found[1]
     if (more := next(beside, None)) is not None:
         raise ConfigError(f"the guide {more[0]} has no scan; give one for each scan")
+
+
+def _laid(da: xr.DataArray, guide: xr.DataArray | None) -> tuple[xr.DataArray, xr.DataArray | None]:
+    """A scan and its guide on one grid; by their coordinates where their sizes differ and both have them."""
+    if guide is None:
+        return da, None
+    dims = [spatial_dims(one) for one in (da, guide)]
+    sizes = [[one.sizes[dim] for dim in own.values()] for one, own in zip((da, guide), dims, strict=True)]
+    placed = all(
+        dim in one.coords for one, own in zip((da, guide), dims, strict=True) for dim in own.values()
+    )
+    if sizes[0] == sizes[1] or not placed:
+        return da, guide
+    mean, covered = mean_on_grid(guide, da)
+    return covered, mean
 
 
 def _images(scans: Any) -> Iterator[tuple[str, xr.DataArray]]:

@@ -69,7 +69,7 @@ class Watch:
         if diversity < COLLAPSED:
             raise ModelError(
                 f"the generator collapsed: for {WINDOW} steps its patches differed {diversity:.2g} times as "
-                "much as real ones; lower adversarial.weight or its rate and resume from the last checkpoint"
+                "much as real ones; lower adversarial.weight or its rate and start anew"
             )
 
     def state(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class Watch:
         if times == PATIENCE:
             raise ModelError(
                 f"the {network} is unstable: {why}, after its rate was halved {PATIENCE} times; "
-                "lower its rate, adversarial.weight or loop.clip and resume from the last checkpoint"
+                "lower its rate, adversarial.weight or loop.clip and start anew"
             )
         self.lowered[network] = times + 1
         log.warning("step %d: the rate of the %s is halved: %s", step, network, why)

@@ -194,7 +194,7 @@ def _descend(
     if not (known and isfinite(norm)) and not overflow:
         raise ModelError(
             f"the {name} diverged: its loss is {sums['loss']:.3g} and its gradient {norm:.3g} at a rate of "
-            f"{rate:.3g}; lower the rate or loop.clip and resume from the last checkpoint"
+            f"{rate:.3g}; lower the rate or loop.clip and start anew"
         )
     scaler.step(optimiser)  # in fp16 a gradient that overflowed moves nothing and lowers the scale
     scaler.update()

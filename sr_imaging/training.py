@@ -331,6 +331,7 @@ def _validate(run: Run, phase: Phase, row: dict[str, Any]) -> bool:
     done, loop = row["step"], run.config.loop
     if not run.images or (done != phase.stop and done % loop.validate_every):
         return False
+    run.team.average_statistics(run.average)  # so that every process judges one and the same generator
     run.figures = judge(run.average, run.images, run.learner.device, team=run.team)
     row |= run.figures
     if not loop.patience or phase.name != "pixel":
@@ -351,6 +352,8 @@ def _finish(run: Run, phase: Phase) -> None:
         run.figures = judge(run.average, run.images, learner.device, team=run.team)
         run.waited = 0
     run.team.average_statistics(run.average)
+    if learner.discriminator is not None:
+        run.team.average_statistics(learner.discriminator)
     if not run.team.leads:
         return
     path = run.path(phase.ending)

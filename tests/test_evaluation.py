@@ -190,6 +190,16 @@ def test_guided_model_gets_the_guide_of_each_scan() -> None:
         assert row.psnr == pytest.approx(psnr(sr, hr, data_range=row.range), abs=1e-3)
 
 
+def test_finer_guide_counts_as_its_mean_over_the_pixels_of_the_scan() -> None:
+    scan, mean = raster(1, 40, 52), raster(3, 40, 52)[2]
+    coords = {"y": 902.5 - 5 * np.arange(80), "x": 97.5 + 5 * np.arange(104)}
+    fine = xr.DataArray(np.kron(mean.values, np.ones((2, 2), np.float32)), coords, ("y", "x"))
+    fine[1::2] += 1
+    fine[::2] -= 1
+    found = [evaluate(guided(), scan, guides=guide).rows[0].psnr for guide in (mean, fine)]
+    assert found[1] == pytest.approx(found[0], abs=1e-4)
+
+
 def test_discriminator_is_right_as_often_as_chance_allows(tmp_path: Path) -> None:
     arguments = {"channels": 4}
     module = build_discriminator("patch", arguments, size=(16, 16), in_channels=1)
@@ -272,7 +282,11 @@ def volumetric() -> Any:
         (lambda: evaluate(guided(), raster()), ConfigError, "takes a guide"),
         (lambda: evaluate(guided(), [raster()] * 2, guides=[raster(1)]), ConfigError, "no guide for land"),
         (lambda: evaluate(guided(), raster(), guides=[raster(1)] * 2), ConfigError, "land has no scan"),
-        (lambda: evaluate(guided(), raster(), guides=raster(1, 30)), GridError, "bring it to the same grid"),
+        (
+            lambda: evaluate(guided(), raster(), guides=raster(1, 30).drop_vars(["y", "x"])),
+            GridError,
+            "bring it to the same grid",
+        ),
         (
             lambda: evaluate("cubic", raster(), scale=2, discriminator=volumetric()),
             ConfigError,
