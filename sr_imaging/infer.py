@@ -98,7 +98,8 @@ def upscale(
         result however it is tiled. The bundled models have none.
     guide : DataArray, ndarray or dask array, optional
         Second image that a guided model takes: a panchromatic band, another contrast. It covers the result;
-        where its pixels are finer or lie between those, their area means are taken. Its bands lie along ``band``; where it is invalid, so is the result.
+        where its pixels are finer or lie between those, their area means are taken. Its bands lie along
+        ``band``; where it is invalid, so is the result.
     progress : callable, optional
         Called as ``progress(done, total)`` after each tile; raise :class:`sr_imaging.CancelledError` in it to
         stop. For a dask array it is called while the result is computed; on a cluster, after each block.
