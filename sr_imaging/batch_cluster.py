@@ -180,7 +180,9 @@ def _returned(scan: Sent, future: Any, board: _Board) -> Sent:
         board.parts[scan.number] = _PARTS
         scan = replace(scan, result=result, hashes=hashes)
     except FAILURES as error:
-        scan.result.status, scan.result.cause = "failed", cause_of(error, scan.task.found.label)
+        private = scan.task.found.scan.kind == "dicom"
+        scan.result.status = "failed"
+        scan.result.cause = cause_of(error, scan.task.found.label, private=private)
     if scan.task.output is not None:
         with suppress(OSError):
             clear_leftovers(scan.task.output, board.processes.get(scan.number, [])[:-1])

@@ -91,7 +91,9 @@ def work_on(
             stop.asked, result.status = True, "interrupted"
         except FAILURES as error:
             stop.asked, result.status = True, "failed"
-            result.cause, result.trace = cause_of(error, task.found.label), traceback.format_exc()
+            private = task.found.scan.kind == "dicom"
+            result.cause = cause_of(error, task.found.label, private=private)
+            result.trace = _trace_without_texts(error) if private else traceback.format_exc()
     result.seconds = round(time.perf_counter() - began, 3)
     return hashes
 
@@ -162,14 +164,31 @@ def _stoppable(tell: Callable[[int, int], None], stop: _Stop) -> Callable[[int, 
     return step
 
 
-def cause_of(error: BaseException, label: str) -> str:
-    """Return one line on an error; one that is not ours is named, since it was not foreseen."""
+def cause_of(error: BaseException, label: str, *, private: bool = False) -> str:
+    """Return one line on an error; one that is not ours is named, since it was not foreseen.
+
+    A library may quote values of a header in its errors; `private` leaves its text out.
+    """
     if isinstance(error, SrImagingError):
         return shown_cause(str(error), label)
+    if private:
+        return f"{type(error).__name__}; see the traceback with -v and report it if the scan is sound"
     text = next(
         iter(str(error).splitlines()), "no message"
     )  # pydicom puts whole tracebacks into its messages
     return f"{type(error).__name__}: {text}; see the traceback with -v and report it if the scan is sound"
+
+
+def _trace_without_texts(error: BaseException) -> str:
+    """Format a traceback with the texts of our own errors alone, the first cause first."""
+    parts: list[str] = []
+    link: BaseException | None = error
+    while link is not None:
+        text = f": {link}" if isinstance(link, SrImagingError) else ""
+        lines = "".join(traceback.format_tb(link.__traceback__))
+        parts.insert(0, f"Traceback (most recent call last):\n{lines}{type(link).__name__}{text}\n")
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return "\n".join(parts)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pydicom.datadict import keyword_for_tag
 from test_dicom_write import dciodvfy_errors, refined, scan_of
 from typer.testing import CliRunner
 
-from sr_imaging import WriteError, find_scans, geometry, read, write
+from sr_imaging import WriteError, batch_scan, find_scans, geometry, read, write
 from sr_imaging.cli import app
 from sr_imaging.io.check import Check, check_scans
 from sr_imaging.io.dicom_deidentify import KEPT, new_uid
@@ -134,6 +134,34 @@ def test_logs_and_reports_hold_no_patient_data(
     said += (tmp_path / "out/.sr_imaging-done.jsonl").read_text()
     assert [word for word in PLANTED if word in said] == []
     assert json.loads(report.read_text())["scans"][0]["status"] in ("done", "failed")
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_reports_quote_no_errors_of_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+) -> None:
+    """They may hold values of a header, as pydicom's do; our own say what is wrong without them."""
+
+    quoting = "unable to convert 'Secret^Name' to a date"
+
+    def failing(*_: object, **__: object) -> None:
+        try:
+            raise ValueError(quoting)
+        except ValueError as error:
+            if wrapped:
+                raise WriteError("an element is odd") from error
+            raise
+
+    build_series(tmp_path / "in", 3)
+    monkeypatch.setattr(batch_scan, "write", failing)
+    report = tmp_path / "report.json"
+    arguments = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", "cubic"]
+    done = CliRunner().invoke(app, [*arguments, "--scale", "z=2", "-vv", "--report", str(report)])
+    assert "Secret" not in done.output + report.read_text()
+    (scan,) = json.loads(report.read_text())["scans"]
+    assert scan["cause"].startswith("an element is odd" if wrapped else "ValueError; see the traceback")
+    assert "in failing" in scan["trace"]
+    assert "ValueError\n" in scan["trace"]
 
 
 def test_kept_elements_are_on_no_list_of_the_standard() -> None:
