@@ -295,3 +295,19 @@ def test_inspect_check_gives_problems_as_json(written: Path) -> None:
     assert done.exit_code == 0
     assert [item["check"]["problems"] for item in json.loads(done.stdout)] == [[], []]
     assert "Secret" not in done.output
+
+
+def test_check_tells_files_of_one_name_in_two_folders_apart(tmp_path: Path) -> None:
+    """As a DICOMDIR may name them."""
+    build_series(tmp_path / "A", 4)
+    for k in (2, 3):
+        (tmp_path / "B").mkdir(exist_ok=True)
+        (tmp_path / f"A/IM{k:04d}.dcm").rename(tmp_path / f"B/IM{k - 2:04d}.dcm")
+    (scan,), _ = find_series([*(tmp_path / "A").iterdir(), *(tmp_path / "B").iterdir()])
+    path = tmp_path / "A/IM0000.dcm"
+    ds = dcmread(path)
+    ds.StudyID = ds.PatientID = "another"
+    ds.save_as(path)
+    (found,) = check_scans([scan])
+    assert found is not None
+    assert "PatientID differs between slices" in found.notes

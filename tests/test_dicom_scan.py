@@ -431,3 +431,20 @@ def test_phase_image_is_told_to_wrap(shared_data: Path) -> None:
 def test_magnitude_image_is_not_told_to_wrap(shared_data: Path) -> None:
     (scan,) = find_series((shared_data / "medical/dcm_mr_pd_ge_axial_oblique").iterdir())[0]
     assert not any("phase" in note for note in scan.verdict.notes)
+
+
+def test_series_in_two_folders_is_told_in_both_verdicts(tmp_path: Path) -> None:
+    for k, path in enumerate(build_series(tmp_path / "A", 7)):
+        if k >= 4:
+            (tmp_path / "B").mkdir(exist_ok=True)
+            path.rename(tmp_path / "B" / path.name)
+    first, second = find_scans(tmp_path)
+    assert (first.shape[0], second.shape[0]) == (4, 3)
+    assert "lies in 2 folders: 3 more slices fit" in str(first.verdict)
+    assert "lies in 2 folders: 4 more slices fit" in str(second.verdict)
+
+
+def test_copies_of_a_series_in_two_folders_stand_alone(tmp_path: Path) -> None:
+    for name in ("A", "B"):
+        build_series(tmp_path / name, 4)
+    assert [str(scan.verdict) for scan in find_scans(tmp_path)] == ["ok", "ok"]

@@ -23,7 +23,7 @@ __all__ = ["check_series"]
 
 @dataclass(frozen=True)
 class _Series:
-    """A series under check: its slices in order, and their headers by file name."""
+    """A series under check: its slices in order, and their headers by the path of their files."""
 
     placement: Placement
     headers: dict[str, Dataset]
@@ -35,7 +35,7 @@ class _Series:
 
     def uid(self, frame: Frame) -> str:
         """SOPInstanceUID of a slice, which some files state in their meta information alone."""
-        meta = getattr(self.headers[frame.path.name], "file_meta", Dataset())
+        meta = getattr(self.headers[str(frame.path)], "file_meta", Dataset())
         return frame.sop_instance or str(meta.get("MediaStorageSOPInstanceUID", ""))
 
     @property
@@ -70,7 +70,7 @@ def _load(scan: Scan) -> _Series | None:
     except ReadError:
         return None
     paths = dict.fromkeys(frame.path for frame in placement.frames)
-    return _Series(placement, {path.name: _header(path) for path in paths})
+    return _Series(placement, {str(path): _header(path) for path in paths})
 
 
 def _header(path: Path) -> Dataset:
@@ -119,7 +119,7 @@ def _tried(rules: Callable[[], Iterable[str]]) -> list[str]:
 def _of_pixels(series: _Series) -> dict[str, list[str]]:
     """Problems of stored values: bits beyond those stated, extremes that are not those of the pixels."""
     return {
-        frame.path.name: _of_plane(frame, series.headers[frame.path.name])
+        str(frame.path): _of_plane(frame, series.headers[str(frame.path)])
         for frame in series.placement.frames
     }
 
@@ -171,7 +171,7 @@ def _against_source(series: _Series, source: _Series) -> Mapping[str, list[str]]
         found[name] = ["a source that is no slice of the source series"] if lacking else []
         near = _nearest(header, _referenced(header, source))
         if near is not None:
-            theirs = source.headers[near.path.name]
+            theirs = source.headers[str(near.path)]
             found[name] += source_problems(header, theirs, is_enhanced=near.is_enhanced)
             if abs(_offset(header, near)) > _step(source):
                 found[name].append("the nearest slice of the source is not among its sources")

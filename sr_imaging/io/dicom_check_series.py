@@ -1,6 +1,7 @@
 """What the slices of a derived series must agree in, and how they must lie on the slices they came from."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 
 import numpy as np
 from pydicom import Dataset
@@ -36,7 +37,7 @@ def series_problems(datasets: Mapping[str, Dataset], *, derived: bool) -> Iterat
     Parameters
     ----------
     datasets : mapping of str to Dataset
-        Slices by the name of their files, sorted along their normal, or against it.
+        Slices by the path of their files, sorted along their normal, or against it.
     derived : bool
         Whether the rules of derived series hold as well.
 
@@ -154,7 +155,7 @@ def grid_problems(
 
 
 def joined(problems: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return each problem once, with the files that have it; problems by file.
+    """Return each problem once, with the names of the files that have it; problems by the path of the file.
 
     Examples
     --------
@@ -167,5 +168,6 @@ def joined(problems: Mapping[str, Sequence[str]]) -> list[str]:
             files.setdefault(problem, []).append(name)
     total = len(problems)
     return [
-        f"{problem} ({len(names)} of {total} files: {some_names(names)})" for problem, names in files.items()
+        f"{problem} ({len(names)} of {total} files: {some_names([PurePath(name).name for name in names])})"
+        for problem, names in files.items()
     ]

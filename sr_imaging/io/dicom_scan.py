@@ -7,7 +7,7 @@ from typing import Any
 
 from .scan import Scan, Verdict
 
-__all__ = ["find_series", "is_dicom", "is_dicomdir"]
+__all__ = ["find_series", "is_dicom", "is_dicomdir", "with_note", "with_other_folders"]
 
 PHASE = frozenset({"P", "PHASE", "PHASE MAP"})  # of ImageType and of the component of an enhanced frame
 
@@ -103,6 +103,66 @@ def find_series(files: Iterable[Path]) -> tuple[list[Scan], list[tuple[Path, str
             left_out += [(frame.path, reason, frame.series_uid) for frame, reason in group.strays]
             scans.append(_scan(group, left_out))
     return scans, [(path, reason) for path, reason, _ in left_out]
+
+
+def with_other_folders(scans: list[Scan]) -> list[Scan]:
+    """Say in the verdicts where series of several folders are the parts of one volume.
+
+    Parameters
+    ----------
+    scans : list of Scan
+        Of any kind, from a folder and its subfolders.
+
+    Returns
+    -------
+    list of Scan
+        The same, with a note where slices of one SeriesInstanceUID form an even volume only with those of
+        another folder; copies of a series do not.
+    """
+    parts: dict[str, list[Scan]] = {}
+    for scan in scans:
+        if scan.kind == "dicom" and scan.series_uid:
+            parts.setdefault(scan.series_uid, []).append(scan)
+    notes: dict[int, str] = {}
+    for same in parts.values():
+        if len({scan.files[0].parent for scan in same}) > 1:
+            notes.update(_parts_of_one(same))
+    return [with_note(scan, notes[id(scan)]) if id(scan) in notes else scan for scan in scans]
+
+
+def with_note(scan: Scan, note: str) -> Scan:
+    """Return a scan whose verdict, repaired or not, says one thing more."""
+    verdict = replace(scan.verdict, notes=(*scan.verdict.notes, note))
+    return replace(scan, verdict=verdict, repaired=scan.repaired and with_note(scan.repaired, note))
+
+
+def _parts_of_one(same: list[Scan]) -> dict[int, str]:
+    """Notes, by the id of the scan, for scans of one series whose slices lie evenly together."""
+    from .dicom_frame import LeftOutError
+    from .dicom_header import read_frames
+    from .dicom_place import place
+    from .dicom_quiet import quiet_pydicom
+    from .dicom_series import group_frames
+
+    with quiet_pydicom():
+        try:
+            frames = [frame for scan in same for path in scan.files for frame in read_frames(path)]
+        except LeftOutError:
+            return {}
+        found = {}
+        for group in group_frames(frames):
+            paths = {frame.path for frame in group.frames}
+            own = [scan for scan in same if paths & set(scan.files)]
+            folders = {path.parent for path in paths}
+            if len(folders) < 2 or place(group.frames, lambda a, b: False).problems:
+                continue
+            for scan in own:
+                others = len(paths - set(scan.files))
+                found[id(scan)] = (
+                    f"one part of a series that lies in {len(folders)} folders: {others} more slices fit; "
+                    "put all its files into one folder to read them as one volume"
+                )
+    return found
 
 
 def _scan(group: Any, left_out: list[tuple[Path, str, str]]) -> Scan:

@@ -3,14 +3,13 @@
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ..errors import ReadError
 from .address import address_of
-from .dicom_scan import is_dicomdir
+from .dicom_scan import is_dicomdir, with_note, with_other_folders
 from .scan import Scan, Verdict
 
 __all__ = ["find_scans"]
@@ -113,13 +112,7 @@ def _in_dicomdir(path: Path) -> list[Scan]:
     if not absent:
         return scans
     note = f"{len(absent)} of {len(files) + len(absent)} files that {path.name} names are absent: {told}"
-    return [_with_note(scan, note) for scan in scans]
-
-
-def _with_note(scan: Scan, note: str) -> Scan:
-    """A scan whose verdict says one thing more, repaired or not."""
-    verdict = replace(scan.verdict, notes=(*scan.verdict.notes, note))
-    return replace(scan, verdict=verdict, repaired=scan.repaired and _with_note(scan.repaired, note))
+    return [with_note(scan, note) for scan in scans]
 
 
 def _in_file(path: Path, images: bool) -> list[Scan]:
@@ -167,7 +160,7 @@ def _in_folder(folder: Path, named: Path, images: bool) -> list[Scan]:
             f"no readable scan in {named}: {len(others)} other files{f' ({seen})' if seen else ''}; "
             "DICOM, GeoTIFF, NIfTI and Zarr are read"
         )
-    return sorted(scans, key=lambda scan: (scan.path, scan.series_uid or ""))
+    return sorted(with_other_folders(scans), key=lambda scan: (scan.path, scan.series_uid or ""))
 
 
 def _folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
