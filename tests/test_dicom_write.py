@@ -177,6 +177,33 @@ def test_write_series_references_the_slices_within_one_spacing(built: tuple) -> 
         assert set(purposes) == {"121322"}
 
 
+@pytest.mark.parametrize("form", ["dicom", "parametric-map"])
+@pytest.mark.parametrize("letters", ["latin-1", "utf-8"])
+@pytest.mark.parametrize("is_deidentified", [False, True])
+def test_write_keeps_texts_that_their_character_set_cannot_decode(
+    tmp_path: Path, form: str, letters: str, is_deidentified: bool
+) -> None:
+    """Files say UTF-8 and hold Latin-1 where an archive changed the one and not the other."""
+
+    def edit(ds: Dataset, k: int) -> None:
+        ds.SpecificCharacterSet, ds.StudyDescription = "ISO_IR 192", "described"
+
+    name = "Müller^Jörg".encode(letters)
+    name += b" " * (len(name) % 2)
+    for path in build_series(tmp_path / "in", 3, edit=edit):
+        data = path.read_bytes()
+        for vr, old in ((b"PN", b"Secret^Name "), (b"LO", b"described ")):
+            found = vr + len(old).to_bytes(2, "little") + old
+            assert data.count(found) == 1
+            data = data.replace(found, vr + len(name).to_bytes(2, "little") + name)
+        path.write_bytes(data)
+    source = scan_of(tmp_path / "in")
+    da = refined(read_series(source))
+    out = write(da, tmp_path / "out", source=source, format=form, deidentify=is_deidentified)
+    whole = next(out.iterdir()).read_bytes() if out.is_dir() else out.read_bytes()
+    assert whole.count(name) == (0 if is_deidentified else 2)
+
+
 @pytest.mark.parametrize(
     ("stated", "written"),
     [(b"A12 ", 1000), (b"2147483647", 2**31 - 1), (b"-2000 ", 1), (b"3\\4 ", 1000), (b"", 1000)],

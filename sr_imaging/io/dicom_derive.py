@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID, generate_uid
+from pydicom.valuerep import PersonName
 
 from .dicom_encode import ds_text
 from .dicom_enhanced import frame_element
@@ -27,6 +28,9 @@ from .dicom_tags import (
 )
 
 __all__ = ["Provenance", "SourceSlice", "class_uid", "code", "identify", "load_sources", "stamp"]
+
+TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")  # whose letters depend on SpecificCharacterSet
+LOST = "\ufffd"  # stands for bytes that are no letter of the character set
 
 logger = logging.getLogger(__name__)
 
@@ -109,12 +113,24 @@ def _carried(dataset: Dataset) -> Dataset:
     for tag in list(dataset.keys()):
         if tag.is_private or tag.element == 0 or tag in DROPPED or tag.group in DROPPED_GROUPS:
             continue
+        raw = dataset.get_item(tag)
         try:
-            carried[tag] = dataset[tag]
+            carried[tag] = _as_written(dataset[tag], raw)
         except BROKEN_FILE:
             logger.info("left out element %s, which cannot be parsed", tag)
     carried.remove_private_tags()
     return carried
+
+
+def _as_written(element: DataElement, raw: object) -> DataElement:
+    """Keep the bytes of a text that its character set cannot decode, and with it letters that would be lost."""
+    value = getattr(raw, "value", None)
+    is_text = element.VR in TEXTS and element.keyword != "SeriesDescription"  # to which words are added
+    if not (is_text and isinstance(value, bytes) and LOST in str(element.value)):
+        return element
+    if isinstance(element.value, PersonName):
+        value = PersonName(value, element.value.encodings)
+    return DataElement(element.tag, element.VR, value, already_converted=True)
 
 
 def _enhanced_header(dataset: Dataset, modality: str, frame: Frame) -> Dataset:
