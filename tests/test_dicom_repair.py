@@ -132,6 +132,14 @@ def test_gap_in_a_tilted_series_needs_both_policies(tmp_path: Path) -> None:
     assert read(scan, on_tilt="resample", on_missing="resample").shape[0] == 6
 
 
+def test_remedy_names_no_policy_where_another_problem_has_none(shared_data: Path) -> None:
+    path = shared_data / "medical/dcm_ct_head_ge_tilt_varspacing"
+    with pytest.raises(
+        ReadError, match=r"gantry tilt.*uneven.*; resample the series to an even spacing first$"
+    ):
+        read(path, on_tilt="resample", on_missing="resample")
+
+
 def test_gap_longer_than_the_rest_is_filled_by_no_policy(tmp_path: Path) -> None:
     build_series(tmp_path, 4, steps=STEP * np.array([0, 1, 2, 8]))
     with pytest.raises(ReadError, match=r"5 slices are missing.*; add the missing files$"):

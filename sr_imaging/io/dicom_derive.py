@@ -123,7 +123,7 @@ def _carried(dataset: Dataset) -> Dataset:
 
 
 def _as_written(element: DataElement, raw: object) -> DataElement:
-    """Keep the bytes of a text that its character set cannot decode, and with it letters that would be lost."""
+    """Keep the bytes of a text that its character set cannot decode: decoded, letters of it would be lost."""
     value = getattr(raw, "value", None)
     is_text = element.VR in TEXTS and element.keyword != "SeriesDescription"  # to which words are added
     if not (is_text and isinstance(value, bytes) and LOST in str(element.value)):

@@ -58,7 +58,9 @@ class Placement:
         if not self.problems:
             return ""
         what = ", and ".join(problem.what for problem in self.problems)
-        return f"{what}; {' and '.join(problem.remedy for problem in self.problems)}"
+        # what a policy repairs is no help where another problem has none
+        remedies = [problem.remedy for problem in self.problems if not problem.policy or self.needs]
+        return f"{what}; {' and '.join(remedies)}"
 
     @property
     def needs(self) -> tuple[str, ...]:
