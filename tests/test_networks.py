@@ -300,6 +300,7 @@ def test_every_architecture_is_a_generator() -> None:
     [
         ("unet", {"scale": (2, 2)}, "unknown architecture 'unet'; use one of nearest, linear"),
         ("espcn", {"scale": (2, 2), "width": 3}, "espcn takes no argument 'width'; it takes scale"),
+        ("espcn", {"scale": (2, 2), "chanels": 3}, "no argument 'chanels'; did you mean 'channels'"),
         ("espcn", {}, "espcn needs a 'scale'; give one factor per axis"),
         ("espcn", {"scale": (2,)}, "a scale of 1 numbers has no network"),
         ("espcn", {"scale": (2, 2, 2, 2)}, "a scale of 4 numbers has no network"),

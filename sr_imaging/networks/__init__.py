@@ -13,7 +13,7 @@ from torch import nn
 from ..errors import ModelError
 from .attention import Attention
 from .classical import BackProjection, Wiener
-from .contract import PLANE_AXES, Generator, GeneratorModule, Trimmed, check_generator, replicate
+from .contract import PLANE_AXES, Generator, GeneratorModule, Trimmed, check_generator, known_names, replicate
 from .espcn import ESPCN
 from .guided import Guided
 from .interpolation import INTERPOLATIONS, Interpolation
@@ -92,7 +92,7 @@ def build_generator(architecture: str, arguments: Mapping[str, Any]) -> nn.Modul
         known.append("latent_channels")
     for key in arguments:
         if key not in known:
-            raise ModelError(f"{architecture} takes no argument {key!r}; it takes {', '.join(known)}")
+            raise ModelError(f"{architecture} takes no argument {key!r}; {known_names(key, known)}")
     if "scale_range" in known and "scale_range" not in arguments:
         raise ModelError(
             f"{architecture} needs a 'scale_range'; give lowest and highest factor per axis, "

@@ -1,6 +1,7 @@
 """What a generator is: a module that states its facts and eats its halo."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -14,6 +15,7 @@ __all__ = [
     "GeneratorModule",
     "Trimmed",
     "check_generator",
+    "known_names",
     "module_axes",
     "replicate",
 ]
@@ -176,6 +178,12 @@ def module_axes(spatial_dims: int, axes: Sequence[str] | None) -> tuple[str, ...
     if chosen not in allowed[spatial_dims]:
         raise ModelError(f"axes {chosen} do not fit {spatial_dims} dims; use one of {allowed[spatial_dims]}")
     return chosen
+
+
+def known_names(key: str, known: Sequence[str]) -> str:
+    """Return the remedy for an unknown name: its neighbour, where it has one, and all that are known."""
+    near = get_close_matches(key, known, 1)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"it takes {', '.join(known)}"
 
 
 def replicate(x: Tensor, missing: Sequence[tuple[int, int]]) -> Tensor:

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ..errors import ModelError
+from .contract import known_names
 
 __all__ = [
     "CONVS",
@@ -139,7 +140,7 @@ def build_named(
     known = [key for key in inspect.signature(registry[name]).parameters if key not in given]
     for key in arguments:
         if key not in known:
-            raise ModelError(f"{kind} {name!r} takes no {key!r}; it takes {', '.join(known)}")
+            raise ModelError(f"{kind} {name!r} takes no {key!r}; {known_names(key, known)}")
     try:
         return registry[name](**given, **arguments)
     except (TypeError, ValueError, RuntimeError, OverflowError, ZeroDivisionError) as error:
