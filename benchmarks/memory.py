@@ -7,7 +7,7 @@ float32 is printed beside, to show what a tool that holds it whole would add.
 """
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -39,7 +39,8 @@ def child(source: str, target: str, model: str, format: str) -> None:
     loaded = sr_imaging.load_model(model, scale=(2, 2)) if classical else sr_imaging.load_model(model)
     if source != "imports":
         sr_imaging.write(sr_imaging.upscale(sr_imaging.read(source), loaded), target, format=format)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # Of this process alone: ru_maxrss would begin at the peak of the one that started it.
+    print(int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 
 
 def peak(source: Path | str, target: Path, model: str, format: str) -> float:
@@ -52,7 +53,7 @@ def main() -> int:
     """Print a line for each size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small images, to see that it runs")
-    parser.add_argument("--sides", nargs="+", type=int, default=(512, 2048), help="of the LR images")
+    parser.add_argument("--sides", nargs="+", type=int, default=(2048, 8192), help="of the LR images")
     parser.add_argument("--model", default="raster-x2")
     parser.add_argument("--format", default="geotiff", choices=("geotiff", "cog"))
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)

@@ -289,8 +289,10 @@ def test_window_stays_alive_during_a_run(make_napari_viewer_proxy: Any, make_wid
     qtbot.waitUntil(lambda: running.done == running.total > 0, timeout=RUN_MS)
     timer.stop()
     assert len(ticks) > 3
-    # A frozen window would wait for the whole run; 0.1 s is the aim, the rest is for a busy machine.
-    assert np.diff(ticks).max() < 0.5
+    gaps = np.diff(ticks)
+    assert np.median(gaps) < 0.1
+    # A frozen window would wait for the whole run; a machine that has other work may stall it for a while.
+    assert gaps.max() < max(0.5, (ticks[-1] - ticks[0]) / 2)
     qtbot.waitUntil(lambda: not widget.is_running, timeout=RUN_MS)
 
 
