@@ -68,9 +68,9 @@ class TrainConfig:
     data_sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        plain = self.name and Path(self.name).name == self.name
+        plain = self.name and Path(self.name).name == self.name and self.name.isprintable()
         require(bool(plain), f"name {self.name!r} is no plain file name; give for example 'raster-x2'")
-        require(self.seed >= 0, f"seed {self.seed} is negative; give a whole number >= 0")
+        require(0 <= self.seed < 2**63, f"seed {self.seed} is not in 0 to 2^63; give a smaller whole number")
         total = self.pixel.steps + self.adversarial.steps
         batch, parts = self.data.batch, self.loop.accumulate
         require(

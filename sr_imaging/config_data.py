@@ -7,7 +7,7 @@ from typing import Any
 
 from .noise import NOISE_KINDS
 from .psf import PSF_KINDS, Psf, margin
-from .strict import require
+from .strict import require, require_finite
 
 __all__ = ["DataConfig", "DegradationConfig", "ModelConfig", "as_range"]
 
@@ -83,6 +83,7 @@ class DataConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
+        require_finite(self, "data", but="clip")
         sides = (self.patch,) if isinstance(self.patch, int) else self.patch
         require(bool(self.train), "data.train names no scans; list files, folders or patterns")
         require(min(sides, default=0) > 0, f"data.patch {self.patch} is not positive; give LR pixels >= 1")
@@ -95,6 +96,11 @@ class DataConfig:
         )
         low, high = self.clip or (0.0, 1.0)
         require(low < high, f"data.clip {self.clip} is no range; give the lowest and the highest value")
+        require(
+            self.validation_images > 0,
+            f"data.validation_images {self.validation_images} is not positive; to validate on nothing hold "
+            "nothing out",
+        )
         require(self.workers >= 0, f"data.workers {self.workers} is negative; give 0 or more processes")
         require(self.nan in ("refuse", "nodata"), f"unknown data.nan {self.nan!r}; use 'refuse' or 'nodata'")
         require(self.max_shift > 0, f"data.max_shift {self.max_shift} is not positive; give LR pixels")
@@ -126,6 +132,7 @@ class ModelConfig:
     start: str = ""
 
     def __post_init__(self) -> None:
+        require_finite(self, "model")
         if "scale_range" in self.arguments:
             return  # a model of any factor in a range, which states it
         scale = self.arguments.get("scale")
@@ -177,7 +184,9 @@ class DegradationConfig:
     noise_zero: float = 0.0
 
     def __post_init__(self) -> None:
-        for kind in (self.psf,) if isinstance(self.psf, str) else self.psf:
+        require_finite(self, "degradation")
+        kinds = (self.psf,) if isinstance(self.psf, str) else self.psf
+        for kind in kinds:
             require(kind in PSF_KINDS, f"unknown psf {kind!r}; use one of {', '.join(PSF_KINDS)}")
         require(
             self.noise in NOISE_KINDS, f"unknown noise {self.noise!r}; use one of {', '.join(NOISE_KINDS)}"
@@ -197,9 +206,34 @@ class DegradationConfig:
         for name in ("noise_sigma", "noise_gain"):
             low, high = as_range(getattr(self, name))
             require(0 <= low <= high, f"degradation.{name} {getattr(self, name)} is no range; give 0 or more")
+        require(
+            self.thickness == 1.0 or set(kinds) != {"gaussian"},
+            f"degradation.thickness {self.thickness} is of slices, and psf is gaussian; set psf = 'box' or "
+            "leave it out",
+        )
+        self._check_noise()
         low, high = self.scale or (1.0, 2.0)
         require(
             1 <= low <= high, f"degradation.scale {self.scale} is no range of factors; give for example 2, 4"
+        )
+
+    def _check_noise(self) -> None:
+        """Raise where a kind of noise has no strength, or a strength no kind."""
+        sigma, gain = (as_range(value)[1] for value in (self.noise_sigma, self.noise_gain))
+        counted = self.noise == "poisson-gaussian"
+        require(
+            self.noise != "none" or not (sigma or gain),
+            f"degradation.noise_sigma {self.noise_sigma} and noise_gain {self.noise_gain} have no kind; "
+            "set noise, for example to 'gaussian'",
+        )
+        require(
+            self.noise == "none" or bool(sigma or (gain and counted)),
+            f"degradation.noise {self.noise!r} has no strength; set noise_sigma",
+        )
+        require(
+            counted or not gain,
+            f"degradation.noise_gain {self.noise_gain} is of 'poisson-gaussian' noise, not {self.noise!r}; "
+            "leave it out",
         )
 
     def psfs(self, axes: int, *, width: float = 0.5, thickness: float = 0.5) -> tuple[Psf, ...]:

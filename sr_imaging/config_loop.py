@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from .strict import require
+from .strict import require, require_finite
 
 __all__ = ["AdversarialConfig", "FeatureConfig", "LoopConfig", "PixelConfig", "ScheduleConfig"]
 
@@ -21,7 +21,8 @@ class ScheduleConfig:
         ``constant``; ``step``: times `factor` after every `every` steps; ``cosine``: to `last` of the highest
         rate at the end of the phase; ``inverse``: ``1 / (1 + decay * t)``.
     warmup : int
-        Steps in which the rate rises evenly to the highest one; `t` counts from their end.
+        Steps in which the rate rises evenly to the highest one, at most half of the phase; `t` counts from
+        their end.
     last : float
         Fraction of the highest rate at the end of a cosine.
     every : int
@@ -40,6 +41,7 @@ class ScheduleConfig:
     decay: float = 1e-3
 
     def __post_init__(self) -> None:
+        require_finite(self, "schedule")
         require(self.kind in SCHEDULES, f"unknown schedule {self.kind!r}; use one of {', '.join(SCHEDULES)}")
         require(self.warmup >= 0, f"schedule.warmup {self.warmup} is negative; give 0 or more steps")
         require(0 <= self.last <= 1, f"schedule.last {self.last} is no fraction; give 0 to 1")
@@ -70,6 +72,7 @@ class FeatureConfig:
     weight: float = 0.1
 
     def __post_init__(self) -> None:
+        require_finite(self, "a feature term")
         require(self.weight >= 0, f"weight {self.weight} of a feature term is negative; give 0 or more")
 
 
@@ -101,6 +104,7 @@ class PixelConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
     def __post_init__(self) -> None:
+        require_finite(self, "pixel")
         require(self.steps >= 0, f"pixel.steps {self.steps} is negative; give 0 or more")
         for name, weight in self.terms.items():
             known = isinstance(weight, int | float) and not isinstance(weight, bool) and weight >= 0
@@ -163,6 +167,7 @@ class AdversarialConfig:
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_finite(self, "adversarial")
         require(self.steps >= 0, f"adversarial.steps {self.steps} is negative; give 0 or more")
         require(self.ramp >= 0, f"adversarial.ramp {self.ramp} is negative; give 0 or more steps")
         require(self.d_steps > 0, f"adversarial.d_steps {self.d_steps} is not positive; give 1 or more")
@@ -211,6 +216,7 @@ class LoopConfig:
     checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
+        require_finite(self, "loop")
         require(0 <= self.ema < 1, f"loop.ema {self.ema} is not in 0 to below 1; give for example 0.999")
         require(self.clip >= 0, f"loop.clip {self.clip} is negative; give 0 or a norm")
         precisions = ", ".join(PRECISIONS)

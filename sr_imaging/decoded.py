@@ -16,7 +16,7 @@ from .plain import plain_tensors
 from .sources import TrainingScan
 from .transforms import ContextPadd, RandPlaned, item_views
 
-__all__ = ["DecodedScans", "cached_scans", "check_bands"]
+__all__ = ["DecodedScans", "cached_scans", "check_bands", "check_units"]
 
 _BYTES = 4  # of a decoded value, float32
 
@@ -33,10 +33,13 @@ class DecodedScans:
     facts : tuple of dict
         What :class:`~sr_imaging.loading.LoadScand` says of each scan, with its ``shape`` ``(C, [z,] y, x)``
         and ``views``.
+    units : mapping
+        The unit that scans state, if any does, and the first of them.
     """
 
     planes: CacheDataset
     facts: tuple[Mapping[str, Any], ...]
+    units: Mapping[str, Any]
 
 
 def cached_scans(scans: Sequence[Any], data: DataConfig, plan: PatchPlan) -> DecodedScans:
@@ -86,10 +89,10 @@ def cached_scans(scans: Sequence[Any], data: DataConfig, plan: PatchPlan) -> Dec
         for number, scan in enumerate(scans):
             loaded = planes._cache[number] if number < kept else load(items[number])
             facts.append(_checked(scan, loaded, plan))
-    _check_units(scans, facts)
+    units = check_units({}, scans, facts)
     if not any(one["valid"] for one in facts):
         raise ConfigError("the scans are all nodata or constant; choose others")
-    return DecodedScans(planes, tuple(facts))
+    return DecodedScans(planes, tuple(facts), units)
 
 
 def _that_fit(scans: Sequence[Any], data: DataConfig) -> int:
@@ -146,12 +149,15 @@ def check_bands(scan: Any, item: Mapping[Any, Any], plan: PatchPlan) -> None:
         )
 
 
-def _check_units(scans: Sequence[Any], facts: Sequence[Mapping[str, Any]]) -> None:
-    """Raise where scans state different units of their values."""
-    first: dict[str, Any] = {}
+def check_units(
+    known: Mapping[str, Any], scans: Sequence[Any], facts: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the unit that scans state and the first of them; raise where they state different ones."""
+    first = dict(known)
     for scan, one in zip(scans, facts, strict=True):
-        if one["values"]:
-            first.setdefault(one["values"], getattr(scan, "path", scan))
+        for unit, path in one["values"].items():
+            first.setdefault(unit, path or getattr(scan, "path", scan))
     if len(first) > 1:
         (unit, path), (other, another) = list(first.items())[:2]
         raise ConfigError(f"{path} is in {unit} and {another} in {other}; train on scans of one unit")
+    return first

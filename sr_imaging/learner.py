@@ -19,11 +19,12 @@ from .errors import ConfigError
 from .losses import PIXEL_LOSSES, check_losses
 from .model_file import load_model
 from .networks import build_generator
-from .networks.discriminators import build_discriminator
+from .networks.discriminators import DISCRIMINATORS, build_discriminator
+from .networks.features import FEATURE_NETWORKS
 from .patches import PatchPlan
 from .stability import Watch
 
-__all__ = ["Batch", "Learner", "build_learner", "fresh_generator", "recompute_blocks"]
+__all__ = ["Batch", "Learner", "build_learner", "fresh_generator", "recompute_blocks", "rehearse"]
 
 Batch = Mapping[str, Tensor]
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -135,7 +136,8 @@ def build_learner(
         If the discriminator is unknown or cannot take the patches.
     """
     adversarial = config.adversarial
-    _check_terms(config, plan)
+    _check_names(config)
+    check_losses(config.pixel.terms, plan.in_channels, plan.target)
     players = {"generator": generator.to(device).train()}
     if adversarial.steps:
         players["discriminator"] = _discriminator(adversarial, plan).to(device).train()
@@ -158,12 +160,53 @@ def build_learner(
     )
 
 
-def _check_terms(config: TrainConfig, plan: PatchPlan) -> None:
-    """Raise where the terms of the losses are unknown or do not go together."""
-    if config.pixel.loss not in PIXEL_LOSSES:
-        known = ", ".join(PIXEL_LOSSES)
-        raise ConfigError(f"unknown pixel.loss {config.pixel.loss!r}; use one of {known}")
-    check_losses(config.pixel.terms, plan.in_channels, plan.target)
+def _check_names(config: TrainConfig) -> None:
+    """Raise where a name is unknown, also of a phase or a term that is left out."""
+    for key, name, known in (
+        ("pixel.loss", config.pixel.loss, PIXEL_LOSSES),
+        ("adversarial.discriminator", config.adversarial.discriminator, DISCRIMINATORS),
+        ("perceptual.network", config.perceptual.network, FEATURE_NETWORKS),
+        ("content.network", config.content.network, FEATURE_NETWORKS),
+    ):
+        if name not in known:
+            raise ConfigError(f"unknown {key} {name!r}; use one of {', '.join(known)}")
+    check_adversarial(config.adversarial.loss, penalty=config.adversarial.penalty)
+
+
+def rehearse(learner: Learner, batch: Batch) -> None:
+    """Run both networks once, as in a step that moves nothing, so that what cannot run ends before the first.
+
+    Parameters
+    ----------
+    learner : Learner
+        Ready for its first step; left as it is.
+    batch : Batch
+        Any batch of the run.
+
+    Raises
+    ------
+    ConfigError
+        If a network cannot take the patches, or their share.
+    """
+    part = learner.parts(batch)[0]
+    players = [player for player in (learner.generator, learner.discriminator) if player is not None]
+    before = [{key: value.clone() for key, value in player.state_dict().items()} for player in players]
+    name = "generator"
+    try:
+        with torch.no_grad():
+            sr = learner.generate(part)
+            if learner.discriminator is not None:
+                name = "discriminator"
+                with learner.precision():
+                    learner.discriminator(torch.cat([part["hr"], sr]))
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+        shape = "x".join(str(n) for n in part["hr"].shape)
+        raise ConfigError(
+            f"the {name} cannot learn from patches of {shape} ({error}); change its arguments or data.patch"
+        ) from error
+    finally:
+        for player, state in zip(players, before, strict=True):
+            player.load_state_dict(state)  # running statistics, too
 
 
 def _discriminator(adversarial: AdversarialConfig, plan: PatchPlan) -> nn.Module:

@@ -80,9 +80,10 @@ class LoadScand(MapTransform):
 
     MONAI's ``LoadImaged`` would try its own readers where ours refuses a scan. Adds ``<key>_facts``: a dict
     with ``spacing`` and ``unit``; ``std``, the standard deviation of each channel's valid pixels; ``valid``,
-    their number; ``values``, the unit of the values. Of a :class:`~sr_imaging.sources.TrainingScan` the
-    partners are added under ``lr`` and ``guide``: ``lr`` cropped to the same area, with ``lr_scale``, its
-    factor along each spatial axis; ``guide`` on the grid of the scan.
+    their number; ``values``, the units that scan and ``lr`` state of their values, with the path of ``lr``.
+    Of a :class:`~sr_imaging.sources.TrainingScan` the partners are added under ``lr`` and ``guide``: ``lr``
+    cropped to the same area, with ``lr_scale``, its factor along each spatial axis; ``guide`` on the grid of
+    the scan.
 
     Parameters
     ----------
@@ -125,12 +126,14 @@ class LoadScand(MapTransform):
         for key in self.key_iterator(out):
             scan = out[key] if isinstance(out[key], TrainingScan) else TrainingScan(out[key])
             hr, guide = self._read(scan.hr), None
+            units = {name: "" for name in _units(hr)}
             factors: tuple[int, ...] = (1,)
             try:
                 if scan.guide is not None:
                     guide, hr = pairs.mean_on_grid(self._read(scan.guide), hr)
                 if scan.lr is not None:
                     hr, lr, factors = self._pair(scan, hr)
+                    units = {name: scan.lr.path for name in _units(lr)} | units
                     out["lr"], out["lr_scale"] = self._tensor(lr, 1, self.clip), factors
                 if guide is not None:
                     guide, _ = pairs.mean_on_grid(guide, hr)  # what the pair has cropped
@@ -138,7 +141,7 @@ class LoadScand(MapTransform):
             except GridError as error:
                 raise ConfigError(f"{scan.path} and its partner do not fit: {error}") from error
             out[key] = self._tensor(hr, factors[0], self.clip)
-            out[f"{key}_facts"] = self._facts(hr, out[key])
+            out[f"{key}_facts"] = {**self._facts(hr, out[key]), "values": units}
         return out
 
     def _read(self, scan: Any) -> Any:
@@ -196,8 +199,13 @@ class LoadScand(MapTransform):
             "unit": _unit(da, dims, steps),
             "std": _deviations(values),
             "valid": int(torch.isfinite(values).sum()),
-            "values": str(da.attrs.get("units", "")) if isinstance(da.attrs.get("units", ""), str) else "",
         }
+
+
+def _units(da: Any) -> list[str]:
+    """The unit of the values, where an array states one."""
+    unit = da.attrs.get("units", "")
+    return [unit] if isinstance(unit, str) and unit else []
 
 
 def _listed(numbers: Sequence[float]) -> str:

@@ -186,6 +186,9 @@ def draw_curves(path: Path, figure: Path, *, title: str) -> None:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     curves = [(name, unit, lines) for name, unit, lines in _CURVES if any(_has(rows, key) for key in lines)]
+    if not curves:
+        log.info("no figure of the curves: %s has no rows", path)
+        return
     drawn = Figure(
         figsize=(10, 2.6 * ((len(curves) + 1) // 2)), dpi=120, facecolor="white", layout="constrained"
     )

@@ -22,6 +22,7 @@ from .config import DataConfig, DegradationConfig, as_range
 from .decoded import DecodedScans, cached_scans
 from .degrading import degrade_any, degrade_batch
 from .errors import ConfigError
+from .intensity import fill_nearest
 from .patch_plan import PatchPlan
 from .plain import plain_tensors
 from .psf import margin
@@ -135,6 +136,7 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         The slots of a group draw from one plane; where a slot finds nothing there, from the next plane.
         """
         _give(self.crops, rng)
+        was_valid = False
         for attempt in range(DRAWS):
             if (group, attempt) not in planes:
                 planes[group, attempt] = self._plane(_random(self.seed, step, group, attempt))
@@ -145,11 +147,17 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
                     crop = transform(crop)
                 images = {key: crop[key][None] for key in ("hr", "lr", "guide") if key in crop}
                 detail = self._detail(images)
-                if detail > 0 and detail >= rng.random_sample() * self.data.min_detail * plane["hr_std"]:
-                    return {**images, "hr_std": plane["hr_std"], "detail": detail}
+                was_valid = was_valid or detail is not None
+                if detail and detail >= rng.random_sample() * self.data.min_detail * plane["hr_std"]:
+                    filled = {key: _filled(image) for key, image in images.items()}
+                    return {**filled, "hr_std": plane["hr_std"], "detail": detail}
+        side = "x".join(str(n) for n in self.plan.target)
         raise ConfigError(
-            f"no patch in {DRAWS} planes: the scans are almost all nodata or constant; choose other scans "
-            "or lower data.min_detail"
+            f"no patch in {DRAWS} planes: nearly all of {side} pixels are flat; choose other scans or lower "
+            "data.min_detail"
+            if was_valid
+            else f"no patch in {DRAWS} planes: none of {side} pixels is without nodata; choose other scans "
+            "or lower data.patch"
         )
 
     def _plane(self, rng: np.random.RandomState) -> Mapping[str, Any]:
@@ -159,11 +167,13 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         plane: Mapping[str, Any] = self.scans.planes[min(which, len(self.chances) - 1)]
         return plane
 
-    def _detail(self, images: Mapping[str, Tensor]) -> float:
-        """Return the standard deviation of the HR patch; 0 where any image has an invalid pixel."""
-        if not all(math.isfinite(float(image.sum())) for image in images.values()):
-            return 0.0
-        return float(_trim(images["hr"], self.plan.context).std())
+    def _detail(self, images: Mapping[str, Tensor]) -> float | None:
+        """Return the standard deviation of the HR patch; None where the patch itself has an invalid pixel."""
+        context = {"hr": self.plan.context, "lr": self.plan.halo, "guide": self.plan.context}
+        own = {key: _trim(image, context[key]) for key, image in images.items()}
+        if not all(math.isfinite(float(image.sum())) for image in own.values()):
+            return None
+        return float(own["hr"].std())
 
     def _degraded(self, hr: Tensor, rng: np.random.RandomState) -> Tensor:
         """Make LR of HR with a point-spread function and factors that are drawn for the patch."""
@@ -264,6 +274,15 @@ def patch_batches(source: PatchBatches, start: int, stop: int) -> Iterator[dict[
             if step < stop:
                 waiting.append(thread.submit(source.__getitem__, step))
             yield {key: value.pin_memory() for key, value in batch.items()} if pinned else batch
+
+
+def _filled(images: Tensor) -> Tensor:
+    """Fill invalid pixels of the context from the nearest valid ones of their band, as in use."""
+    if math.isfinite(float(images.sum())):
+        return images
+    bands = images.flatten(0, 1).numpy()
+    whole = np.stack([fill_nearest(band, ~np.isfinite(band)) for band in bands])
+    return torch.from_numpy(whole).reshape(images.shape)
 
 
 def _trim(x: Tensor, widths: Sequence[int]) -> Tensor:

@@ -36,15 +36,16 @@ def rate_at(schedule: ScheduleConfig, highest: float, step: int, steps: int) -> 
     >>> [rate_at(ScheduleConfig("step", warmup=2, every=2), 1.0, step, 6) for step in range(6)]
     [0.5, 1.0, 1.0, 1.0, 0.5, 0.5]
     """
-    if step < schedule.warmup:
-        return highest * (step + 1) / schedule.warmup
-    since = step - schedule.warmup
+    warmup = min(schedule.warmup, steps // 2)
+    if step < warmup:
+        return highest * (step + 1) / warmup
+    since = step - warmup
     if schedule.kind == "step":
         return highest * schedule.factor ** (since // schedule.every)
     if schedule.kind == "inverse":
         return highest / (1 + schedule.decay * since)
     if schedule.kind == "cosine":
-        place = since / max(1, steps - schedule.warmup)
+        place = since / max(1, steps - warmup)
         return highest * (schedule.last + (1 - schedule.last) * (1 + cos(pi * place)) / 2)
     return highest
 

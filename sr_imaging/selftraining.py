@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.ndimage import distance_transform_cdt
+
 from . import geometry, io
 from .config import (
     DataConfig,
@@ -25,6 +28,8 @@ _STEPS = 600  # minutes on a laptop
 _NETWORK = {"channels": 32, "blocks": 4}  # as the bundled models, so that training can start from them
 _RATES = {True: 3e-4, False: 1e-3}  # from a bundled model, and from fresh weights
 _HELD_OUT = 0.1  # of the scan, for validation
+_ROOM = 2 / 3  # of the largest square without nodata: the side that a patch may have, so that it can move
+_LOOKED_AT = 16  # planes of a volume
 _CT = (-1024.0, 3071.0)  # HU: what twelve bits hold
 
 
@@ -76,10 +81,9 @@ def self_config(
     good = [one for one in io.find_scans(scan, images=True) if one.verdict.ok]
     if len(good) > 1:
         raise ConfigError(f"{scan} holds {len(good)} scans; name one file, or a folder with one series")
-    da = io.read(good[0] if good else scan)
-    dims = geometry.spatial_dims(da)
-    make = _volume if len(dims) == 3 else _raster
-    parts = make(da, {axis: da.sizes[dim] for axis, dim in dims.items()}, str(Path(scan).resolve()))
+    da = io.read(good[0] if good else scan, masked=True)
+    make = _volume if len(geometry.spatial_dims(da)) == 3 else _raster
+    parts = make(da, str(Path(scan).resolve()))
     stem = Path(scan).resolve().name.split(".")[0]
     return TrainConfig(
         name=name or f"{stem}-self",
@@ -96,9 +100,10 @@ def self_config(
     )
 
 
-def _volume(da: Any, sizes: dict[str, int], path: str) -> dict[str, Any]:
+def _volume(da: Any, path: str) -> dict[str, Any]:
     """Parts of the settings for thick slices."""
-    steps = [geometry.spacing(da).get(dim, 1.0) for dim in geometry.spatial_dims(da).values()]
+    dims = geometry.spatial_dims(da)
+    steps = [geometry.spacing(da).get(dim, 1.0) for dim in dims.values()]
     plane = (steps[1] + steps[2]) / 2
     k = round(steps[0] / plane)
     if steps[0] < _THICK * plane or k < 2:
@@ -108,11 +113,12 @@ def _volume(da: Any, sizes: dict[str, int], path: str) -> dict[str, Any]:
         )
     reference = da.coords["volume_ref"].attrs if "volume_ref" in da.coords else {}
     modality = str(reference.get("modality", ""))
-    side = min(sizes["y"], sizes["x"])
+    side = _side(da)
     patch = (min(24, side // k), min(64, side))
     if patch[0] < 4:
         raise ConfigError(
-            f"the plane of {path} has {side} pixels, fewer than 4 patches of {k} need; train on more scans"
+            f"the planes of {path} show {side} pixels without nodata, fewer than the 4 times {k} of a patch; "
+            "train on more scans"
         )
     thickness = round(float(reference.get("slice_thickness", steps[0])) / steps[0], 3)
     start = {"CT": "ct-through-x4"}.get(modality, "mr-through-x4")
@@ -121,7 +127,7 @@ def _volume(da: Any, sizes: dict[str, int], path: str) -> dict[str, Any]:
             train=(path,),
             patch=patch,
             batch=8,
-            held_out=_HELD_OUT if sizes["z"] * _HELD_OUT >= 1 else 0.0,
+            held_out=_HELD_OUT if da.sizes[dims["z"]] * _HELD_OUT >= 1 else 0.0,
             clip=_CT if modality == "CT" else None,
             nan="nodata",
             own=True,
@@ -133,11 +139,13 @@ def _volume(da: Any, sizes: dict[str, int], path: str) -> dict[str, Any]:
     }
 
 
-def _raster(da: Any, sizes: dict[str, int], path: str) -> dict[str, Any]:
+def _raster(da: Any, path: str) -> dict[str, Any]:
     """Parts of the settings for a raster or an image."""
-    side = min(sizes.values())
+    side = _side(da)
     if side < 16:
-        raise ConfigError(f"{path} has {side} pixels along one axis; a scan of 16 or more can teach")
+        raise ConfigError(
+            f"{path} shows {side} pixels without nodata along one axis; a scan of 16 or more can teach"
+        )
     return {
         "data": DataConfig(
             train=(path,),
@@ -152,6 +160,19 @@ def _raster(da: Any, sizes: dict[str, int], path: str) -> dict[str, Any]:
         "modality": "raster",
         "description": "one raster, twice as fine in y and x",
     }
+
+
+def _side(da: Any) -> int:
+    """Side of the largest square of a plane: of the plane itself, or less where nodata leaves less room."""
+    plane = [*geometry.spatial_dims(da).values()][-2:]
+    shape = tuple(da.sizes[dim] for dim in plane)
+    valid = np.isfinite(da.transpose(..., *plane).values).reshape(-1, *shape)
+    found = 0
+    for number in np.linspace(0, len(valid) - 1, min(len(valid), _LOOKED_AT)).round().astype(int):
+        if valid[number].all():
+            return int(min(shape))
+        found = max(found, int(distance_transform_cdt(np.pad(valid[number], 1), metric="chessboard").max()))
+    return int((2 * found - 1) * _ROOM)
 
 
 def _model(scale: tuple[int, int], start: str, axes: tuple[str, ...]) -> ModelConfig:

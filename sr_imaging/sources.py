@@ -39,6 +39,16 @@ class TrainingScan:
         path: Path = self.hr.path
         return path
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What tells the truth from others, by whatever path it was named."""
+        return identity_of(self.hr)
+
+
+def identity_of(scan: Any) -> tuple[str, str]:
+    """Path without links, and series, of a scan."""
+    return str(Path(scan.path).resolve()), scan.series_uid or ""
+
 
 def training_scans(data: DataConfig, root: Path, *, held_out: bool = False) -> list[TrainingScan]:
     """Return the scans that the settings name, with their partners.
@@ -106,7 +116,8 @@ def find_training_scans(patterns: Sequence[str], root: Path) -> list[Any]:
         if not good:
             reason = f"{scans[0].path}: {scans[0].verdict}" if scans else reason
             raise ConfigError(f"{pattern!r} finds nothing to train on ({reason}); correct it or data.root")
-        found.update({(scan.path, scan.series_uid): scan for scan in good})
+        for scan in good:
+            found.setdefault(identity_of(scan), scan)
     return list(found.values())
 
 

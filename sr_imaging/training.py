@@ -24,7 +24,7 @@ from .discriminator_file import save_discriminator
 from .distributed import Team, expected_team, team_of
 from .engine import pick_device
 from .errors import CancelledError, ConfigError
-from .learner import Batch, Learner, build_learner, fresh_generator, recompute_blocks
+from .learner import Batch, Learner, build_learner, fresh_generator, recompute_blocks, rehearse
 from .model_file import save_model
 from .monitor import Monitor, draw_curves
 from .patches import PatchBatches, PatchPlan, cached_scans, patch_batches, training_scans
@@ -235,29 +235,37 @@ def _prepare(config: TrainConfig, root: Path, device: torch.device, team: Team) 
         recompute_blocks(generator, config.model.architecture)
     scans = training_scans(config.data, root)
     held_out = training_scans(config.data, root, held_out=True)
-    if shared := {scan.path for scan in scans} & {scan.path for scan in held_out}:
+    if shared := {scan.identity for scan in scans} & {scan.identity for scan in held_out}:
         raise ConfigError(
-            f"{min(shared)} is in data.train and in data.validation; take it out of one of them"
+            f"{min(shared)[0]} is in data.train and in data.validation; take it out of one of them"
         )
     if team.leads:
         announce(config, scans=len(scans), processes=team.world)
+    decoded = cached_scans(scans, config.data, plan)
     run = Run(
         config=config,
         team=team,
         learner=learner,
         batches=PatchBatches(
-            cached_scans(scans, config.data, plan),
+            decoded,
             plan=plan,
             data=config.data,
             degradation=config.degradation,
             seed=config.seed,
             part=(team.rank, team.world),
         ),
-        images=held_out_images(scans, held_out, data=config.data, plan=plan, degradation=config.degradation),
+        images=held_out_images(
+            scans,
+            held_out,
+            data=config.data,
+            plan=plan,
+            degradation=config.degradation,
+            units=decoded.units,
+        ),
         average=mean,
         best=best,
     )
-    run.batches[0]  # raises where no patch can be drawn, before any file is written
+    rehearse(learner, run.batches[0])  # raises where no patch can be drawn, before any file is written
     if team.leads and not run.images and (held_out or config.data.held_out):
         log.warning("no validation: all that is held out is too small, flat or invalid; hold out more")
     return run

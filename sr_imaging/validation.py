@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from .config import DataConfig, DegradationConfig
-from .decoded import check_bands
+from .decoded import check_bands, check_units
 from .degrading import degrade_any, degrade_batch
 from .distributed import ALONE, Team
 from .loading import LoadScand
@@ -63,6 +63,7 @@ def held_out_images(
     data: DataConfig,
     plan: PatchPlan,
     degradation: DegradationConfig,
+    units: Mapping[str, Any] | None = None,
 ) -> list[HeldOut]:
     """Cut validation images from whole held-out scans and from the held-out part of training scans.
 
@@ -72,6 +73,8 @@ def held_out_images(
         Scans of both kinds.
     data, plan, degradation
         As in training; ranges of the degradation are taken at their middle, without noise.
+    units : mapping, optional
+        The unit that training scans state, and one of them.
 
     Returns
     -------
@@ -82,7 +85,8 @@ def held_out_images(
     Raises
     ------
     ConfigError
-        If a held-out scan has other bands than the model takes, or values that are not declared.
+        If a held-out scan has other bands than the model takes, another unit than the scans that are trained
+        on, or values that are not declared.
     """
     jobs = [(scan, (0.0, 1.0)) for scan in validation]
     if data.held_out > 0:
@@ -96,6 +100,7 @@ def held_out_images(
         load = LoadScand("hr", clip=data.clip, kept=kept, nan=data.nan, max_shift=data.max_shift)
         item = load({"hr": scan})
         check_bands(scan, item, plan)
+        check_units(units or {}, [scan], [item["hr_facts"]])
         planes = _planes(item, plan, share)
         images += [image for plane in planes if (image := _held_out(plane, plan, psfs)) is not None]
     return images

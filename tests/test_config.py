@@ -42,6 +42,43 @@ def test_unknown_key_names_its_neighbour(path: str, near: str) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        ("pixel.rate", float("inf")),
+        ("pixel.terms", {"ssim": float("inf")}),
+        ("pixel.schedule", {"decay": float("nan")}),
+        ("degradation.noise_zero", float("nan")),
+        ("model.arguments", {"scale": [2, 2], "fixed_values": [float("nan"), 1.0]}),
+        ("loop.clip", float("inf")),
+    ],
+)
+def test_number_that_is_not_finite_is_refused(path: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=r"is not finite; give a number"):
+        parse_config(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "match"),
+    [
+        ("seed", 2**64, "not in 0 to 2"),
+        ("name", "a\0b", "no plain file name"),
+        ("data.validation_images", 0, "hold nothing out"),
+        ("degradation", {"noise_sigma": 0.5}, "have no kind; set noise"),
+        ("degradation", {"noise": "gaussian"}, "has no strength; set noise_sigma"),
+        (
+            "degradation",
+            {"noise": "rician", "noise_sigma": 0.1, "noise_gain": 0.1},
+            "is of 'poisson-gaussian'",
+        ),
+        ("degradation", {"thickness": 0.8}, "is of slices, and psf is gaussian"),
+    ],
+)
+def test_setting_that_would_do_nothing_or_harm_is_refused(path: str, value: object, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        parse_config(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
         ("data.patch", "32"),
         ("data.patch", 3.5),
         ("data.patch", True),

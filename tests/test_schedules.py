@@ -18,6 +18,11 @@ def test_warmup_rises_evenly_to_the_highest_rate(kind: str) -> None:
     assert rates[10] == 2.0
 
 
+def test_warmup_takes_half_of_a_short_phase_at_most() -> None:
+    rates = trace(ScheduleConfig("constant", warmup=100), steps=8)
+    np.testing.assert_allclose(rates, [0.5, 1.0, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0])
+
+
 def test_constant_stays() -> None:
     assert set(trace(ScheduleConfig("constant", warmup=0))) == {2.0}
 

@@ -84,7 +84,7 @@ def test_raster_is_taught_by_its_own_downsampling(tmp_path: Path) -> None:
     ("spacing", "shape", "match"),
     [
         ((1.2, 1.0, 1.0), (12, 64, 50), "less than 1.5 times as fine"),
-        ((4.0, 1.0, 1.0), (12, 64, 14), "has 14 pixels, fewer than 4 patches of 4 need"),
+        ((4.0, 1.0, 1.0), (12, 64, 14), "show 14 pixels without nodata, fewer than the 4 times 4"),
     ],
 )
 def test_scan_with_nothing_to_teach_is_refused(
@@ -93,6 +93,18 @@ def test_scan_with_nothing_to_teach_is_refused(
     path = write(placed(tissue(*shape), spacing), tmp_path / "a.nii.gz")
     with pytest.raises(ConfigError, match=match):
         self_config(path)
+
+
+@pytest.mark.parametrize("shape", [(1, 96, 120), (1, 64, 200)])
+def test_scan_with_nodata_in_its_middle_can_teach(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    da = raster(shape)
+    values = da.values.copy()
+    values[:, shape[1] // 2, shape[2] // 2] = np.nan
+    values[:, :, :9] = np.nan
+    path = write(da.copy(data=values).rio.write_nodata(np.nan), tmp_path / "a.tif")
+    config = self_config(path, output=tmp_path / "out", steps=1)
+    assert config.data.patch < min(shape[1:]) // 2
+    assert train(config, progress=False).exists()
 
 
 def test_folder_of_several_scans_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from sr_imaging.checkpoint import load_checkpoint
 from sr_imaging.config import (
     AdversarialConfig,
     DataConfig,
+    FeatureConfig,
     LoopConfig,
     ModelConfig,
     PixelConfig,
@@ -317,7 +318,31 @@ def test_model_file_is_no_checkpoint(unbroken: Path, tmp_path: Path) -> None:
     [
         ({"pixel": PixelConfig(loss="l3")}, ConfigError, "unknown pixel.loss 'l3'"),
         ({"adversarial": AdversarialConfig(steps=1, loss="wgan2")}, ConfigError, "unknown adversarial.loss"),
-        ({"adversarial": AdversarialConfig(steps=1, discriminator="x")}, ModelError, "unknown discriminator"),
+        (
+            {"adversarial": AdversarialConfig(steps=1, discriminator="x")},
+            ConfigError,
+            "unknown adversarial.discr",
+        ),
+        ({"adversarial": AdversarialConfig(loss="hing")}, ConfigError, "unknown adversarial.loss 'hing'"),
+        ({"perceptual": FeatureConfig(network="vgg99")}, ConfigError, "unknown perceptual.network 'vgg99'"),
+        (
+            {"adversarial": AdversarialConfig(steps=1, arguments={"channels": 0})},
+            ConfigError,
+            "the discriminator cannot learn from patches of",
+        ),
+        *(
+            (
+                {"model": ModelConfig(name, {"scale": (2, 2), **wrong})},
+                ConfigError,
+                "the generator cannot learn",
+            )
+            for name, wrong in (
+                ("espcn", {"channels": 1}),
+                ("srresnet", {"channels": 0}),
+                ("srresnet", {"blocks": -2}),
+                ("rrdb", {"growth": 0}),
+            )
+        ),
         ({"model": ModelConfig("espcm", {"scale": (2, 2)})}, ModelError, "unknown architecture"),
         ({"model": ModelConfig("cubic", {"scale": (2, 2)})}, ConfigError, "nothing to train"),
         ({"data": DataConfig(train=("c.tif",))}, ConfigError, "'c.tif' finds nothing"),
@@ -327,6 +352,7 @@ def test_model_file_is_no_checkpoint(unbroken: Path, tmp_path: Path) -> None:
         ({"data": DataConfig(("holes.tif",), patch=8, batch=2, workers=1)}, ConfigError, "^no patch in 200"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")  # of torch, before the error
 def test_impossible_run_is_refused_before_it_starts(
     changes: dict[str, Any], error: type[Exception], match: str, scans: Path, tmp_path: Path
 ) -> None:

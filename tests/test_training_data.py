@@ -14,7 +14,7 @@ import xarray as xr
 from builders import raster
 from PIL import Image
 
-from sr_imaging import ConfigError, degrade, write
+from sr_imaging import ConfigError, degrade, train, write
 from sr_imaging.config import DataConfig, DegradationConfig, parse_config
 from sr_imaging.degrading import degrade_any
 from sr_imaging.geometry import volume
@@ -53,6 +53,41 @@ def drawn(
     plan = PatchPlan.of(build_generator(architecture, arguments), data, degradation)
     scans = cached_scans(training_scans(data, root), data, plan)
     return PatchBatches(scans, plan=plan, data=data, degradation=degradation, seed=0, part=part)
+
+
+def test_context_beside_nodata_is_filled_and_the_patch_itself_is_whole(tmp_path: Path) -> None:
+    da = image(1, 40, 60)
+    values = da.values.copy()
+    values[:, :, :12] = np.nan
+    values[:, :12] = np.nan
+    values[:, 30:] = np.nan
+    write(da.copy(data=values).rio.write_nodata(np.nan), tmp_path / "hr.tif")
+    batch = drawn(tmp_path, DATA)[0]  # 16 rows of 18: no context of 8 above and below would be valid
+    assert batch["hr"].shape[-2:] == (16, 16)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in batch.values())
+
+
+@pytest.mark.parametrize("partner", ["lr", "validation"])
+def test_partners_and_held_out_scans_have_the_unit_of_the_others(tmp_path: Path, partner: str) -> None:
+    fine = image(1, 48, 64)
+    write(fine.assign_attrs(units="m"), tmp_path / "hr.tif")
+    other = fine if partner == "validation" else degrade(fine, 2)
+    write(other.assign_attrs(units="cm"), tmp_path / "other.tif")
+    data = replace(DATA, train=("hr.tif",), **{partner: ("other.tif",)})
+    config = parse_config({"name": "a", "data": {"train": ["hr.tif"]}, "pixel": {"steps": 1}})
+    with pytest.raises(ConfigError, match=r"is in c?m and .* in c?m; train on scans of one unit"):
+        train(replace(config, data=data, output=str(tmp_path / "out")), data_root=tmp_path, progress=False)
+
+
+def test_scan_that_is_named_twice_counts_once(tmp_path: Path) -> None:
+    write(image(1, 48, 64), tmp_path / "hr.tif")
+    (tmp_path / "link.tif").symlink_to(tmp_path / "hr.tif")
+    names = ("hr.tif", str(tmp_path / "hr.tif"), "link.tif")
+    assert len(training_scans(replace(DATA, train=names), tmp_path)) == 1
+    data = replace(DATA, train=("hr.tif",), validation=("link.tif",))
+    config = parse_config({"name": "a", "data": {"train": ["hr.tif"]}, "pixel": {"steps": 1}})
+    with pytest.raises(ConfigError, match=r"is in data.train and in data.validation"):
+        train(replace(config, data=data, output=str(tmp_path / "out")), data_root=tmp_path, progress=False)
 
 
 @pytest.fixture
