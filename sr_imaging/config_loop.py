@@ -194,8 +194,8 @@ class LoopConfig:
     precision : str
         ``float32``, or autocast to ``bf16`` or ``fp16``.
     accumulate : int
-        Parts that a batch is computed in, one after the other: the same step in less memory. Batch norms take
-        the statistics of a part.
+        Parts that a batch is computed in, one after the other: the same step in less memory. Batch norms and
+        the means of the relativistic game are of a part.
     recompute : bool
         Keep no activations within the blocks of the generator but compute them again on the way back: a third
         more work, much less memory (Chen et al. 2016).

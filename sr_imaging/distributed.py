@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -52,6 +53,16 @@ class Team:
             distributed.all_reduce(total)
         return total.to(values.device)
 
+    def gather(self, values: Tensor) -> Tensor:
+        """Return the rows of all processes one after the other, the same in each, with their gradients.
+
+        What all processes compute of them alike has the gradient of one process, once gradients are averaged.
+        """
+        if self.world == 1:
+            return values
+        rows: Tensor = _Gathered.apply(values, self)  # type: ignore[no-untyped-call]
+        return rows
+
     def mean(self, numbers: Sequence[float]) -> list[float]:
         """Return the mean of each number over all processes."""
         if self.world == 1:
@@ -89,6 +100,24 @@ class Team:
                 message = tensor.to(self.device, copy=True)
                 distributed.broadcast(message, src=0)
                 tensor.copy_(message)
+
+
+class _Gathered(torch.autograd.Function):
+    """The rows of all processes, and on the way back the sum of what each of them says of one's own."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, team: Team) -> Tensor:
+        """Return the rows of all processes."""
+        ctx.team = team
+        rows = values.new_zeros(team.world, *values.shape)
+        rows[team.rank] = values
+        return team.sum(rows).flatten(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of the own rows."""
+        team = ctx.team
+        return team.sum(gradients[0]).chunk(team.world)[team.rank], None
 
 
 ALONE = Team()

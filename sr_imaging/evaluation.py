@@ -214,7 +214,7 @@ def _images(scans: Any) -> Iterator[tuple[str, xr.DataArray]]:
         if isinstance(one, xr.DataArray):
             yield str(one.name or "array"), one
             continue
-        for scan in io.find_scans(one) if isinstance(one, str | os.PathLike) else [one]:
+        for scan in io.find_scans(one, images=True) if isinstance(one, str | os.PathLike) else [one]:
             if scan.verdict.ok:
                 yield scan.path.name, io.read(scan, masked=True).load()
             else:

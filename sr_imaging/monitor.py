@@ -106,10 +106,11 @@ class Monitor(AbstractContextManager["Monitor"]):
         generator.train(training)
         if self._writer is not None:
             for number, row in enumerate(rows):
-                shown = [_colour(panel.image) for panel in row.panels[1:] if isinstance(panel, Panel)]
+                size = row.panels[-1].image.shape[:2]
+                shown = [_colour(_as_large(panel.image, size)) for panel in row.panels]
                 strip = np.concatenate(shown, axis=1)
                 self._writer.add_image(
-                    f"held-out/{number + 1}: cubic, SR, HR", strip, step, dataformats="HWC"
+                    f"held-out/{number + 1}: LR, cubic, SR, HR", strip, step, dataformats="HWC"
                 )
         try:
             draw(rows, self.folder / f"step-{step:06d}.png")
@@ -153,6 +154,12 @@ def _picture(values: np.ndarray, low: float, high: float) -> np.ndarray:
         values = values[:, values.shape[1] // 2]
     shown = np.clip((values - low) / (high - low), 0, 1)
     return np.moveaxis(shown[:3], 0, -1) if len(shown) >= 3 else shown[0]
+
+
+def _as_large(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """A picture with its pixels repeated to a size."""
+    rows, cols = (np.arange(n) * have // n for n, have in zip(size, image.shape, strict=False))
+    return np.asarray(image[rows][:, cols])
 
 
 def _colour(image: np.ndarray) -> np.ndarray:

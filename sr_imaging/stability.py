@@ -54,11 +54,12 @@ class Watch:
         Raises
         ------
         ModelError
-            If the output has collapsed, or halving the rate of the generator five times has not helped.
+            If the output has collapsed, or halving the rate of a network five times has not helped.
         """
-        explosion = self._explosion(row.get("gradient_norm", 0.0))
-        if explosion:
-            self._lower("generator", row["step"], explosion)
+        for network, name in (("generator", "gradient_norm"), ("discriminator", "discriminator_norm")):
+            explosion = self._explosion(name, row.get(name, 0.0))
+            if explosion:
+                self._lower(network, row["step"], explosion)
         if "accuracy_hr" not in row:
             return
         accuracy = self._mean("accuracy", (row["accuracy_hr"] + row["accuracy_sr"]) / 2)
@@ -88,9 +89,9 @@ class Watch:
         del values[:-WINDOW]
         return fmean(values) if len(values) == WINDOW else empty
 
-    def _explosion(self, norm: float) -> str:
+    def _explosion(self, name: str, norm: float) -> str:
         """Say so where a gradient is far beyond those before; it is not counted among them."""
-        norms = self.seen.setdefault("gradient_norm", [])
+        norms = self.seen.setdefault(name, [])
         usual = median(norms) if len(norms) == WINDOW else float("inf")
         if norm > EXPLODED * usual > 0:
             return f"its gradient has a norm of {norm:.3g} where {usual:.3g} is usual"

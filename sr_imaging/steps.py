@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .adversarial import ADVERSARIAL_LOSSES, PENALTIES, Adversarial, accuracy, clip_weights
+from .distributed import Team
 from .errors import ConfigError, ModelError
 from .learner import Batch, Learner
 from .losses import PIXEL_LOSSES, STRUCTURE_LOSSES, feature_matching
@@ -71,7 +72,7 @@ def adversarial_step(learner: Learner, step: int, batches: Iterator[Batch]) -> d
     row |= duel.teach(parts, estimates)
     return {
         **row,
-        "diversity": _diversity(parts, estimates),
+        "diversity": _diversity(learner.team, parts, estimates),
         "rate": learner.watch.factor("generator") * rate,
     }
 
@@ -96,8 +97,8 @@ class _Duel:
         compares = config.feature_weight > 0 or self.game.uses_hr
         wanted = self.verdict(hr) if compares else []
         weight = config.weight * ramp(self.step, config.ramp)
-        of_hr = wanted[-1].float() if compares else None
-        terms["adversarial"] = weight * self.game.generator(seen[-1].float(), of_hr)
+        of_hr = self.logits(wanted) if compares else None
+        terms["adversarial"] = weight * self.game.generator(self.logits(seen), of_hr)
         if config.feature_weight:
             terms["feature"] = config.feature_weight * feature_matching(seen[:-1], wanted[:-1])
         for name, loss in self.learner.features.items():
@@ -116,7 +117,8 @@ class _Duel:
             if sr is None:
                 with torch.no_grad():
                     sr = self.learner.generate(part)
-            of_hr, of_sr = self.verdict(torch.cat([hr, sr]))[-1].float().chunk(2)
+            both = self.verdict(torch.cat([hr, sr]))
+            of_hr, of_sr = (self.logits([side]) for side in both[-1].chunk(2))
             right.append(accuracy(self.game, of_hr, of_sr))
             found = {"discriminator": self.game.discriminator(of_hr, of_sr, smooth=config.label_smoothing)}
             if penalty := config.penalty or self.game.penalty:
@@ -129,6 +131,11 @@ class _Duel:
         norm = {"discriminator_norm": row["gradient_norm"]} if "gradient_norm" in row else {}
         kept = {key: value for key, value in row.items() if key not in ("loss", "gradient_norm")}
         return {**kept, **norm, "accuracy_hr": hr, "accuracy_sr": sr}
+
+    def logits(self, maps: Sequence[Tensor]) -> Tensor:
+        """The last of the maps; those of all processes where a game compares each patch with the others."""
+        last = maps[-1].float()
+        return self.learner.team.gather(last) if self.game.uses_hr else last
 
     def verdict(self, image: Tensor) -> list[Tensor]:
         """Feature maps and logits of an image, with instance noise while there is some."""
@@ -157,11 +164,19 @@ def _image_terms(learner: Learner, sr: Tensor, part: Batch) -> Terms:
     return terms
 
 
-def _diversity(parts: Sequence[Batch], estimates: Sequence[Tensor]) -> float:
+def _diversity(team: Team, parts: Sequence[Batch], estimates: Sequence[Tensor]) -> float:
     """How much estimates differ from one another, over how much the truths do; 1 for a single patch."""
-    hr, sr = torch.cat([part["hr"] for part in parts]), torch.cat(list(estimates))
-    among = hr.std(0).mean() if len(hr) > 1 else torch.zeros(())
-    return float(sr.std(0).mean() / among) if float(among) > 0 else 1.0
+    hr = _spread(team, torch.cat([part["hr"] for part in parts]))
+    return _spread(team, torch.cat(list(estimates))) / hr if hr > 0 else 1.0
+
+
+def _spread(team: Team, images: Tensor) -> float:
+    """Standard deviation among the images of all processes, the mean over pixels."""
+    count = len(images) * team.world
+    if count == 1:
+        return 0.0
+    off = images - team.sum(images.sum(0)) / count
+    return float((team.sum((off**2).sum(0)) / (count - 1)).sqrt().mean())
 
 
 def _descend(

@@ -55,7 +55,7 @@ def test_tensorboard_has_scalars_and_pictures(tmp_path: Path) -> None:
         tags["scalars"]
     )
     assert [(e.step, round(e.value, 3)) for e in events.Scalars("training/loss")] == [(10, 0.1), (20, 0.05)]
-    assert tags["images"] == ["held-out/1: cubic, SR, HR"]
+    assert tags["images"] == ["held-out/1: LR, cubic, SR, HR"]
     assert events.Images(tags["images"][0])[0].width == 3 * 24
 
 

@@ -96,3 +96,10 @@ def test_restored_watch_acts_as_the_unbroken_one() -> None:
     look_through(second, rows[130:])
     assert second == whole
     assert whole.factor("discriminator") == 0.25
+
+
+def test_discriminator_whose_gradient_explodes_is_slowed_down() -> None:
+    watch = Watch()
+    look_through(watch, [row(step, discriminator_norm=2.0) for step in range(WINDOW)])
+    watch.look(row(WINDOW, discriminator_norm=999.0))
+    assert (watch.factor("generator"), watch.factor("discriminator")) == (1.0, 0.5)
