@@ -57,6 +57,29 @@ def test_model_for_thick_slices_beats_cubic_on_its_own_scan(tmp_path: Path) -> N
     assert own > cubic + 0.3
 
 
+@pytest.mark.parametrize(
+    ("scan", "factor", "steps", "least"),
+    [
+        ("medical/ct_small_nifti/example_ct.nii.gz", 3, 60, 0.5),
+        ("medical/dcm_mr_t1_philips_elition_oblique", 4, 10, 0.5),
+    ],
+)
+def test_scan_on_its_own_beats_cubic_on_real_volumes(
+    shared_data: Path, tmp_path: Path, scan: str, factor: int, steps: int, least: float
+) -> None:
+    fine = read(shared_data / scan).astype(np.float32)
+    fine = fine.isel(z=slice(0, fine.sizes["z"] // factor * factor))
+    thick = degrade(fine, {"z": factor})
+    path = write(thick, tmp_path / "thick.nii.gz")
+    model = train(self_config(path, output=tmp_path / "out", steps=steps), progress=False)
+    span = data_range(fine.values)
+    gain = [
+        psnr(upscale(thick, name, **scale).values, fine.values, data_range=span)
+        for name, scale in ((str(model), {}), ("cubic", {"scale": {"z": factor}}))
+    ]
+    assert gain[0] > gain[1] + least, gain
+
+
 def test_settings_of_thick_slices_follow_from_the_scan(tmp_path: Path) -> None:
     scan = placed(tissue(12, 64, 50), (4.1, 1.0, 1.1), modality="CT", slice_thickness=3.0)
     config = self_config(write(scan, tmp_path / "liver.nii.gz"), output=tmp_path, steps=7, seed=3)
