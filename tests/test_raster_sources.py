@@ -122,6 +122,24 @@ def test_netcdf_is_read_as_stored_and_in_place(engine: str, tmp_path: Path) -> N
     xr.testing.assert_equal(back.drop_vars("spatial_ref"), sr.compute().drop_vars("spatial_ref"))
 
 
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+def test_packed_coords_place_a_store_by_what_they_stand_for(kind: str, tmp_path: Path) -> None:
+    da = raster((9, 12), step=(-0.5, 0.25), origin=(10.125, 50.25))
+    for name, factor, offset in (("x", 0.25, 10.0), ("y", -0.5, 50.0)):  # as in GOES: int16 beside floats
+        packing = {"dtype": "int16", "scale_factor": factor, "add_offset": offset, "_FillValue": -999}
+        da.coords[name].encoding = packing
+    path = tmp_path / f"goes.{kind}"
+    da.to_netcdf(path) if kind == "nc" else da.to_zarr(path, zarr_format=2)
+    (scan,) = find_scans(path)
+    assert scan.spacing == (0.5, 0.25)
+    again = read(path)
+    for name in ("y", "x"):
+        np.testing.assert_array_equal(again.coords[name], da.coords[name])
+        assert not {"scale_factor", "add_offset"} & set(again.coords[name].attrs)
+    with rasterio.open(write(upscale(again, "cubic", scale=2), tmp_path / "out.tif")) as dst:
+        assert dst.transform.to_gdal() == (10.125, 0.125, 0.0, 50.25, 0.0, -0.25)
+
+
 def test_a_netcdf_goes_to_zarr_in_a_batch(tmp_path: Path) -> None:
     raster((3, 9, 12)).to_netcdf(tmp_path / "rain.nc")
     ran = run_batch(

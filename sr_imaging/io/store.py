@@ -15,6 +15,8 @@ from .scan import Scan, Verdict
 __all__ = ["image_of", "scan_store"]
 
 _UNNAMED = "__xarray_dataarray_variable__"  # what xarray calls an array without name in a store
+_PACKING = {"scale_factor", "add_offset"}
+_NODATA = {"_FillValue", "missing_value"}
 
 
 def scan_store(path: Path, kind: str, opened: Callable[[Path], xr.Dataset]) -> Scan:
@@ -36,7 +38,7 @@ def scan_store(path: Path, kind: str, opened: Callable[[Path], xr.Dataset]) -> S
     """
     try:
         with opened(path) as dataset:
-            da = dataset[_only_image(path, dataset)]
+            da = _with_places(dataset[_only_image(path, dataset)])
             steps = spacing(da)
             world = da.coords["volume_ref"].attrs if "volume_ref" in da.coords else {}
             return Scan(
@@ -79,7 +81,7 @@ def image_of(path: Path, opened: Callable[[Path], xr.Dataset]) -> xr.DataArray:
     Returns
     -------
     DataArray
-        Dask-backed: nodata in ``attrs["_FillValue"]``, packing not applied.
+        Dask-backed: nodata in ``attrs["_FillValue"]``, packing not applied; coords in their own unit.
 
     Raises
     ------
@@ -88,13 +90,29 @@ def image_of(path: Path, opened: Callable[[Path], xr.Dataset]) -> xr.DataArray:
     """
     dataset = opened(path)
     name = _only_image(path, dataset)
-    da: xr.DataArray = dataset[name].rename(None if name == _UNNAMED else name)
+    da: xr.DataArray = _with_places(dataset[name].rename(None if name == _UNNAMED else name))
     da.attrs = _restored(da.attrs, da.dtype)
     for key in da.coords:
         da.coords[key].attrs = _restored(da.coords[key].attrs, da.coords[key].dtype)
     da.encoding = {key: da.encoding[key] for key in ("grid_mapping",) if key in da.encoding}
     da.encoding["source"] = str(path)
     return da
+
+
+def _with_places(da: xr.DataArray) -> xr.DataArray:
+    """The array with its coords in their own unit, float64: a place packed into integers is not one."""
+    packed = [name for name, coord in da.coords.items() if _PACKING & set(coord.attrs)]
+    return da.assign_coords({name: _unpacked(da.coords[name].variable) for name in packed})
+
+
+def _unpacked(coord: xr.Variable) -> xr.Variable:
+    """A coord of packed numbers as what they stand for, NaN where there is none."""
+    attrs = {key: value for key, value in coord.attrs.items() if key not in _PACKING | _NODATA}
+    factor, offset = float(coord.attrs.get("scale_factor", 1)), float(coord.attrs.get("add_offset", 0))
+    values = coord.astype(np.float64) * factor + offset
+    for key in _NODATA & set(coord.attrs):
+        values = values.where(coord != coord.attrs[key])
+    return xr.Variable(coord.dims, values.data, attrs)
 
 
 def _restored(attrs: dict[Any, Any], dtype: np.dtype[Any]) -> dict[Any, Any]:
