@@ -86,7 +86,7 @@ def _check_axis(dim: str, coord: xr.DataArray) -> None:
     if step == 0:
         raise GridError(f"coord {dim!r} has zero spacing; assign evenly spaced pixel centres")
     deviation = np.abs(values - (values[0] + step * np.arange(values.size))) / abs(step)
-    tolerance = EVEN_TOLERANCE + min(_rounding(coord.dtype, values) / abs(step), _MOST_ROUNDING)
+    tolerance = even_tolerance(coord.dtype, values, abs(step))
     if deviation.max() > tolerance:
         worst = int(deviation.argmax())
         raise GridError(
@@ -95,12 +95,13 @@ def _check_axis(dim: str, coord: xr.DataArray) -> None:
         )
 
 
-def _rounding(dtype: np.dtype[Any], values: np.ndarray) -> float:
-    """How far a centre may lie off a line through two others because their float type rounds all three.
+def even_tolerance(dtype: np.dtype[Any], values: np.ndarray, step: float) -> float:
+    """How many steps a centre may lie off a line through two others, also because its type rounds all three.
 
-    The step of the type at the largest centre: half of it for the centre itself, half for the line.
+    That is the step of the float type at the largest centre: half for the centre itself, half for the line.
     """
-    return float(np.spacing(np.abs(values).max().astype(dtype))) if dtype.kind == "f" else 0.0
+    rounding = float(np.spacing(np.abs(values).max().astype(dtype))) if dtype.kind == "f" else 0.0
+    return EVEN_TOLERANCE + min(rounding / step, _MOST_ROUNDING)
 
 
 def mean_step(values: np.ndarray) -> float:
