@@ -22,7 +22,7 @@ from .errors import ConfigError, InputTypeError, ModelError
 from .geometry import METRES_PER_DEGREE, check_grid, refine, spacing_unit
 from .geometry import spacing as grid_spacing
 from .guides import BAND_DIMS, guide_for
-from .intensity import Values, is_flag, values_of
+from .intensity import Values, values_of
 from .job import Job, compute
 from .masks import hide_masked, mask_of, restore_masked
 from .model_file import ModelCard, read_card
@@ -31,6 +31,7 @@ from .opacity import alpha_of, beside_alpha
 from .overlay import check_overlay
 from .provenance import Facts, model_sha256, with_provenance
 from .resample import interpolated, repeat_nearest, resample
+from .stored import is_flag, with_one_nodata
 
 __all__ = ["upscale"]
 
@@ -154,7 +155,7 @@ def upscale(
     else:
         kind = type(obj).__name__
         raise InputTypeError(f"cannot super-resolve a {kind}; give a DataArray, a Dataset or an array")
-    flag = is_flag(da)
+    flag, da = is_flag(da), with_one_nodata(da)
     values = values_of(da, np.uint8 if flag else dtype)
     check_grid(da)
     choice = choose(da, model, scale, spacing)

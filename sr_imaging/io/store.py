@@ -10,13 +10,13 @@ import xarray as xr
 from ..axes import AXIS_OF
 from ..errors import ReadError, SrImagingError
 from ..geometry import spacing
+from ..stored import NODATA_KEYS, nodata_of, with_one_nodata
 from .scan import Scan, Verdict
 
 __all__ = ["image_of", "scan_store"]
 
 _UNNAMED = "__xarray_dataarray_variable__"  # what xarray calls an array without name in a store
 _PACKING = {"scale_factor", "add_offset"}
-_NODATA = {"_FillValue", "missing_value"}
 
 
 def scan_store(path: Path, kind: str, opened: Callable[[Path], xr.Dataset]) -> Scan:
@@ -91,9 +91,10 @@ def image_of(path: Path, opened: Callable[[Path], xr.Dataset]) -> xr.DataArray:
     dataset = opened(path)
     name = _only_image(path, dataset)
     da: xr.DataArray = _with_places(dataset[name].rename(None if name == _UNNAMED else name))
-    da.attrs = _restored(da.attrs, da.dtype)
+    da.attrs = _restored(da.attrs)
+    da = _with_fill_value(da)
     for key in da.coords:
-        da.coords[key].attrs = _restored(da.coords[key].attrs, da.coords[key].dtype)
+        da.coords[key].attrs = _restored(da.coords[key].attrs)
     da.encoding = {key: da.encoding[key] for key in ("grid_mapping",) if key in da.encoding}
     da.encoding["source"] = str(path)
     return da
@@ -102,22 +103,31 @@ def image_of(path: Path, opened: Callable[[Path], xr.Dataset]) -> xr.DataArray:
 def _with_places(da: xr.DataArray) -> xr.DataArray:
     """The array with its coords in their own unit, float64: a place packed into integers is not one."""
     packed = [name for name, coord in da.coords.items() if _PACKING & set(coord.attrs)]
-    return da.assign_coords({name: _unpacked(da.coords[name].variable) for name in packed})
+    return da.assign_coords({name: _unpacked(da.coords[name]) for name in packed})
 
 
-def _unpacked(coord: xr.Variable) -> xr.Variable:
+def _unpacked(coord: xr.DataArray) -> xr.Variable:
     """A coord of packed numbers as what they stand for, NaN where there is none."""
-    attrs = {key: value for key, value in coord.attrs.items() if key not in _PACKING | _NODATA}
+    attrs = {key: value for key, value in coord.attrs.items() if key not in (*_PACKING, *NODATA_KEYS)}
     factor, offset = float(coord.attrs.get("scale_factor", 1)), float(coord.attrs.get("add_offset", 0))
-    values = coord.astype(np.float64) * factor + offset
-    for key in _NODATA & set(coord.attrs):
-        values = values.where(coord != coord.attrs[key])
+    values = coord.reset_coords(drop=True).astype(np.float64) * factor + offset
+    for nodata in nodata_of(coord.attrs, coord.dtype):
+        values = values.where(coord != nodata)
     return xr.Variable(coord.dims, values.data, attrs)
 
 
-def _restored(attrs: dict[Any, Any], dtype: np.dtype[Any]) -> dict[Any, Any]:
-    """Attrs as they were: lists were tuples, nodata was a scalar of the dtype."""
-    restored = {key: tuple(value) if isinstance(value, list) else value for key, value in attrs.items()}
-    if "_FillValue" in restored and dtype.kind in "iuf":
-        restored["_FillValue"] = dtype.type(restored["_FillValue"])
-    return restored
+def _restored(attrs: dict[Any, Any]) -> dict[Any, Any]:
+    """Attrs as they were: lists were tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in attrs.items()}
+
+
+def _with_fill_value(da: xr.DataArray) -> xr.DataArray:
+    """The array with its nodata as one scalar of its type, under the name that the contract has for it."""
+    if da.dtype.kind not in "iuf" or not set(NODATA_KEYS) & set(da.attrs):
+        return da
+    da = with_one_nodata(da)
+    nodata = nodata_of(da.attrs, da.dtype)
+    da.attrs = {key: value for key, value in da.attrs.items() if key not in NODATA_KEYS}
+    if nodata:
+        da.attrs["_FillValue"] = da.dtype.type(nodata[0])
+    return da
