@@ -94,6 +94,64 @@ def test_a_folder_of_jpeg_2000_and_virtual_rasters_is_a_batch(shared_data: Path,
         assert dst.bounds == src.bounds
 
 
+def virtual(path: Path, *bands: str) -> Path:
+    """A virtual raster of bands that are described in VRT's own words, 14 x 11 pixels."""
+    path.write_text(
+        '<VRTDataset rasterXSize="14" rasterYSize="11"><GeoTransform>500000,20,0,4100000,0,-10</GeoTransform>'
+        + "".join(bands)
+        + "</VRTDataset>"
+    )
+    return path
+
+
+def virtual_band(number: int, source: str, inside: str = "", *, dtype: str = "Int16") -> str:
+    return (
+        f'<VRTRasterBand dataType="{dtype}" band="{number}">{inside}<SimpleSource>'
+        f'<SourceFilename relativeToVRT="1">{source}</SourceFilename></SimpleSource></VRTRasterBand>'
+    )
+
+
+NODATA = "<NoDataValue>{}</NoDataValue>"
+MASK = f"<MaskBand>{virtual_band(1, 'valid.tif', dtype='Byte')}</MaskBand>"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "dtype", "message"),
+    [
+        (
+            "<NoDataValue>-9999</NoDataValue>",
+            "<NoDataValue>0</NoDataValue>",
+            "Int16",
+            r"nodata -9999.0, 0.0;",
+        ),
+        (NODATA.format(-9999), "", "Int16", r"nodata -9999.0, None; bring them to one"),
+        ("", "", "Float32", r"types int16, float32; bring them to one with gdal_translate -ot"),
+        (MASK, MASK, "Int16", r"a mask of its own for each of the bands 1, 2; write nodata there"),
+    ],
+    ids=["nodata", "nodata of one", "types", "masks"],
+)
+def test_bands_that_one_array_cannot_hold_are_refused(
+    first: str, second: str, dtype: str, message: str, tmp_path: Path
+) -> None:
+    write(raster((1, 11, 14), dtype="int16"), tmp_path / "a.tif")
+    write(raster((1, 11, 14), dtype="uint8"), tmp_path / "valid.tif")
+    path = virtual(
+        tmp_path / "a.vrt", virtual_band(1, "a.tif", first), virtual_band(2, "a.tif", second, dtype=dtype)
+    )
+    with pytest.raises(ReadError, match=message):
+        read(path)
+    assert [scan.verdict.ok for scan in find_scans(path)] == [False]
+
+
+def test_mask_of_the_only_band_counts(tmp_path: Path) -> None:
+    write(raster((1, 11, 14), dtype="int16"), tmp_path / "a.tif")
+    valid = xr.zeros_like(raster((1, 11, 14), dtype="uint8"))
+    valid[:, :, 6:] = 255
+    write(valid, tmp_path / "valid.tif")
+    da = read(virtual(tmp_path / "a.vrt", virtual_band(1, "a.tif", MASK)))
+    np.testing.assert_array_equal(da.coords["mask"], valid[0] > 0)
+
+
 def test_any_other_format_of_gdal_is_read_when_it_is_named(tmp_path: Path) -> None:
     da = raster((2, 13, 17), dtype="int16")
     plain = write(da, tmp_path / "a.tif")

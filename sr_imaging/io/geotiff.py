@@ -125,7 +125,28 @@ def _refusal(src: Any) -> str:
         return f"{src.name} holds complex values ({src.dtypes[0]}); write their amplitude first"
     if abs(src.transform.determinant) == 0 or not np.isfinite(list(src.transform)).all():
         return f"{src.name} has the singular transform {src.transform.to_gdal()}; give it a right one first"
-    return cut_short(src)
+    return _apart(src) or cut_short(src)
+
+
+def _apart(src: Any) -> str:
+    """How the bands differ in what one array, or its mask, cannot say of them; or an empty text."""
+    if len(dtypes := dict.fromkeys(src.dtypes)) > 1:
+        return (
+            f"{src.name} has bands of the types {', '.join(dtypes)}; "
+            "bring them to one with gdal_translate -ot, or select some with -b"
+        )
+    if len(nodata := dict.fromkeys(map(str, src.nodatavals))) > 1:
+        return (
+            f"{src.name} has bands with the nodata {', '.join(nodata)}; "
+            "bring them to one with gdalwarp -dstnodata, or select some with gdal_translate -b"
+        )
+    masked = [str(band) for band, flags in enumerate(src.mask_flag_enums, 1) if not flags]
+    if masked and src.count > 1:
+        return (
+            f"{src.name} has a mask of its own for each of the bands {', '.join(masked)}; "
+            "write nodata there with gdalwarp -dstnodata, or select a band with gdal_translate -b"
+        )
+    return ""
 
 
 def _numpy_name(dtype: str) -> str:
@@ -171,7 +192,7 @@ def read_geotiff(scan: Scan) -> xr.DataArray:
             _log.warning("%s: %s", scan.path, note)
         pixels = lazy_pixels(src, scan.path, mask=False)
         coords: dict[str, Any] = {"band": np.arange(1, src.count + 1), **_centres(src)}
-        if "per_dataset" in _mask_flags(src) and "alpha" not in _mask_flags(src):
+        if _is_masked(src):
             coords["mask"] = (
                 ("y", "x"),
                 lazy_pixels(src, scan.path, mask=True),
@@ -184,9 +205,10 @@ def read_geotiff(scan: Scan) -> xr.DataArray:
     return da
 
 
-def _mask_flags(src: Any) -> set[str]:
-    """Names of GDAL's mask flags of the first band."""
-    return {flag.name for flag in src.mask_flag_enums[0]}
+def _is_masked(src: Any) -> bool:
+    """Whether there is a mask beside the bands: one for all of them, or that of the only one."""
+    flags = {flag.name for flag in src.mask_flag_enums[0]}
+    return not flags or ("per_dataset" in flags and "alpha" not in flags)
 
 
 def _place(da: xr.DataArray, src: Any) -> xr.DataArray:
