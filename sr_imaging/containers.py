@@ -12,7 +12,7 @@ from .errors import GridError, InputTypeError
 from .geometry import STALE_ENCODING, refine, spatial_dims
 from .intensity import values_of
 from .resample import repeat_nearest, resample
-from .stored import is_flag, with_one_nodata
+from .stored import is_flag, plain_numbers
 
 __all__ = ["Each", "upscale_all"]
 
@@ -159,7 +159,7 @@ def _beside(da: xr.DataArray, scale: Mapping[Any, float]) -> xr.Variable:
     factors = {da.get_axis_num(dim): scale[dim] for dim in _touched(da, scale)}
     if not factors:
         return da.variable
-    da = with_one_nodata(da)
+    da = plain_numbers(da)
     if da.dtype.kind not in "iuf" or is_flag(da):
         data = repeat_nearest(da.data, factors)
     else:

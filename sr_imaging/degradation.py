@@ -15,7 +15,7 @@ from . import geometry
 from .errors import GridError, InputTypeError
 from .noise import NOISELESS, Noise, add_noise
 from .psf import BOX, GAUSSIAN, Psf, margin, psf_kernel, psf_taps
-from .stored import NODATA_KEYS, nodata_of, with_one_nodata
+from .stored import NODATA_KEYS, nodata_of, plain_numbers
 
 __all__ = ["BOX", "GAUSSIAN", "NOISELESS", "Noise", "Psf", "degrade", "margin", "psf_kernel"]
 
@@ -74,7 +74,7 @@ def degrade(
     """
     if da.dtype.kind not in "iuf":
         raise InputTypeError(f"values of dtype {da.dtype} cannot be degraded; convert them to numbers first")
-    da = with_one_nodata(da)
+    da = plain_numbers(da)
     factors = _factors(da, scale)
     sizes = {dim: int(da.sizes[dim] / s + 1e-9) for dim, s in factors.items()}  # LR pixels that lie within
     da = da.isel({dim: slice(0, round(sizes[dim] * s)) for dim, s in factors.items()})

@@ -31,7 +31,7 @@ from .opacity import alpha_of, beside_alpha
 from .overlay import check_overlay
 from .provenance import Facts, model_sha256, with_provenance
 from .resample import interpolated, repeat_nearest, resample
-from .stored import is_flag, with_one_nodata
+from .stored import is_flag, plain_numbers
 
 __all__ = ["upscale"]
 
@@ -155,7 +155,7 @@ def upscale(
     else:
         kind = type(obj).__name__
         raise InputTypeError(f"cannot super-resolve a {kind}; give a DataArray, a Dataset or an array")
-    flag, da = is_flag(da), with_one_nodata(da)
+    flag, da = is_flag(da), plain_numbers(da)
     values = values_of(da, np.uint8 if flag else dtype)
     check_grid(da)
     choice = choose(da, model, scale, spacing)

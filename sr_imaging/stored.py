@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-__all__ = ["NODATA_KEYS", "is_flag", "nodata_of", "with_one_nodata"]
+__all__ = ["NODATA_KEYS", "is_flag", "nodata_of", "plain_numbers"]
 
 NODATA_KEYS = ("_FillValue", "missing_value", "nodata")  # the first of them counts for a writer
 _FLAG_KEYS = ("flag_values", "flag_masks", "flag_meanings", "colour_table")
@@ -46,22 +46,51 @@ def nodata_of(attrs: Mapping[Any, Any], dtype: np.dtype[Any]) -> list[float | in
     return list(different)
 
 
-def with_one_nodata(da: xr.DataArray) -> xr.DataArray:
-    """Return an array whose invalid pixels have one value, where it states several.
+def plain_numbers(da: xr.DataArray) -> xr.DataArray:
+    """Return an array whose stored numbers are what their type says, with one value for invalid pixels.
 
     Parameters
     ----------
     da : DataArray
-        As stored, or decoded with several in ``encoding``, of which a file could hold one.
+        As stored, or decoded with ``encoding``. With ``_Unsigned`` a signed type holds unsigned numbers, or
+        the other way round, since classic netCDF lacks some types; and several numbers may be nodata.
 
     Returns
     -------
     DataArray
-        `da` itself, or a copy with the first of them (``_FillValue``) in place of the others. Lazy for dask.
+        `da` itself, or a copy of the type that is meant, the first nodata value (``_FillValue``) in place of
+        the others, with an encoding that says so as well. Lazy for dask.
     """
-    if "missing_value" in da.encoding and "_FillValue" in da.encoding:
+    da = _with_one_nodata(_with_sign(da))
+    if "missing_value" in da.encoding and "_FillValue" in da.encoding:  # of which a file can hold one
         da = da.copy(deep=False)
         da.encoding = {key: value for key, value in da.encoding.items() if key != "missing_value"}
+    return da
+
+
+def _with_sign(da: xr.DataArray) -> xr.DataArray:
+    """The array, or its encoding, with the integer type that ``_Unsigned`` means."""
+    kept = da.dtype if "_Unsigned" in da.attrs else np.dtype(da.encoding.get("dtype") or da.dtype)
+    place = da.attrs if "_Unsigned" in da.attrs else da.encoding
+    kind = {"true": "u", "false": "i"}.get(str(place.get("_Unsigned")).lower())
+    if kind is None or kept.kind not in "iu":
+        return da
+    meant = np.dtype(f"{kind}{kept.itemsize}")
+    told: dict[Any, Any] = {key: value for key, value in place.items() if key != "_Unsigned"}
+    for key in set(NODATA_KEYS) & set(told):
+        if told[key] is not None:
+            told[key] = np.asarray(told[key]).astype(kept).astype(meant)[()]
+    if place is da.attrs:
+        signed = da.astype(meant)
+        signed.attrs, signed.encoding = told, dict(da.encoding)
+    else:
+        signed = da.copy(deep=False)
+        signed.encoding = told | {"dtype": meant}
+    return signed
+
+
+def _with_one_nodata(da: xr.DataArray) -> xr.DataArray:
+    """The array with the first of several nodata values in place of the others."""
     stated = nodata_of(da.attrs, da.dtype)
     if len(stated) < 2:
         return da

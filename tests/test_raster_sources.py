@@ -198,6 +198,45 @@ def test_packed_coords_place_a_store_by_what_they_stand_for(kind: str, tmp_path:
         assert dst.transform.to_gdal() == (10.125, 0.125, 0.0, 50.25, 0.0, -0.25)
 
 
+def unsigned(path: Path, **attrs: object) -> np.ndarray:
+    """A netCDF file of bytes from 0 to 250, signed by their type; returns what they mean."""
+    meant = raster((9, 12), dtype="uint8", high=250)
+    ds = (
+        meant.astype("int8")
+        .drop_attrs(deep=False)
+        .assign_attrs(_Unsigned="true", **attrs)
+        .to_dataset(name="a")
+    )
+    ds.to_netcdf(path)
+    return meant.values
+
+
+@pytest.mark.parametrize("out", ["zarr", "tif"])
+def test_unsigned_numbers_in_a_signed_type_are_what_they_mean(out: str, tmp_path: Path) -> None:
+    meant = unsigned(tmp_path / "a.nc", _FillValue=np.int8(-6), missing_value=np.int8(-1))
+    da = read(tmp_path / "a.nc")
+    assert (da.dtype, da.attrs["_FillValue"]) == (np.uint8, 250)
+    np.testing.assert_array_equal(da, meant)
+    again = read(write(da, tmp_path / f"b.{out}"))
+    assert (again.dtype, again.attrs["_FillValue"]) == (np.uint8, 250)
+    np.testing.assert_array_equal(np.squeeze(again), meant)
+
+
+@pytest.mark.parametrize("fill", [{}, {"_FillValue": np.int8(-1)}])
+def test_decoded_unsigned_numbers_keep_their_range(fill: dict[str, object], tmp_path: Path) -> None:
+    meant = unsigned(tmp_path / "a.nc", scale_factor=0.5, **fill) * 0.5
+    with xr.open_dataset(tmp_path / "a.nc") as ds:
+        sr = upscale(ds["a"], "nearest", scale=2).load()
+    # float32 rounds the shift of a tile
+    np.testing.assert_allclose(sr, meant.repeat(2, 0).repeat(2, 1), rtol=0, atol=1e-5)
+    with rasterio.open(write(sr, tmp_path / "b.tif")) as dst:
+        np.testing.assert_allclose(dst.read(1) * 0.5, sr, rtol=0, atol=1e-5)
+    sr.encoding.setdefault("_FillValue", 255)  # xarray warns of integers without
+    sr.to_netcdf(tmp_path / "b.nc")
+    with xr.open_dataset(tmp_path / "b.nc") as again:
+        np.testing.assert_allclose(again["a"], sr, rtol=0, atol=1e-5)
+
+
 def test_a_netcdf_goes_to_zarr_in_a_batch(tmp_path: Path) -> None:
     raster((3, 9, 12)).to_netcdf(tmp_path / "rain.nc")
     ran = run_batch(

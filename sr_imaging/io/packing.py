@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import WriteError
-from ..stored import NODATA_KEYS, nodata_of, with_one_nodata
+from ..stored import NODATA_KEYS, nodata_of, plain_numbers
 
 __all__ = ["mask_nodata", "pack"]
 
@@ -34,7 +34,7 @@ def mask_nodata(da: xr.DataArray) -> xr.DataArray:
         so that writing restores them. Scale and offset are not applied.
     """
     kind = np.result_type(da.dtype, np.float32)
-    da = with_one_nodata(da)
+    da = plain_numbers(da)
     nodata = next(map(da.dtype.type, nodata_of(da.attrs, da.dtype)), None)
     values = da.astype(kind, keep_attrs=True)
     if nodata is not None and not np.isnan(nodata):
@@ -63,7 +63,7 @@ def pack(da: xr.DataArray) -> xr.DataArray:
     DataArray
         Of the stored dtype, NaN replaced by nodata, packing in ``attrs``. Lazy for dask.
     """
-    da = with_one_nodata(da)
+    da = plain_numbers(da)
     packing = {key: da.encoding[key] for key in _PACKING if da.encoding.get(key) is not None}
     nodata = packing.get("_FillValue", packing.get("missing_value"))
     if da.dtype.kind != "f" or not packing or "_FillValue" in da.attrs:

@@ -10,7 +10,7 @@ import xarray as xr
 from ..axes import AXIS_OF
 from ..errors import ReadError, SrImagingError
 from ..geometry import spacing
-from ..stored import NODATA_KEYS, nodata_of, with_one_nodata
+from ..stored import NODATA_KEYS, nodata_of, plain_numbers
 from .scan import Scan, Verdict
 
 __all__ = ["image_of", "scan_store"]
@@ -109,8 +109,9 @@ def _with_places(da: xr.DataArray) -> xr.DataArray:
 def _unpacked(coord: xr.DataArray) -> xr.Variable:
     """A coord of packed numbers as what they stand for, NaN where there is none."""
     attrs = {key: value for key, value in coord.attrs.items() if key not in (*_PACKING, *NODATA_KEYS)}
+    coord = plain_numbers(coord.reset_coords(drop=True))
     factor, offset = float(coord.attrs.get("scale_factor", 1)), float(coord.attrs.get("add_offset", 0))
-    values = coord.reset_coords(drop=True).astype(np.float64) * factor + offset
+    values = coord.astype(np.float64) * factor + offset
     for nodata in nodata_of(coord.attrs, coord.dtype):
         values = values.where(coord != nodata)
     return xr.Variable(coord.dims, values.data, attrs)
@@ -123,9 +124,9 @@ def _restored(attrs: dict[Any, Any]) -> dict[Any, Any]:
 
 def _with_fill_value(da: xr.DataArray) -> xr.DataArray:
     """The array with its nodata as one scalar of its type, under the name that the contract has for it."""
-    if da.dtype.kind not in "iuf" or not set(NODATA_KEYS) & set(da.attrs):
+    if da.dtype.kind not in "iuf":
         return da
-    da = with_one_nodata(da)
+    da = plain_numbers(da)
     nodata = nodata_of(da.attrs, da.dtype)
     da.attrs = {key: value for key, value in da.attrs.items() if key not in NODATA_KEYS}
     if nodata:
