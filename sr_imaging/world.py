@@ -12,6 +12,7 @@ from .errors import GridError
 
 METRES_PER_DEGREE = 111_320.0  # of latitude
 _UNITS = {"metre": "m", "meter": "m", "metres": "m", "meters": "m", "millimetre": "mm", "millimeter": "mm"}
+_PLACING = {"crs_wkt", "GeoTransform", "grid_mapping_name"}  # attrs of CF's grid mappings
 _LAZY_CENTRES = 4096  # pixels: side of a chunk of 2-D centres, where they are lazy
 _LOOKED_AT = 256  # rows and columns of 2-D centres
 
@@ -112,9 +113,7 @@ def world_reference(da: xr.DataArray) -> Any | None:
     if named in da.coords:
         return named
     for name, coord in da.coords.items():
-        if coord.ndim == 0 and (
-            name in ("volume_ref", "spatial_ref") or {"crs_wkt", "GeoTransform"} & set(coord.attrs)
-        ):
+        if coord.ndim == 0 and (name in ("volume_ref", "spatial_ref") or _PLACING & set(coord.attrs)):
             return name
     return None
 

@@ -12,7 +12,7 @@ from builders import generator, raster, smooth
 from rasterio import Affine
 from rasterio.enums import MaskFlags
 
-from sr_imaging import GridError, read, upscale, write
+from sr_imaging import GridError, WriteError, read, upscale, write
 from sr_imaging.overlay import check_overlay
 
 ESPCN = generator("espcn", scale=(2, 2))
@@ -258,3 +258,38 @@ def test_every_result_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_colour_table_of_one_band_survives_as_json(shared_data: Path) -> None:
     da = upscale(read(shared_data / f"{ODD}/cog_cmap.tif")[:, :8, :9], "cubic", scale=2)
     assert len(json.loads(da.attrs["colour_table"])["1"]) == 256
+
+
+def by_parameters(crs: str, unit: str, length: float, **more: float) -> xr.DataArray:
+    """A raster whose CRS stands in CF's parameters alone, whose coords are in a unit of their own."""
+    import pyproj
+
+    da = raster((11, 14)).drop_vars("spatial_ref")
+    facts = pyproj.CRS.from_user_input(crs).to_cf() | more
+    del facts["crs_wkt"]
+    da = da.assign_coords({dim: (dim, da.coords[dim].values / length, {"units": unit}) for dim in ("y", "x")})
+    da.encoding["grid_mapping"] = "projection"
+    return da.assign_coords(projection=((), 0, facts))
+
+
+GEOS = "+proj=geos +h=35786023 +lon_0=-75 +sweep=x +ellps=GRS80"
+
+
+@pytest.mark.parametrize(
+    ("crs", "unit", "length"),
+    [("EPSG:32615", "m", 1.0), ("EPSG:3413", "km", 1000.0), (GEOS, "rad", 35786023.0)],
+)
+def test_crs_of_parameters_and_its_unit_are_written(
+    crs: str, unit: str, length: float, tmp_path: Path
+) -> None:
+    with rasterio.open(write(by_parameters(crs, unit, length), tmp_path / "a.tif")) as dst:
+        assert dst.crs.to_dict() == rasterio.crs.CRS.from_user_input(crs).to_dict()
+        # a micrometre: the division by the unit and back is rounded
+        np.testing.assert_allclose(dst.transform.to_gdal(), (5e5, 20, 0, 4.1e6, 0, -10), rtol=0, atol=1e-6)
+
+
+def test_crs_of_parameters_that_lack_one_is_refused(tmp_path: Path) -> None:
+    da = by_parameters("EPSG:3413", "m", 1.0)
+    del da.projection.attrs["straight_vertical_longitude_from_pole"]
+    with pytest.raises(WriteError, match=r"the CRS of 'projection' is not understood: .*; write it anew"):
+        write(da, tmp_path / "a.tif")

@@ -61,17 +61,18 @@ def _tile(da: xr.DataArray) -> int:
 
 def _crs(da: xr.DataArray) -> Any | None:
     """The CRS of the grid mapping."""
+    import pyproj
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
 
     reference = world_reference(da)
     attrs = da.coords[reference].attrs if reference is not None else {}
     wkt = attrs.get("crs_wkt", attrs.get("spatial_ref"))
-    if not wkt:
-        return None
     try:
-        return CRS.from_wkt(str(wkt))
-    except CRSError as error:
+        if not wkt and "grid_mapping_name" in attrs:
+            wkt = pyproj.CRS.from_cf(dict(attrs)).to_wkt()
+        return CRS.from_wkt(str(wkt)) if wkt else None
+    except (CRSError, pyproj.exceptions.CRSError, KeyError) as error:  # a missing parameter is a KeyError
         raise WriteError(
             f"the CRS of {reference!r} is not understood: {error}; write it anew with rio.write_crs"
         ) from error
@@ -89,6 +90,12 @@ def _transform(da: xr.DataArray) -> Any | None:
     if numbers is None:
         _check_not_lost(da)
         return None
+    numbers = [
+        number * unit
+        for dim, part in ((da.dims[2], numbers[:3]), (da.dims[1], numbers[3:]))
+        for unit in [_in_crs_units(da, dim)]
+        for number in part
+    ]
     if stated is not None:
         told = [float(part) for part in str(stated).split()]
         corners = np.array(
@@ -98,6 +105,19 @@ def _transform(da: xr.DataArray) -> Any | None:
         if shift < 1e-6 * math.hypot(numbers[1], numbers[4]):
             numbers = told
     return Affine.from_gdal(*numbers)
+
+
+def _in_crs_units(da: xr.DataArray, dim: Any) -> float:
+    """Units of the CRS in one of a coord, for the two that CF's projected coords have beside metres."""
+    unit = str(da.coords[dim].attrs.get("units", "")) if dim in da.coords else ""
+    reference = world_reference(da)
+    attrs = da.coords[reference].attrs if reference is not None else {}
+    if unit in ("rad", "radian", "radians") and "perspective_point_height" in attrs:
+        return float(attrs["perspective_point_height"])  # CF: scanning angles of a geostationary satellite
+    if unit in ("km", "kilometer", "kilometre", "kilometers", "kilometres"):
+        crs = _crs(da)
+        return 1.0 if crs is None or not crs.is_projected else 1000 / crs.linear_units_factor[1]
+    return 1.0
 
 
 def _check_not_lost(da: xr.DataArray) -> None:
