@@ -10,7 +10,7 @@ import xarray as xr
 from ..errors import WriteError
 from ..geometry import geo_transform
 from ..world import world_reference
-from .geotiff import RESERVED
+from .geotiff_attrs import RESERVED
 from .references import placed_by_pixels, scaled_references
 
 __all__ = ["describe", "profile"]
