@@ -31,7 +31,7 @@ from .opacity import alpha_of, beside_alpha
 from .overlay import check_overlay
 from .provenance import Facts, model_sha256, with_provenance
 from .resample import interpolated, repeat_nearest, resample
-from .stored import is_flag, plain_numbers
+from .stored import is_flag, of_bands, plain_numbers
 
 __all__ = ["upscale"]
 
@@ -294,6 +294,7 @@ def _check_band_names(da: xr.DataArray, dim: Any, choice: Choice) -> None:
         names = da.coords[dim].values
     if card is None or not card.bands or not isinstance(names, tuple | list | np.ndarray):
         return
+    names = of_bands(names, da, dim) or list(names)
     if [str(name) for name in names] != list(card.bands):
         want, have = ", ".join(card.bands), ", ".join(map(str, names))
         raise ModelError(

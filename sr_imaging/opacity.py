@@ -9,6 +9,7 @@ import xarray as xr
 
 from .axes import spatial_dims
 from .resample import repeat_nearest
+from .stored import of_bands
 
 __all__ = ["alpha_of", "beside_alpha"]
 
@@ -26,12 +27,13 @@ def alpha_of(da: xr.DataArray) -> tuple[Any, list[int]] | None:
     (hashable, list of int) or None
         None where there is none, or nothing else.
     """
-    names = da.attrs.get("color_interp")
-    if not isinstance(names, tuple | list | np.ndarray) or "alpha" not in list(names):
-        return None
-    dims = [dim for dim in da.dims if dim not in spatial_dims(da).values() and da.sizes[dim] == len(names)]
-    places = [k for k, name in enumerate(names) if name == "alpha"]
-    return (dims[-1], places) if dims and len(places) < len(names) else None
+    told = tuple(da.attrs.get("color_interp", ()))
+    for dim in reversed([dim for dim in da.dims if dim not in spatial_dims(da).values()]):
+        names = of_bands(told, da, dim) or []
+        places = [k for k, name in enumerate(names) if name == "alpha"]
+        if 0 < len(places) < len(names):
+            return dim, places
+    return None
 
 
 def beside_alpha(
@@ -66,7 +68,10 @@ def beside_alpha(
     alpha = da.isel({dim: places})
     valid = (alpha != 0).all(dim)
     image = da.isel({dim: others})
-    image.attrs = {key: _picked(value, da.sizes[dim], others) for key, value in da.attrs.items()}
+    if isinstance(names := da.attrs.get("long_name"), tuple | list) and (names := of_bands(names, da, dim)):
+        image = image.assign_attrs(long_name=tuple(names[k] for k in others))
+        if dim in image.coords and image.coords[dim].dtype.kind in "iu":
+            image = image.drop_vars(dim)  # which would say that the names are those of the file
     if "mask" in da.coords and da.coords["mask"].dtype == bool:
         valid = valid & da.coords["mask"]
     data, facts = modelled(image.assign_coords(mask=valid.reset_coords(drop=True)))
@@ -78,10 +83,3 @@ def beside_alpha(
         lazy: Any = dask.array
         return lazy.concatenate([data, repeated], axis)[(slice(None),) * axis + (order,)], facts
     return np.concatenate([data, repeated], axis).take(order, axis), facts
-
-
-def _picked(value: Any, count: int, places: list[int]) -> Any:
-    """What an attribute with one value for each band says of some of them."""
-    return (
-        tuple(value[k] for k in places) if isinstance(value, tuple | list) and len(value) == count else value
-    )

@@ -1,4 +1,4 @@
-"""What an array says of its stored numbers: which of them are nodata, and whether they are classes."""
+"""What an array says of its stored numbers: which are nodata, which are classes, what each band is."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-__all__ = ["NODATA_KEYS", "is_flag", "nodata_of", "plain_numbers"]
+__all__ = ["NODATA_KEYS", "band_numbers", "is_flag", "nodata_of", "of_bands", "plain_numbers"]
 
 NODATA_KEYS = ("_FillValue", "missing_value", "nodata")  # the first of them counts for a writer
 _FLAG_KEYS = ("flag_values", "flag_masks", "flag_meanings", "colour_table")
@@ -15,6 +15,46 @@ _FLAG_KEYS = ("flag_values", "flag_masks", "flag_meanings", "colour_table")
 def is_flag(da: xr.DataArray) -> bool:
     """Tell whether an array holds classes, masks or colour indices, which are repeated and never modelled."""
     return da.dtype.kind == "b" or (da.dtype.kind in "iuf" and any(key in da.attrs for key in _FLAG_KEYS))
+
+
+def of_bands(value: Any, da: xr.DataArray, dim: Any) -> list[Any] | None:
+    """Return what an attribute says of the bands that an array has now.
+
+    Parameters
+    ----------
+    value : object
+        A list, tuple or array has an entry for each band of the file that was read, or of the array; anything
+        else holds for all bands.
+    da : DataArray
+        The array, maybe of some of the file's bands, in any order.
+    dim : hashable
+        Dim of the bands.
+
+    Returns
+    -------
+    list or None
+        One entry for each band; None where there are as many as neither has.
+
+    Examples
+    --------
+    >>> da = xr.DataArray([1, 2, 3], dims="band", coords={"band": [1, 2, 3]})
+    >>> of_bands(("red", "green", "blue"), da.sel(band=[3, 1]), "band")
+    ['blue', 'red']
+    """
+    if not isinstance(value, list | tuple | np.ndarray):
+        return [value] * da.sizes[dim]
+    numbers = band_numbers(da, dim)
+    if max(numbers, default=0) <= len(value):
+        return [value[number - 1] for number in numbers]
+    return list(value) if len(value) == da.sizes[dim] else None
+
+
+def band_numbers(da: xr.DataArray, dim: Any) -> list[int]:
+    """Return the numbers that bands have in their file, by the coord ``band`` of whole numbers from 1."""
+    coord = da.coords.get(dim)
+    if dim == "band" and coord is not None and coord.dtype.kind in "iu" and (coord.values >= 1).all():
+        return [int(number) for number in coord.values]
+    return list(range(1, da.sizes[dim] + 1))
 
 
 def nodata_of(attrs: Mapping[Any, Any], dtype: np.dtype[Any]) -> list[float | int]:

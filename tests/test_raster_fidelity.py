@@ -145,6 +145,30 @@ def test_alpha_may_be_any_band() -> None:
     assert (sr[1] == 40).all()
 
 
+def test_alpha_is_known_by_its_number_among_chosen_bands() -> None:
+    da = raster((4, 9, 12), dtype="uint8").assign_attrs(color_interp=("red", "green", "blue", "alpha"))
+    da.values[3, :, 5:] = 0
+    for bands in ([4, 2], [4, 1, 2, 3]):
+        sr = upscale(da.sel(band=bands), ESPCN)
+        np.testing.assert_array_equal(sr.sel(band=4), da.sel(band=4).values.repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize("bands", [[3, 2, 1], [3], 3, [2, 3]])
+def test_chosen_bands_take_along_what_is_said_of_them(bands: Any, tmp_path: Path) -> None:
+    with rasterio.open(write(raster((3, 11, 14), dtype="int16"), tmp_path / "in.tif"), "r+") as dst:
+        for band, name in enumerate(("blue", "green", "red"), 1):
+            dst.set_band_description(band, name)
+            dst.update_tags(band, CENTRE=str(400 + band))
+        dst.scales, dst.offsets, dst.units = (0.1, 0.2, 0.3), (1, 2, 3), ("a", "b", "c")
+        dst.colorinterp = [rasterio.enums.ColorInterp[name] for name in ("blue", "green", "red")]
+    path = write(upscale(read(tmp_path / "in.tif").sel(band=bands), ESPCN), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "in.tif") as src, rasterio.open(path) as dst:
+        for band, number in enumerate(np.atleast_1d(bands)):
+            for fact in ("scales", "offsets", "units", "descriptions", "colorinterp"):
+                assert getattr(dst, fact)[band] == getattr(src, fact)[number - 1]
+            assert dst.tags(band + 1) == src.tags(int(number))
+
+
 def test_a_real_rgba_keeps_its_alpha(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / f"{ODD}/cog_rgba.tif"
     path = write(upscale(read(source), COLOURS), tmp_path / "out.tif", format="cog")

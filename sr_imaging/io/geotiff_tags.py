@@ -9,6 +9,7 @@ import xarray as xr
 
 from ..errors import WriteError
 from ..geometry import geo_transform
+from ..stored import band_numbers, of_bands
 from ..world import world_reference
 from .geotiff_attrs import RESERVED
 from .references import placed_by_pixels, scaled_references
@@ -139,37 +140,42 @@ def _color_interp(da: xr.DataArray) -> list[Any]:
     """What each band means for a viewer; unknown where the number of bands has changed."""
     from rasterio.enums import ColorInterp
 
-    names = da.attrs.get("color_interp", ())
-    if len(names) == da.shape[0]:
+    names = of_bands(tuple(da.attrs.get("color_interp", ())), da, da.dims[0])
+    if names is not None:
         return [ColorInterp[name] for name in names]
     return [ColorInterp.gray] + [ColorInterp.undefined] * (da.shape[0] - 1)
 
 
 def describe(da: xr.DataArray, dst: Any) -> None:
     """All but the pixels."""
-    bands = range(1, dst.count + 1)
+    attrs = da.attrs
     dst.colorinterp = _color_interp(da)
-    for band, name in zip(bands, _per_band(_names(da), dst.count, ""), strict=True):
+    for band, name in enumerate(_per_band(_names(da), da, ""), 1):
         if name:
             dst.set_band_description(band, str(name))
-    attrs = da.attrs
-    dst.scales = _per_band(attrs.get("scales", attrs.get("scale_factor", 1.0)), dst.count, 1.0)
-    dst.offsets = _per_band(attrs.get("offsets", attrs.get("add_offset", 0.0)), dst.count, 0.0)
+    dst.scales = _per_band(attrs.get("scales", attrs.get("scale_factor", 1.0)), da, 1.0)
+    dst.offsets = _per_band(attrs.get("offsets", attrs.get("add_offset", 0.0)), da, 0.0)
     if attrs.get("units"):
-        dst.units = [str(unit) for unit in _per_band(attrs["units"], dst.count, "")]
+        dst.units = [str(unit) for unit in _per_band(attrs["units"], da, "")]
     dst.update_tags(**{key: _text(value) for key, value in attrs.items() if key not in RESERVED})
-    for band, tags in json.loads(attrs.get("band_tags", "{}")).items():
-        if int(band) in bands:
-            dst.update_tags(int(band), **tags)
+    _describe_bands(da, dst)
     for namespace, tags in json.loads(attrs.get("tag_namespaces", "{}")).items():
         dst.update_tags(ns=namespace, **tags)
-    for band, table in json.loads(attrs.get("colour_table", "{}")).items():
-        dst.write_colormap(int(band), {int(key): tuple(colour) for key, colour in table.items()})
     references = scaled_references(da)
     if "gcps" in references:
         dst.gcps = references["gcps"]
     if "rpcs" in references:
         dst.rpcs = references["rpcs"]
+
+
+def _describe_bands(da: xr.DataArray, dst: Any) -> None:
+    """Tags and colour tables, which are kept by the number that a band had in its file."""
+    tags, tables = (json.loads(da.attrs.get(key, "{}")) for key in ("band_tags", "colour_table"))
+    for band, number in enumerate(map(str, band_numbers(da, da.dims[0])), 1):
+        if number in tags:
+            dst.update_tags(band, **tags[number])
+        if number in tables:
+            dst.write_colormap(band, {int(key): tuple(colour) for key, colour in tables[number].items()})
 
 
 def _names(da: xr.DataArray) -> Any:
@@ -180,11 +186,10 @@ def _names(da: xr.DataArray) -> Any:
     return band.values.tolist() if band is not None and band.dtype.kind in "UO" else ""
 
 
-def _per_band(value: Any, count: int, neutral: Any) -> list[Any]:
+def _per_band(value: Any, da: xr.DataArray, neutral: Any) -> list[Any]:
     """One value for each band; `neutral` where the number of bands has changed."""
-    if isinstance(value, list | tuple | np.ndarray):
-        return list(value) if len(value) == count else [neutral] * count
-    return [value] * count
+    found = of_bands(value, da, da.dims[0])
+    return [neutral] * da.shape[0] if found is None else found
 
 
 def _text(value: Any) -> str:
