@@ -27,7 +27,7 @@ from .job import Job, compute
 from .masks import hide_masked, mask_of, restore_masked
 from .model_file import ModelCard, read_card
 from .networks import CLASSICAL, INTERPOLATIONS, Generator
-from .opacity import alpha_of, beside_alpha
+from .opacity import beside_repeated, repeated_bands
 from .overlay import check_overlay
 from .provenance import Facts, model_sha256, with_provenance
 from .resample import interpolated, repeat_nearest, resample
@@ -170,8 +170,10 @@ def upscale(
         def modelled(image: xr.DataArray) -> tuple[Any, Facts]:
             return _modelled(image, values, choice, settings, progress, seed=seed, guide=guide)
 
-        alpha = alpha_of(da)
-        data, facts = beside_alpha(da, *alpha, choice.scale, modelled) if alpha else modelled(da)
+        if kept := repeated_bands(da):
+            data, facts = beside_repeated(da, *kept, scale=choice.scale, modelled=modelled)
+        else:
+            data, facts = modelled(da)
     if not isinstance(obj, xr.DataArray):
         return cast(Image, data)
     return cast(Image, with_provenance(_place(da, data, choice), choice.scale, facts))

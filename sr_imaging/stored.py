@@ -14,7 +14,16 @@ _FLAG_KEYS = ("flag_values", "flag_masks", "flag_meanings", "colour_table")
 
 def is_flag(da: xr.DataArray) -> bool:
     """Tell whether an array holds classes, masks or colour indices, which are repeated and never modelled."""
-    return da.dtype.kind == "b" or (da.dtype.kind in "iuf" and any(key in da.attrs for key in _FLAG_KEYS))
+    stated = any(key in da.attrs for key in _FLAG_KEYS) or _are_classes(da)
+    return da.dtype.kind == "b" or (da.dtype.kind in "iuf" and stated)
+
+
+def _are_classes(da: xr.DataArray) -> bool:
+    """Whether all bands that an array has, or the one that was selected, are bands of classes."""
+    told, band = tuple(da.attrs.get("band_classes", ())), da.coords.get("band")
+    if not told or band is None or band.dtype.kind not in "iu":
+        return False
+    return all(0 < number <= len(told) and told[number - 1] for number in np.ravel(band.values))
 
 
 def of_bands(value: Any, da: xr.DataArray, dim: Any) -> list[Any] | None:

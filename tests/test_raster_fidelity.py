@@ -211,6 +211,40 @@ def test_sentinel2_offset_of_the_tags_is_stated_and_kept(tmp_path: Path) -> None
         assert dst.read()[dst.read() > 0].min() > 500
 
 
+def with_quality_bands(path: Path) -> Path:
+    """A raster as a subdataset of level 2A: reflectance, aerosol and the scene classification."""
+    values = np.rint(smooth((3, 14, 19), low=1100, high=4800)).astype(np.uint16)
+    values[2] = np.indices((14, 19)).sum(0) % 2 * 7 + 4  # vegetation and snow
+    with rasterio.open(
+        path, "w", driver="GTiff", width=19, height=14, count=3, dtype="uint16", crs="EPSG:32632",
+        transform=Affine(20, 0, 6e5, 0, -20, 5e6),
+    ) as dst:  # fmt: skip
+        dst.write(values)
+        dst.update_tags(BOA_QUANTIFICATION_VALUE="10000", SPECIAL_VALUE_NODATA="0")
+        for band, name in enumerate(("B5", "AOT", "SCL"), 1):
+            dst.update_tags(band, BANDNAME=name)
+        dst.update_tags(1, BOA_ADD_OFFSET="-1000")
+    return path
+
+
+def test_sentinel2_offset_stays_where_other_bands_have_none(tmp_path: Path) -> None:
+    path = write(upscale(read(with_quality_bands(tmp_path / "a.tif")), ESPCN), tmp_path / "out.tif")
+    with rasterio.open(path) as dst:
+        assert dst.scales == pytest.approx((1e-4, 1, 1))
+        assert dst.offsets == pytest.approx((-0.1, 0, 0))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("bands", [[1, 2, 3], [3, 1], [3], 3])
+def test_sentinel2_scene_classes_among_bands_are_repeated(bands: Any, chunked: bool, tmp_path: Path) -> None:
+    da = read(with_quality_bands(tmp_path / "a.tif")).sel(band=bands)
+    sr = upscale(da if chunked else da.load(), ESPCN)
+    one, other = (image.sel(band=3) if image.ndim == 3 else image for image in (da, sr))
+    np.testing.assert_array_equal(other, one.values.repeat(2, 0).repeat(2, 1))
+    if bands not in ([3], 3):
+        np.testing.assert_array_equal(sr.sel(band=[1]), upscale(da.sel(band=[1]), ESPCN))
+
+
 def test_sentinel2_offset_is_never_guessed(tmp_path: Path) -> None:
     assert "add_offset" not in read(sentinel2(tmp_path / "a.tif")).attrs
 

@@ -14,7 +14,15 @@ _OWN_NAMESPACES = ("IMAGE_STRUCTURE", "DERIVED_SUB", "SUBDATASETS", "COLOR_PROFI
 # Keys of attrs that are not tags of the data set; the writer puts each in its own place.
 RESERVED = frozenset(
     {"_FillValue", "missing_value", "scale_factor", "add_offset", "scales", "offsets", "units", "long_name"}
-    | {"band_tags", "tag_namespaces", "color_interp", "colour_table", "grid_mapping", "coordinates"}
+    | {
+        "band_classes",
+        "band_tags",
+        "tag_namespaces",
+        "color_interp",
+        "colour_table",
+        "grid_mapping",
+        "coordinates",
+    }
 )
 
 
@@ -45,8 +53,11 @@ def attrs_of(src: Any) -> dict[str, Any]:
     facts = facts_of(src)
     if set(scales) == {1.0} and set(offsets) == {0.0} and facts.scales:
         scales, offsets = facts.scales, facts.offsets
-    if facts.classes:
-        attrs |= {"flag_values": tuple(range(len(facts.classes.split()))), "flag_meanings": facts.classes}
+    if facts.classes and all(facts.classes):
+        meanings = facts.classes[0]
+        attrs |= {"flag_values": tuple(range(len(meanings.split()))), "flag_meanings": meanings}
+    elif facts.classes:
+        attrs["band_classes"] = facts.classes
     for one, many, values, neutral in (
         ("scale_factor", "scales", scales, 1.0),
         ("add_offset", "offsets", offsets, 0.0),
