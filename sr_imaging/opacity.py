@@ -28,7 +28,7 @@ def repeated_bands(da: xr.DataArray) -> tuple[Any, list[int], list[int]] | None:
     (hashable, list of int, list of int) or None
         None where there is neither, or nothing else.
     """
-    kinds, classes = (tuple(da.attrs.get(key, ())) for key in ("color_interp", "band_classes"))
+    kinds, classes = (da.attrs.get(key, ()) for key in ("color_interp", "band_classes"))
     for dim in reversed([dim for dim in da.dims if dim not in spatial_dims(da).values()]):
         alpha = [k for k, kind in enumerate(of_bands(kinds, da, dim) or []) if kind == "alpha"]
         flags = [k for k, names in enumerate(of_bands(classes, da, dim) or []) if names]

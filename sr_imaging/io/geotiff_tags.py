@@ -140,7 +140,7 @@ def _color_interp(da: xr.DataArray) -> list[Any]:
     """What each band means for a viewer; unknown where the number of bands has changed."""
     from rasterio.enums import ColorInterp
 
-    names = of_bands(tuple(da.attrs.get("color_interp", ())), da, da.dims[0])
+    names = of_bands(da.attrs.get("color_interp", ()), da, da.dims[0])
     if names is not None:
         return [ColorInterp[name] for name in names]
     return [ColorInterp.gray] + [ColorInterp.undefined] * (da.shape[0] - 1)

@@ -15,6 +15,7 @@ import xarray as xr
 
 from ..errors import WriteError
 from ..geometry import check_grid, spatial_dims
+from ..stored import is_flag
 from .geotiff_layout import order_blocks, overview_factors, state_layout
 from .geotiff_overviews import write_overviews
 from .geotiff_pixels import damage, small_cache
@@ -53,7 +54,7 @@ def write_cog(da: xr.DataArray, path: Path) -> None:
         state_layout(path)
         with rasterio.open(path, "r+", num_threads="all_cpus") as dst:
             _write_pixels(raster, dst)
-        write_overviews(raster, path)
+        write_overviews(raster, path, classes=is_flag(da))
         order_blocks(path)
     verify(raster, path)
 
