@@ -132,6 +132,12 @@ def test_an_average_of_valid_pixels_is_never_nodata(dtype: str, tmp_path: Path) 
     assert not (overview(write(da, tmp_path / "a.tif", format="cog")) == 0).any()
 
 
+def test_tags_that_a_cog_cannot_hold_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    da = raster((1, 20, 30)).assign_attrs(band_tag_namespaces='{"1": {"MINE": {"A": "1"}}}')
+    write(da, tmp_path / "a.tif", format="cog")
+    assert "no tags of MINE; write geotiff to keep them" in caplog.text
+
+
 def test_nothing_stands_beside_a_cog_while_it_is_written(tmp_path: Path) -> None:
     largest: list[int] = []
 

@@ -185,6 +185,27 @@ def test_a_palette_image_goes_by_nearest(shared_data: Path, tmp_path: Path) -> N
         assert len(dst.colormap(1)) == 256
 
 
+@pytest.mark.parametrize("format", ["geotiff", "cog"])
+def test_tags_of_any_name_and_the_colour_profile_are_kept(format: str, tmp_path: Path) -> None:
+    da = raster((3, 11, 14), dtype="uint8").assign_attrs(color_interp=("red", "green", "blue"))
+    tags = {
+        "units": "degC",
+        "long_name": "my image",
+        "coordinates": "x y",
+        "band_tags": "hello",
+        "nodata": "-",
+    }
+    with rasterio.open(write(da.assign_attrs(icc_profile="AAAA"), tmp_path / "in.tif"), "r+") as dst:
+        dst.update_tags(**tags)
+        dst.update_tags(2, ns="IMAGERY", CENTRAL_WAVELENGTH_UM="0.56")
+    sr = upscale(read(tmp_path / "in.tif"), ESPCN)
+    with rasterio.open(write(sr, tmp_path / "out.tif", format=format)) as dst:
+        assert tags.items() <= dst.tags().items()
+        assert [dst.tags(band, ns="IMAGERY") for band in (1, 2)] == [{}, {"CENTRAL_WAVELENGTH_UM": "0.56"}]
+        assert dst.tags(ns="COLOR_PROFILE") == {"SOURCE_ICC_PROFILE": "AAAA"}
+        assert not any(dst.units)
+
+
 def sentinel2(path: Path, **tags: str) -> Path:
     """A raster with the numbers of a Sentinel-2 product in its tags."""
     values = np.rint(smooth((2, 14, 19), low=1100, high=4800)).astype(np.uint16)

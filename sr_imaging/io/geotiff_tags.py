@@ -14,7 +14,7 @@ from ..world import world_reference
 from .geotiff_attrs import RESERVED
 from .references import placed_by_pixels, scaled_references
 
-__all__ = ["describe", "profile"]
+__all__ = ["describe", "foreign_namespaces", "profile"]
 
 _TILE = 512  # pixels: the usual block of a Cloud Optimized GeoTIFF
 
@@ -28,6 +28,8 @@ def profile(da: xr.DataArray) -> dict[str, Any]:
     kinds = _color_interp(da)
     rgb = kinds[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
     palette = kinds[0] == ColorInterp.palette and "colour_table" in da.attrs
+    same_colours = rgb or (bands == 1 and len(da.attrs.get("color_interp", ())) == 1)
+    profiled = {"source_icc_profile": da.attrs["icc_profile"]} if "icc_profile" in da.attrs else {}
     chunked_bands = da.chunks is not None and len(da.chunks[0]) > 1
     return {
         "driver": "GTiff",
@@ -47,6 +49,7 @@ def profile(da: xr.DataArray) -> dict[str, Any]:
         "bigtiff": "if_safer",
         "interleave": "band" if chunked_bands or bands > 16 else "pixel",
         "photometric": "rgb" if rgb else "palette" if palette else "minisblack",
+        **(profiled if same_colours else {}),
     }
 
 
@@ -158,6 +161,7 @@ def describe(da: xr.DataArray, dst: Any) -> None:
     if attrs.get("units"):
         dst.units = [str(unit) for unit in _per_band(attrs["units"], da, "")]
     dst.update_tags(**{key: _text(value) for key, value in attrs.items() if key not in RESERVED})
+    dst.update_tags(**json.loads(attrs.get("reserved_tags", "{}")))
     _describe_bands(da, dst)
     for namespace, tags in json.loads(attrs.get("tag_namespaces", "{}")).items():
         dst.update_tags(ns=namespace, **tags)
@@ -170,12 +174,23 @@ def describe(da: xr.DataArray, dst: Any) -> None:
 
 def _describe_bands(da: xr.DataArray, dst: Any) -> None:
     """Tags and colour tables, which are kept by the number that a band had in its file."""
-    tags, tables = (json.loads(da.attrs.get(key, "{}")) for key in ("band_tags", "colour_table"))
+    tags, spaces, tables = (
+        json.loads(da.attrs.get(key, "{}")) for key in ("band_tags", "band_tag_namespaces", "colour_table")
+    )
     for band, number in enumerate(map(str, band_numbers(da, da.dims[0])), 1):
         if number in tags:
             dst.update_tags(band, **tags[number])
+        for namespace, told in spaces.get(number, {}).items():
+            dst.update_tags(band, ns=namespace, **told)
         if number in tables:
             dst.write_colormap(band, {int(key): tuple(colour) for key, colour in tables[number].items()})
+
+
+def foreign_namespaces(da: xr.DataArray) -> list[str]:
+    """Namespaces of tags, of the data set or of a band, that are none of GDAL's own."""
+    told = [json.loads(da.attrs.get("tag_namespaces", "{}"))]
+    told += json.loads(da.attrs.get("band_tag_namespaces", "{}")).values()
+    return sorted({name for spaces in told for name in spaces} - {"IMAGERY"})
 
 
 def _names(da: xr.DataArray) -> Any:

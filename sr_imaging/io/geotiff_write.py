@@ -4,6 +4,7 @@ What `geotiff.py` keeps in coords and attrs goes back to its place in the file. 
 it is closed, because GDAL reports some errors of the disk late or not at all.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +21,13 @@ from .geotiff_layout import order_blocks, overview_factors, state_layout
 from .geotiff_overviews import write_overviews
 from .geotiff_pixels import damage, small_cache
 from .geotiff_stream import blocks_of
-from .geotiff_tags import describe, profile
+from .geotiff_tags import describe, foreign_namespaces, profile
 from .geotiff_verify import disk_error, verify
 from .packing import pack
 
 __all__ = ["write_cog", "write_geotiff"]
 
+_log = logging.getLogger(__name__)
 _CLASSIC_BYTES = 2**31  # uncompressed, by GDAL's IF_SAFER: a TIFF of 32 bits ends at 4 GB
 
 
@@ -49,6 +51,8 @@ def write_cog(da: xr.DataArray, path: Path) -> None:
     raster = _bands_first(pack(da))
     check_grid(raster)
     path.touch()
+    if lost := foreign_namespaces(raster):
+        _log.warning("%s: GDAL's COG holds no tags of %s; write geotiff to keep them", path, ", ".join(lost))
     with _translated(path):
         _write_outline(raster, path)
         state_layout(path)
