@@ -59,11 +59,16 @@ def check_grid(da: xr.DataArray) -> None:
     Raises
     ------
     GridError
-        If a spatial dim has no pixels, or its spacing is zero, not finite, or uneven by more than 1e-3 of a
-        step and what the coordinate's float type rounds away.
+        If dask does not know the length of a dim, a spatial dim has no pixels, or its spacing is zero, not
+        finite, or uneven by more than 1e-3 of a step and what the coordinate's float type rounds away.
     InputTypeError
         If a spatial coordinate holds dates, strings or objects.
     """
+    unknown = [dim for dim in da.dims if np.isnan(da.sizes[dim])]
+    if unknown:
+        raise GridError(
+            f"dask does not know the length of dim {unknown[0]!r}; da.data.compute_chunk_sizes() first"
+        )
     for dim in spatial_dims(da).values():
         if da.sizes[dim] == 0:
             raise GridError(f"the array has no pixels along {dim!r}; give one that has some")

@@ -31,7 +31,7 @@ from .opacity import beside_repeated, repeated_bands
 from .overlay import check_overlay
 from .provenance import Facts, model_sha256, with_provenance
 from .resample import interpolated, repeat_nearest, resample
-from .stored import is_flag, of_bands, plain_numbers
+from .stored import NODATA_KEYS, is_flag, nodata_of, of_bands, plain_numbers
 
 __all__ = ["upscale"]
 
@@ -231,6 +231,8 @@ def _place(da: xr.DataArray, data: Any, choice: Choice) -> xr.DataArray:
     check_overlay(da, sr, choice.scale)
     if sr.dtype != da.dtype:
         sr.encoding = {key: value for key, value in sr.encoding.items() if key not in _STORED_AS}
+        if not nodata_of(sr.attrs, sr.dtype):  # what the new type cannot hold marks nothing any more
+            sr.attrs = {key: value for key, value in sr.attrs.items() if key not in NODATA_KEYS}
     return sr
 
 

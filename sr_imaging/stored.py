@@ -91,6 +91,8 @@ def nodata_of(attrs: Mapping[Any, Any], dtype: np.dtype[Any]) -> list[float | in
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
         numbers = [int(v) for v in numbers if info.min <= v <= info.max and v == int(v)]
+    elif dtype.kind == "f":
+        numbers = [v for v in numbers if not np.isfinite(v) or abs(v) <= np.finfo(dtype).max]
     different = dict.fromkeys(np.nan if np.isnan(v) else v for v in numbers)  # one NaN is another
     return list(different)
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from ..errors import WriteError
 from ..geometry import geo_transform
-from ..stored import band_numbers, of_bands
+from ..stored import band_numbers, nodata_of, of_bands
 from ..world import world_reference
 from .geotiff_attrs import RESERVED
 from .references import placed_by_pixels, scaled_references
@@ -135,8 +135,12 @@ def _check_not_lost(da: xr.DataArray) -> None:
 
 def _nodata(da: xr.DataArray) -> Any | None:
     """Nodata of the values as they are."""
-    value = da.attrs.get("_FillValue", da.attrs.get("missing_value"))
-    return None if value is None else np.asarray(value).item()
+    numbers = nodata_of(da.attrs, da.dtype)
+    if not numbers and (value := da.attrs.get("_FillValue")) is not None:
+        raise WriteError(
+            f"nodata {np.asarray(value).item()} is no {da.dtype} value; drop or correct attrs['_FillValue']"
+        )
+    return numbers[0] if numbers else None
 
 
 def _color_interp(da: xr.DataArray) -> list[Any]:

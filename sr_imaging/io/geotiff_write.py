@@ -52,7 +52,7 @@ def write_cog(da: xr.DataArray, path: Path) -> None:
     check_grid(raster)
     path.touch()
     if lost := foreign_namespaces(raster):
-        _log.warning("%s: GDAL's COG holds no tags of %s; write geotiff to keep them", path, ", ".join(lost))
+        _log.warning("GDAL's COG holds no tags of %s; write geotiff to keep them", ", ".join(lost))
     with _translated(path):
         _write_outline(raster, path)
         state_layout(path)
@@ -103,6 +103,11 @@ def _bands_first(da: xr.DataArray) -> xr.DataArray:
         )
     if da.dtype.kind not in "biuf":
         raise WriteError(f"a GeoTIFF cannot hold {da.dtype} here; convert the values to numbers first")
+    if "mask" in da.coords and set(da.coords["mask"].dims) != {dims["y"], dims["x"]}:
+        raise WriteError(
+            f"the mask has dims {da.coords['mask'].dims}, and a GeoTIFF one mask for all bands; "
+            "assign one of dims y and x, or set masked pixels to a _FillValue"
+        )
     if 0 in da.shape:
         raise WriteError(f"an array of shape {da.shape} has no pixels; nothing to write")
     if not lead:
