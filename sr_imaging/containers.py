@@ -90,12 +90,13 @@ def _images(ds: xr.Dataset) -> list[Any]:
 
 
 def _choice_of_kin(node: xr.DataTree, choices: Mapping[str, Choice]) -> Choice | None:
-    """The choice that holds for a group without images: of a group that shares its coords."""
+    """The choice that holds for a group without images: of one whose dims it has, or some of them."""
     kin = [*node.descendants, *node.parents]
     spatial = {dim: node.sizes[dim] for dim in node.dims}
     for other in kin:
         choice = choices.get(other.path)
-        if choice is not None and all(spatial.get(dim, 0) == other.sizes[dim] for dim in choice.dims):
+        shared = [dim for dim in choice.dims if dim in spatial] if choice is not None else []
+        if shared and all(spatial[dim] == other.sizes[dim] for dim in shared):
             return choice
     return None
 

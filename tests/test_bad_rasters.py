@@ -165,9 +165,7 @@ def test_nodata_that_the_asked_type_cannot_hold_is_dropped(tmp_path: Path) -> No
 def test_chunks_of_unknown_size_are_our_error() -> None:
     lazy = raster((3, 9, 11)).chunk(band=1).data
     da = xr.DataArray(lazy[lazy[:, 0, 0] > -1], dims=("time", "y", "x"))
-    with pytest.raises(
-        GridError, match=r"dask does not know the length of dim 'time'; da.data.comp"
-    ):
+    with pytest.raises(GridError, match=r"dask does not know the length of dim 'time'; da.data.comp"):
         upscale(da, "cubic", scale=2)
 
 
