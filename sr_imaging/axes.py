@@ -59,11 +59,16 @@ def check_grid(da: xr.DataArray) -> None:
     Raises
     ------
     GridError
-        If a spatial dim has no pixels, or its spacing is zero, not finite, or uneven by more than 1e-3 of a
-        step and what the coordinate's float type rounds away.
+        If dask does not know the length of a dim, a spatial dim has no pixels, or its spacing is zero, not
+        finite, or uneven by more than 1e-3 of a step and what the coordinate's float type rounds away.
     InputTypeError
         If a spatial coordinate holds dates, strings or objects.
     """
+    unknown = [dim for dim in da.dims if np.isnan(da.sizes[dim])]
+    if unknown:
+        raise GridError(
+            f"dask does not know the length of dim {unknown[0]!r}; da.data.compute_chunk_sizes() first"
+        )
     for dim in spatial_dims(da).values():
         if da.sizes[dim] == 0:
             raise GridError(f"the array has no pixels along {dim!r}; give one that has some")
@@ -86,7 +91,7 @@ def _check_axis(dim: str, coord: xr.DataArray) -> None:
     if step == 0:
         raise GridError(f"coord {dim!r} has zero spacing; assign evenly spaced pixel centres")
     deviation = np.abs(values - (values[0] + step * np.arange(values.size))) / abs(step)
-    tolerance = EVEN_TOLERANCE + min(_rounding(coord.dtype, values) / abs(step), _MOST_ROUNDING)
+    tolerance = even_tolerance(coord.dtype, values, abs(step))
     if deviation.max() > tolerance:
         worst = int(deviation.argmax())
         raise GridError(
@@ -95,12 +100,13 @@ def _check_axis(dim: str, coord: xr.DataArray) -> None:
         )
 
 
-def _rounding(dtype: np.dtype[Any], values: np.ndarray) -> float:
-    """How far a centre may lie off a line through two others because their float type rounds all three.
+def even_tolerance(dtype: np.dtype[Any], values: np.ndarray, step: float) -> float:
+    """How many steps a centre may lie off a line through two others, also because its type rounds all three.
 
-    The step of the type at the largest centre: half of it for the centre itself, half for the line.
+    That is the step of the float type at the largest centre: half for the centre itself, half for the line.
     """
-    return float(np.spacing(np.abs(values).max().astype(dtype))) if dtype.kind == "f" else 0.0
+    rounding = float(np.spacing(np.abs(values).max().astype(dtype))) if dtype.kind == "f" else 0.0
+    return EVEN_TOLERANCE + min(rounding / step, _MOST_ROUNDING)
 
 
 def mean_step(values: np.ndarray) -> float:

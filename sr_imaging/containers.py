@@ -10,8 +10,9 @@ import xarray as xr
 from .choice import Choice
 from .errors import GridError, InputTypeError
 from .geometry import STALE_ENCODING, refine, spatial_dims
-from .intensity import is_flag, values_of
+from .intensity import values_of
 from .resample import repeat_nearest, resample
+from .stored import is_flag, plain_numbers
 
 __all__ = ["Each", "upscale_all"]
 
@@ -89,12 +90,13 @@ def _images(ds: xr.Dataset) -> list[Any]:
 
 
 def _choice_of_kin(node: xr.DataTree, choices: Mapping[str, Choice]) -> Choice | None:
-    """The choice that holds for a group without images: of a group that shares its coords."""
+    """The choice that holds for a group without images: of one whose dims it has, or some of them."""
     kin = [*node.descendants, *node.parents]
     spatial = {dim: node.sizes[dim] for dim in node.dims}
     for other in kin:
         choice = choices.get(other.path)
-        if choice is not None and all(spatial.get(dim, 0) == other.sizes[dim] for dim in choice.dims):
+        shared = [dim for dim in choice.dims if dim in spatial] if choice is not None else []
+        if shared and all(spatial[dim] == other.sizes[dim] for dim in shared):
             return choice
     return None
 
@@ -158,6 +160,7 @@ def _beside(da: xr.DataArray, scale: Mapping[Any, float]) -> xr.Variable:
     factors = {da.get_axis_num(dim): scale[dim] for dim in _touched(da, scale)}
     if not factors:
         return da.variable
+    da = plain_numbers(da)
     if da.dtype.kind not in "iuf" or is_flag(da):
         data = repeat_nearest(da.data, factors)
     else:

@@ -15,10 +15,9 @@ from . import geometry
 from .errors import GridError, InputTypeError
 from .noise import NOISELESS, Noise, add_noise
 from .psf import BOX, GAUSSIAN, Psf, margin, psf_kernel, psf_taps
+from .stored import NODATA_KEYS, nodata_of, plain_numbers
 
 __all__ = ["BOX", "GAUSSIAN", "NOISELESS", "Noise", "Psf", "degrade", "margin", "psf_kernel"]
-
-_NODATA_ATTRS = ("_FillValue", "missing_value", "nodata")
 
 
 def degrade(
@@ -75,18 +74,19 @@ def degrade(
     """
     if da.dtype.kind not in "iuf":
         raise InputTypeError(f"values of dtype {da.dtype} cannot be degraded; convert them to numbers first")
+    da = plain_numbers(da)
     factors = _factors(da, scale)
     sizes = {dim: int(da.sizes[dim] / s + 1e-9) for dim, s in factors.items()}  # LR pixels that lie within
     da = da.isel({dim: slice(0, round(sizes[dim] * s)) for dim, s in factors.items()})
     out_dtype = np.dtype(dtype or da.dtype)
     profiles = _profiles(da, psf)
     axes = {da.dims.index(dim): _Axis.of(profiles[dim], s, sizes[dim]) for dim, s in factors.items()}
-    nodata = _nodata(da)
+    nodata = next(iter(nodata_of(da.attrs, da.dtype)), None)
     to_nan = out_dtype.kind == "f" and da.dtype.kind != "f"  # integers turned float mark nodata by NaN
     job = _Job(axes, nodata, np.nan if to_nan or nodata is None else nodata, noise, seed, out_dtype)
     coarse = geometry.refine(da, _apply(da.data, job), {dim: 1 / s for dim, s in factors.items()})
     if to_nan:
-        coarse.attrs = {key: value for key, value in coarse.attrs.items() if key not in _NODATA_ATTRS}
+        coarse.attrs = {key: value for key, value in coarse.attrs.items() if key not in NODATA_KEYS}
     return coarse
 
 
@@ -164,14 +164,6 @@ def _profiles(da: xr.DataArray, psf: Psf | Mapping[Any, Psf] | None) -> dict[Any
     if strange := set(chosen) - set(dims.values()):
         raise GridError(f"psf names {strange.pop()!r}, which is no spatial dim; choose from {[*dims]}")
     return {dim: BOX if axis == "z" else GAUSSIAN for axis, dim in dims.items()} | chosen
-
-
-def _nodata(da: xr.DataArray) -> float | None:
-    """The stored value of invalid pixels, if the array states one."""
-    for key in _NODATA_ATTRS:
-        if da.attrs.get(key) is not None:
-            return float(np.asarray(da.attrs[key]).item())
-    return None
 
 
 def _apply(data: Any, job: _Job) -> Any:

@@ -17,6 +17,7 @@ from .intensity import values_of
 from .io.packing import mask_nodata
 from .masks import hide_masked, mask_of
 from .pairs import mean_on_grid
+from .stored import plain_numbers
 from .world import world_reference
 
 __all__ = ["BAND_DIMS", "guide_for"]
@@ -67,7 +68,7 @@ def guide_for(da: xr.DataArray, guide: Any, choice: Choice, channel: int | None)
         return None
     if not bands:
         raise ModelError(f"{choice.name} takes no guide; leave it out or choose a guided model")
-    guide = _named(guide, da)
+    guide = plain_numbers(_named(guide, da))
     values = values_of(guide)
     check_grid(guide)
     guide = _on_grid(da, guide, choice.scale if choice.interpolated else choice.model_scale)

@@ -22,15 +22,16 @@ from .errors import ConfigError, InputTypeError, ModelError
 from .geometry import METRES_PER_DEGREE, check_grid, refine, spacing_unit
 from .geometry import spacing as grid_spacing
 from .guides import BAND_DIMS, guide_for
-from .intensity import Values, is_flag, values_of
+from .intensity import Values, values_of
 from .job import Job, compute
 from .masks import hide_masked, mask_of, restore_masked
 from .model_file import ModelCard, read_card
 from .networks import CLASSICAL, INTERPOLATIONS, Generator
-from .opacity import alpha_of, beside_alpha
+from .opacity import beside_repeated, repeated_bands
 from .overlay import check_overlay
 from .provenance import Facts, model_sha256, with_provenance
 from .resample import interpolated, repeat_nearest, resample
+from .stored import NODATA_KEYS, is_flag, nodata_of, of_bands, plain_numbers
 
 __all__ = ["upscale"]
 
@@ -154,7 +155,7 @@ def upscale(
     else:
         kind = type(obj).__name__
         raise InputTypeError(f"cannot super-resolve a {kind}; give a DataArray, a Dataset or an array")
-    flag = is_flag(da)
+    flag, da = is_flag(da), plain_numbers(da)
     values = values_of(da, np.uint8 if flag else dtype)
     check_grid(da)
     choice = choose(da, model, scale, spacing)
@@ -169,8 +170,10 @@ def upscale(
         def modelled(image: xr.DataArray) -> tuple[Any, Facts]:
             return _modelled(image, values, choice, settings, progress, seed=seed, guide=guide)
 
-        alpha = alpha_of(da)
-        data, facts = beside_alpha(da, *alpha, choice.scale, modelled) if alpha else modelled(da)
+        if kept := repeated_bands(da):
+            data, facts = beside_repeated(da, *kept, scale=choice.scale, modelled=modelled)
+        else:
+            data, facts = modelled(da)
     if not isinstance(obj, xr.DataArray):
         return cast(Image, data)
     return cast(Image, with_provenance(_place(da, data, choice), choice.scale, facts))
@@ -228,6 +231,8 @@ def _place(da: xr.DataArray, data: Any, choice: Choice) -> xr.DataArray:
     check_overlay(da, sr, choice.scale)
     if sr.dtype != da.dtype:
         sr.encoding = {key: value for key, value in sr.encoding.items() if key not in _STORED_AS}
+        if not nodata_of(sr.attrs, sr.dtype):  # what the new type cannot hold marks nothing any more
+            sr.attrs = {key: value for key, value in sr.attrs.items() if key not in NODATA_KEYS}
     return sr
 
 
@@ -293,6 +298,7 @@ def _check_band_names(da: xr.DataArray, dim: Any, choice: Choice) -> None:
         names = da.coords[dim].values
     if card is None or not card.bands or not isinstance(names, tuple | list | np.ndarray):
         return
+    names = of_bands(names, da, dim) or list(names)
     if [str(name) for name in names] != list(card.bands):
         want, have = ", ".join(card.bands), ", ".join(map(str, names))
         raise ModelError(

@@ -10,13 +10,12 @@ import xarray as xr
 from scipy import ndimage
 
 from .errors import InputTypeError
+from .stored import is_flag, nodata_of
 
 __all__ = ["Values", "fill_nearest", "is_far", "is_flag", "values_of"]
 
 log = logging.getLogger(__name__)
-_NODATA_KEYS = ("_FillValue", "missing_value", "nodata")
 _UNIT = 2.0**8  # stored steps in a model's unit; a power of 2 rounds nothing
-_FLAG_KEYS = ("flag_values", "flag_masks", "flag_meanings", "colour_table")
 
 
 @dataclass(frozen=True)
@@ -168,22 +167,13 @@ def values_of(da: xr.DataArray, dtype: Any = None) -> Values:
     out = np.dtype(da.dtype if dtype is None else dtype)
     if out.kind not in "iuf":
         raise InputTypeError(f"the result cannot have dtype {out}; ask for an integer or float dtype")
-    nodata = _nodata(da.attrs)
+    nodata = next(iter(nodata_of(da.attrs, da.dtype)), None)
     if da.dtype.kind in "iu":
         factor, offset = _packing(da.attrs)
         # float32 has digits enough for 16 bits without a shift and a unit that fit the tile
         comfort = (offset, abs(factor) * _UNIT) if da.dtype.itemsize < 4 else None
         return Values(da.dtype, out, nodata, factor=factor, offset=offset, comfort=comfort)
     return _packed(Values(da.dtype, out, nodata), da.encoding)
-
-
-def _nodata(attrs: Mapping[Any, Any]) -> float | int | None:
-    """Nodata value of stored numbers, if the attributes state one; a whole number stays exact."""
-    for key in _NODATA_KEYS:
-        if attrs.get(key) is not None:
-            value = np.asarray(attrs[key]).ravel()[0]
-            return int(value) if value.dtype.kind in "iu" else float(value)
-    return None
 
 
 def _packing(attrs: Mapping[Any, Any]) -> tuple[float, float]:
@@ -203,17 +193,12 @@ def _packed(values: Values, encoding: Mapping[Any, Any]) -> Values:
     if packed.kind not in "iu":
         return values
     low, high = int(np.iinfo(packed).min), int(np.iinfo(packed).max)
-    nodata = _nodata(encoding)
+    nodata = next(iter(nodata_of(encoding, packed)), None)
     factor, offset = _packing(encoding)
     ends = sorted(v * factor + offset for v in (low + (nodata == low), high - (nodata == high)))
     inside = nodata is not None and low < nodata < high
     avoid = nodata * factor + offset if nodata is not None and inside else np.nan
     return replace(values, low=ends[0], high=ends[1], avoid=avoid, step=abs(factor))
-
-
-def is_flag(da: xr.DataArray) -> bool:
-    """Tell whether an array holds classes, masks or colour indices, which are repeated and never modelled."""
-    return da.dtype.kind == "b" or (da.dtype.kind in "iuf" and any(key in da.attrs for key in _FLAG_KEYS))
 
 
 def is_far(invalid: np.ndarray, reach: int) -> np.ndarray:

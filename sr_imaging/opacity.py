@@ -1,4 +1,4 @@
-"""Alpha bands: masks among the bands of an image, which no model sees and which are repeated."""
+"""Bands that no model sees and that are repeated: classes, and alpha, which hides other bands' pixels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,48 +9,53 @@ import xarray as xr
 
 from .axes import spatial_dims
 from .resample import repeat_nearest
+from .stored import of_bands
 
-__all__ = ["alpha_of", "beside_alpha"]
+__all__ = ["beside_repeated", "repeated_bands"]
 
 
-def alpha_of(da: xr.DataArray) -> tuple[Any, list[int]] | None:
-    """Return the dim of the bands and the places of alpha bands among them.
+def repeated_bands(da: xr.DataArray) -> tuple[Any, list[int], list[int]] | None:
+    """Return the dim of the bands, the places of alpha bands among them, and those of classes.
 
     Parameters
     ----------
     da : DataArray
-        Its attr ``color_interp`` names what each band is, as a file's reader leaves it.
+        Its attr ``color_interp`` names what each band is, ``band_classes`` the classes of each band that has
+        some, as a file's reader leaves them.
 
     Returns
     -------
-    (hashable, list of int) or None
-        None where there is none, or nothing else.
+    (hashable, list of int, list of int) or None
+        None where there is neither, or nothing else.
     """
-    names = da.attrs.get("color_interp")
-    if not isinstance(names, tuple | list | np.ndarray) or "alpha" not in list(names):
-        return None
-    dims = [dim for dim in da.dims if dim not in spatial_dims(da).values() and da.sizes[dim] == len(names)]
-    places = [k for k, name in enumerate(names) if name == "alpha"]
-    return (dims[-1], places) if dims and len(places) < len(names) else None
+    kinds, classes = (da.attrs.get(key, ()) for key in ("color_interp", "band_classes"))
+    for dim in reversed([dim for dim in da.dims if dim not in spatial_dims(da).values()]):
+        alpha = [k for k, kind in enumerate(of_bands(kinds, da, dim) or []) if kind == "alpha"]
+        flags = [k for k, names in enumerate(of_bands(classes, da, dim) or []) if names]
+        if 0 < len({*alpha, *flags}) < da.sizes[dim]:
+            return dim, alpha, flags
+    return None
 
 
-def beside_alpha(
+def beside_repeated(
     da: xr.DataArray,
     dim: Any,
-    places: list[int],
+    alpha: list[int],
+    flags: list[int],
+    *,
     scale: Any,
     modelled: Callable[[xr.DataArray], tuple[Any, Any]],
 ) -> tuple[Any, Any]:
-    """Super-resolve the other bands, where they are not wholly transparent, and repeat the alpha bands.
+    """Super-resolve the other bands, where they are not wholly transparent, and repeat these.
 
     Parameters
     ----------
     da : DataArray
-        With alpha bands.
+        With alpha bands or bands of classes.
     dim : hashable
         Of the bands.
-    places : list of int
-        Of the alpha bands.
+    alpha, flags : list of int
+        Their places.
     scale : mapping
         Fine pixels per coarse pixel by dim.
     modelled : callable
@@ -62,26 +67,24 @@ def beside_alpha(
     (array, object)
         Values of all bands in their order, and what made them.
     """
+    places = sorted({*alpha, *flags})
     others = [k for k in range(da.sizes[dim]) if k not in places]
-    alpha = da.isel({dim: places})
-    valid = (alpha != 0).all(dim)
     image = da.isel({dim: others})
-    image.attrs = {key: _picked(value, da.sizes[dim], others) for key, value in da.attrs.items()}
-    if "mask" in da.coords and da.coords["mask"].dtype == bool:
-        valid = valid & da.coords["mask"]
-    data, facts = modelled(image.assign_coords(mask=valid.reset_coords(drop=True)))
+    if isinstance(names := da.attrs.get("long_name"), tuple | list) and (names := of_bands(names, da, dim)):
+        image = image.assign_attrs(long_name=tuple(names[k] for k in others))
+        if dim in image.coords and image.coords[dim].dtype.kind in "iu":
+            image = image.drop_vars(dim)  # which would say that the names are those of the file
+    if alpha:
+        valid = (da.isel({dim: alpha}) != 0).all(dim)
+        if "mask" in da.coords and da.coords["mask"].dtype == bool:
+            valid = valid & da.coords["mask"]
+        image = image.assign_coords(mask=valid.reset_coords(drop=True))
+    data, facts = modelled(image)
     factors = {da.get_axis_num(name): s for name, s in scale.items()}
-    repeated = repeat_nearest(alpha.data, factors).astype(data.dtype)
+    repeated = repeat_nearest(da.isel({dim: places}).data, factors).astype(data.dtype)
     axis = da.get_axis_num(dim)
     order = np.argsort([*others, *places])
     if isinstance(data, dask.array.Array):
         lazy: Any = dask.array
         return lazy.concatenate([data, repeated], axis)[(slice(None),) * axis + (order,)], facts
     return np.concatenate([data, repeated], axis).take(order, axis), facts
-
-
-def _picked(value: Any, count: int, places: list[int]) -> Any:
-    """What an attribute with one value for each band says of some of them."""
-    return (
-        tuple(value[k] for k in places) if isinstance(value, tuple | list) and len(value) == count else value
-    )

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .axes import AXES, AXIS_OF, check_grid, mean_step, spatial_dims
+from .axes import AXES, AXIS_OF, check_grid, even_tolerance, mean_step, spatial_dims
 from .errors import GridError
 
 METRES_PER_DEGREE = 111_320.0  # of latitude
 _UNITS = {"metre": "m", "meter": "m", "metres": "m", "meters": "m", "millimetre": "mm", "millimeter": "mm"}
+_PLACING = {"crs_wkt", "GeoTransform", "grid_mapping_name"}  # attrs of CF's grid mappings
 _LAZY_CENTRES = 4096  # pixels: side of a chunk of 2-D centres, where they are lazy
+_LOOKED_AT = 256  # rows and columns of 2-D centres
 
 
 def axis_step(da: xr.DataArray, dim: Any) -> float | None:
@@ -111,9 +113,7 @@ def world_reference(da: xr.DataArray) -> Any | None:
     if named in da.coords:
         return named
     for name, coord in da.coords.items():
-        if coord.ndim == 0 and (
-            name in ("volume_ref", "spatial_ref") or {"crs_wkt", "GeoTransform"} & set(coord.attrs)
-        ):
+        if coord.ndim == 0 and (name in ("volume_ref", "spatial_ref") or _PLACING & set(coord.attrs)):
             return name
     return None
 
@@ -197,8 +197,8 @@ def geo_transform(da: xr.DataArray) -> list[float] | None:
 
 def _rotated_transform(da: xr.DataArray, y: Any, x: Any) -> list[float]:
     """Fit the six numbers to the 2-D centres; a side of one pixel takes its vector from GeoTransform."""
-    centres = [_corners(da.coords[name].transpose(y, x)) for name in ("xc", "yc")]
     rows, cols = da.sizes[y], da.sizes[x]
+    centres = [_sampled(da.coords[name].transpose(y, x)) for name in ("xc", "yc")]
     stated = stated_transform(da)
     numbers: list[float] = []
     for k, grid in enumerate(centres):
@@ -209,7 +209,26 @@ def _rotated_transform(da: xr.DataArray, y: Any, x: Any) -> list[float]:
         along_col = (grid[0, -1] - grid[0, 0]) / (cols - 1) if cols > 1 else stated[3 * k + 1]  # type: ignore[index]
         along_row = (grid[-1, 0] - grid[0, 0]) / (rows - 1) if rows > 1 else stated[3 * k + 2]  # type: ignore[index]
         numbers += [float(grid[0, 0] - along_col / 2 - along_row / 2), float(along_col), float(along_row)]
+    _check_straight(da, numbers, centres, [_places(da.coords["xc"], dim) for dim in (y, x)])
     return numbers
+
+
+def _check_straight(
+    da: xr.DataArray, numbers: list[float], centres: list[np.ndarray], places: list[np.ndarray]
+) -> None:
+    """Raise where 2-D centres are those of a swath or a curvilinear grid, which no six numbers place."""
+    if not np.isfinite(centres).all():
+        raise GridError("the centres xc, yc have non-finite values; assign those of an even grid")
+    x0, a, b, y0, d, e = numbers
+    pixel = min(np.hypot(a, d), np.hypot(b, e))
+    row, col = (place + 0.5 for place in np.meshgrid(*places, indexing="ij"))
+    off = np.hypot(centres[0] - (x0 + a * col + b * row), centres[1] - (y0 + d * col + e * row))
+    dtype = min(da.coords["xc"].dtype, da.coords["yc"].dtype)
+    if pixel == 0 or off.max() > even_tolerance(dtype, np.stack(centres), pixel) * pixel:
+        raise GridError(
+            f"the centres xc, yc lie up to {off.max():.3g} off an even grid of pixels of {pixel:.3g}; "
+            "resample onto an even grid first"
+        )
 
 
 def rotated_centres(
@@ -240,9 +259,15 @@ def rotated_centres(
         return {"xc": x0 + (b * rows + a * cols), "yc": y0 + (e * rows + d * cols)}
 
 
-def _corners(centres: xr.DataArray) -> np.ndarray:
-    """The four corner values of 2-D centres, without computing the rest of lazy ones."""
-    return centres.isel({dim: [0, -1] for dim in centres.dims}).values.astype(np.float64)
+def _sampled(centres: xr.DataArray) -> np.ndarray:
+    """2-D centres at the border and between, without computing the rest of lazy ones."""
+    return centres.isel({dim: _places(centres, dim) for dim in centres.dims}).values.astype(np.float64)
+
+
+def _places(centres: xr.DataArray, dim: Any) -> np.ndarray:
+    """Which rows or columns of 2-D centres are looked at: a grid that is bent is so at many of them."""
+    count = min(centres.sizes[dim], _LOOKED_AT if centres.chunks is None else 3)
+    return np.linspace(0, centres.sizes[dim] - 1, count).astype(int)
 
 
 def affine(da: xr.DataArray) -> np.ndarray:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -182,3 +184,23 @@ def test_two_writers_of_one_name_do_not_mix(tmp_path: Path) -> None:
     assert path.read_text() in ("a" * 20, "b" * 20)
     assert names(tmp_path) == ["a.txt"]
     assert time.time() - path.stat().st_mtime < 60
+
+
+def test_a_folder_that_threads_still_write_to_is_removed(tmp_path: Path) -> None:
+    def write_late(folder: Path) -> None:
+        for number in range(300):
+            with suppress(OSError):
+                (folder / str(number)).touch()
+            time.sleep(0.001)
+
+    def fail() -> None:
+        with whole_output(tmp_path / "a.zarr") as temporary:
+            temporary.mkdir()
+            for _ in range(3):
+                late.submit(write_late, temporary)
+            time.sleep(0.05)
+            raise ReadError("no such block; fetch it again")
+
+    with ThreadPoolExecutor() as late, pytest.raises(ReadError, match="no such block"):
+        fail()
+    assert names(tmp_path) == []

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from builders import generator, raster
 from rasterio import Affine
 
-from sr_imaging import ResourceError, WriteError, read, upscale, write
+from sr_imaging import GridError, ResourceError, WriteError, read, upscale, write
 from sr_imaging.batch import BatchOptions, plan_batch, run_batch
 
 ESPCN = generator("espcn", scale=(2, 2))
@@ -131,3 +132,47 @@ def test_one_row_column_or_pixel_goes_from_file_to_file(
         assert dst.bounds == src.bounds
         assert dst.shape == (2 * shape[1], 2 * shape[2])
         assert np.abs(dst.read().astype(int).mean() - src.read().mean()) < 20
+
+
+@pytest.mark.parametrize(
+    ("da", "message"),
+    [
+        (
+            raster((2, 9, 11), dtype="uint8").assign_attrs(_FillValue=-9999),
+            r"nodata -9999 is no uint8 value; drop or correct attrs\['_FillValue'\]",
+        ),
+        (
+            raster((2, 9, 11)).assign_coords(mask=raster((2, 9, 11)) > 0),
+            r"the mask has dims \('band', 'y', 'x'\), and a GeoTIFF one mask .*; assign one of dims y and x",
+        ),
+    ],
+    ids=["nodata", "mask"],
+)
+def test_what_a_geotiff_cannot_hold_is_our_error(da: xr.DataArray, message: str, tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=message):
+        write(da, tmp_path / "a.tif")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nodata_that_the_asked_type_cannot_hold_is_dropped(tmp_path: Path) -> None:
+    da = raster((1, 9, 11), dtype="int16").assign_attrs(_FillValue=np.int16(-9999))
+    sr = upscale(da, "cubic", scale=2, dtype="uint8")
+    assert "_FillValue" not in sr.attrs
+    with rasterio.open(write(sr, tmp_path / "a.tif")) as dst:
+        assert (dst.dtypes, dst.nodata) == (("uint8",), None)
+
+
+def test_chunks_of_unknown_size_are_our_error() -> None:
+    lazy = raster((3, 9, 11)).chunk(band=1).data
+    da = xr.DataArray(lazy[lazy[:, 0, 0] > -1], dims=("time", "y", "x"))
+    with pytest.raises(GridError, match=r"dask does not know the length of dim 'time'; da.data.comp"):
+        upscale(da, "cubic", scale=2)
+
+
+@pytest.mark.parametrize("attrs", [{"nodata": -1.0}, {"nodata": -1.0, "_FillValue": None}])
+def test_nodata_counts_for_the_writer_as_for_the_model(attrs: dict[str, object], tmp_path: Path) -> None:
+    da = raster((1, 9, 11)).assign_attrs(attrs)
+    da[0, 4, 5] = -1
+    with rasterio.open(write(upscale(da, "cubic", scale=2), tmp_path / "a.tif")) as dst:
+        assert dst.nodata == -1
+        assert int((dst.read_masks(1) == 0).sum()) == 4

@@ -16,7 +16,7 @@ from rasterio.shutil import copy
 from sr_imaging import WriteError, io, write
 from sr_imaging.io import geotiff_layout, geotiff_write
 
-KINDS = ["plain", "float", "mask", "palette", "bands", "big", "chunks", "empty"]
+KINDS = ["plain", "float", "mask", "palette", "bands", "big", "chunks", "empty", "alpha"]
 
 
 def image(kind: str, shape: tuple[int, int] = (1100, 1388)) -> xr.DataArray:
@@ -30,6 +30,10 @@ def image(kind: str, shape: tuple[int, int] = (1100, 1388)) -> xr.DataArray:
         da = da.assign_coords(mask=(("y", "x"), valid))
     if kind == "palette":
         da.attrs |= {"color_interp": ("palette",), "colour_table": '{"1": {"3": [9, 8, 7, 255]}}'}
+    if kind == "alpha":
+        da[1] = 255
+        da[:, : size[0] // 3, 101:700] = 0
+        da.attrs["color_interp"] = ("gray", "alpha")
     if kind == "chunks":
         da = da.chunk(y=333, x=517)
     if kind == "empty":
@@ -86,6 +90,52 @@ def test_cog_and_its_overviews_are_those_of_gdals_own_driver(kind: str, tmp_path
             np.testing.assert_array_equal(ours.dataset_mask(), its.dataset_mask())
     if kind != "chunks":  # a block that several chunks fill is stored again with each
         assert path.stat().st_size < 1.05 * (tmp_path / "gdal.tif").stat().st_size + 2000
+
+
+def overview(path: Path, level: int = 0) -> np.ndarray:
+    with rasterio.open(path, overview_level=level) as src:
+        return np.asarray(src.read())
+
+
+@pytest.mark.parametrize("kind", ["flags", "bool", "band"])
+def test_overviews_show_no_class_between_two(kind: str, tmp_path: Path) -> None:
+    classes = np.indices((1100, 1388)).sum(0) // 3 % 2 * 7 + 4
+    da = raster((2, 1100, 1388), dtype="uint8", high=200)
+    if kind == "band":
+        da[1] = classes
+        da.attrs["band_classes"] = ("", "water snow")
+    elif kind == "bool":
+        da = da[0].copy(data=classes > 4)
+    else:
+        da = da[0].copy(data=classes.astype("uint8")).assign_attrs(flag_meanings="water snow")
+    path = write(da, tmp_path / "a.tif", format="cog")
+    for level in (0, 1):
+        found = overview(path, level)
+        assert set(np.unique(found[-1])) == ({0, 1} if kind == "bool" else {4, 11})
+    if kind == "band":  # beside them numbers are averaged
+        means = da[0].values.reshape(550, 2, 694, 2).mean((1, 3))
+        np.testing.assert_allclose(overview(path)[0], means, atol=0.5)  # rounded
+
+
+def test_overviews_average_visible_pixels_only(tmp_path: Path) -> None:
+    da = raster((2, 1100, 1388), dtype="uint8").assign_attrs(color_interp=("gray", "alpha"))
+    da[0], da[1] = 200, 255
+    da[:, :, :501] = 0
+    found = overview(write(da, tmp_path / "a.tif", format="cog"))
+    assert set(np.unique(found[0][found[1] > 0])) == {200}
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_an_average_of_valid_pixels_is_never_nodata(dtype: str, tmp_path: Path) -> None:
+    values = np.tile(np.array([[-1, 1], [1, -1]], dtype), (550, 694))
+    da = raster((1100, 1388), dtype=dtype).copy(data=values).assign_attrs(_FillValue=np.dtype(dtype).type(0))
+    assert not (overview(write(da, tmp_path / "a.tif", format="cog")) == 0).any()
+
+
+def test_tags_that_a_cog_cannot_hold_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    da = raster((1, 20, 30)).assign_attrs(band_tag_namespaces='{"1": {"MINE": {"A": "1"}}}')
+    write(da, tmp_path / "a.tif", format="cog")
+    assert "no tags of MINE; write geotiff to keep them" in caplog.text
 
 
 def test_nothing_stands_beside_a_cog_while_it_is_written(tmp_path: Path) -> None:

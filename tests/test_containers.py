@@ -245,3 +245,17 @@ def test_tree_is_saved_and_opened_again(tmp_path: Path) -> None:
 def test_tree_without_images_is_refused() -> None:
     with pytest.raises(InputTypeError, match="the DataTree has no variable of real numbers"):
         upscale(tree()["/notes"], ESPCN)
+
+
+@pytest.mark.parametrize("dims", [("y",), ("x",), ("y", "x")])
+def test_group_above_images_that_has_some_of_their_coords_is_refined_with_them(dims: tuple[str, ...]) -> None:
+    image = raster((11, 14)).drop_vars("spatial_ref")
+    above = xr.Dataset(coords={dim: image.coords[dim] for dim in dims})
+    above["aux"] = (dims[0], np.arange(float(image.sizes[dims[0]])))
+    tree = xr.DataTree.from_dict({"/": above, "/g": xr.Dataset({"a": image.drop_vars(dims)})})
+    sr = upscale(tree, ESPCN)
+    assert sr["/g"]["a"].shape == (22, 42)
+    assert sr["/aux"].shape == (22 if dims[0] == "y" else 42,)
+    alone = upscale(image, ESPCN)
+    for dim in dims:
+        np.testing.assert_array_equal(sr["/g"].coords[dim], alone.coords[dim])

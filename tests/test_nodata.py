@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from builders import generator, raster
 from scipy import ndimage
 
-from sr_imaging import load_model, read, upscale
+from sr_imaging import load_model, read, upscale, write
 
 ESPCN = generator("espcn", scale=(2, 2))
 SCENE = "satellite/landsat8_zion_utah/landsat8_zion_b2345.tif"
@@ -105,3 +106,46 @@ def test_one_invalid_band_costs_nothing_in_the_others() -> None:
     lost = np.isnan(upscale(image, model).values)
     assert lost.sum() == 4
     assert lost[1, 18:20, 22:24].all()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_both_of_two_nodata_values_stay_out_of_the_model(chunked: bool) -> None:
+    image = raster((40, 47), dtype=np.int16, low=100)
+    image.attrs |= {"_FillValue": np.int16(-9999), "missing_value": np.int16(-32768)}
+    one, other = image.copy(data=image.values.copy()), image.copy(data=image.values.copy())
+    one[5, 6] = one[20, 24] = other[5, 6] = -9999
+    other[20, 24] = -32768
+    made, same = (upscale(da.chunk(y=21, x=25) if chunked else da, "cubic", scale=2) for da in (one, other))
+    xr.testing.assert_equal(made, same)
+    assert same.attrs["_FillValue"] == -9999
+    assert "missing_value" not in same.attrs
+
+
+def test_both_of_two_nodata_values_of_a_store_are_one_when_read(tmp_path: Path) -> None:
+    image = raster((20, 23), dtype=np.int16, low=100)
+    image.attrs |= {"_FillValue": np.int16(-9999), "missing_value": np.int16(-32768)}
+    image[5, 6], image[12, 14] = -9999, -32768
+    image.to_netcdf(tmp_path / "a.nc")
+    stored = read(tmp_path / "a.nc")
+    assert stored.attrs["_FillValue"] == -9999
+    assert int((stored == -9999).sum()) == 2
+    assert int(read(tmp_path / "a.nc", masked=True).isnull().sum()) == 2
+    with rasterio.open(write(stored, tmp_path / "a.tif")) as dst:
+        assert int((dst.read_masks(1) == 0).sum()) == 2
+
+
+def test_missing_value_alone_is_nodata_when_read(tmp_path: Path) -> None:
+    image = raster((20, 23), dtype=np.int16, low=100).assign_attrs(missing_value=np.int16(-1))
+    image[5, 6] = -1
+    image.to_netcdf(tmp_path / "a.nc")
+    assert read(tmp_path / "a.nc").attrs["_FillValue"] == -1
+    assert int(read(tmp_path / "a.nc", masked=True).isnull().sum()) == 1
+
+
+def test_a_decoded_image_of_two_nodata_values_saves_without_care(tmp_path: Path) -> None:
+    image = raster((20, 23))
+    image.encoding = {"_FillValue": np.float32(-9999), "missing_value": np.float32(1e20)}
+    image[5, 6] = np.nan
+    upscale(image, "cubic", scale=2).to_zarr(tmp_path / "a.zarr", zarr_format=2)
+    assert int(xr.open_dataarray(tmp_path / "a.zarr", engine="zarr").isnull().sum()) == 4
+    assert "missing_value" in image.encoding

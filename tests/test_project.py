@@ -39,13 +39,14 @@ HOMES = {
 MAY_USE = {
     r"sr_imaging\.errors": r"",
     r"sr_imaging\.(axes|world|geometry)": r"sr_imaging\.(axes|world|geometry|errors)",
+    r"sr_imaging\.stored": r"sr_imaging\.errors",
     r"sr_imaging\.psf": r"sr_imaging\.errors",
     r"sr_imaging\.networks(\.\w+)?": r"sr_imaging\.(networks(\.\w+)?|psf|errors)",
     r"sr_imaging\.(losses|adversarial|unconditional)": (
         r"sr_imaging\.(networks(\.\w+)?|losses|adversarial|psf|errors)"
     ),
     r"sr_imaging\.perceptual": r"sr_imaging\.(networks\.features|weights_file|errors)",
-    r"sr_imaging\.io(\.\w+)?": r"sr_imaging\.(io(\.\w+)?|axes|world|geometry|errors)|sr_imaging",
+    r"sr_imaging\.io(\.\w+)?": r"sr_imaging\.(io(\.\w+)?|axes|world|geometry|stored|errors)|sr_imaging",
 }
 # A room, and what of other people's it may not import.
 MAY_NOT_USE = {

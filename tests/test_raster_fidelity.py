@@ -12,7 +12,7 @@ from builders import generator, raster, smooth
 from rasterio import Affine
 from rasterio.enums import MaskFlags
 
-from sr_imaging import GridError, read, upscale, write
+from sr_imaging import GridError, WriteError, read, upscale, write
 from sr_imaging.overlay import check_overlay
 
 ESPCN = generator("espcn", scale=(2, 2))
@@ -145,6 +145,30 @@ def test_alpha_may_be_any_band() -> None:
     assert (sr[1] == 40).all()
 
 
+def test_alpha_is_known_by_its_number_among_chosen_bands() -> None:
+    da = raster((4, 9, 12), dtype="uint8").assign_attrs(color_interp=("red", "green", "blue", "alpha"))
+    da.values[3, :, 5:] = 0
+    for bands in ([4, 2], [4, 1, 2, 3]):
+        sr = upscale(da.sel(band=bands), ESPCN)
+        np.testing.assert_array_equal(sr.sel(band=4), da.sel(band=4).values.repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize("bands", [[3, 2, 1], [3], 3, [2, 3]])
+def test_chosen_bands_take_along_what_is_said_of_them(bands: Any, tmp_path: Path) -> None:
+    with rasterio.open(write(raster((3, 11, 14), dtype="int16"), tmp_path / "in.tif"), "r+") as dst:
+        for band, name in enumerate(("blue", "green", "red"), 1):
+            dst.set_band_description(band, name)
+            dst.update_tags(band, CENTRE=str(400 + band))
+        dst.scales, dst.offsets, dst.units = (0.1, 0.2, 0.3), (1, 2, 3), ("a", "b", "c")
+        dst.colorinterp = [rasterio.enums.ColorInterp[name] for name in ("blue", "green", "red")]
+    path = write(upscale(read(tmp_path / "in.tif").sel(band=bands), ESPCN), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "in.tif") as src, rasterio.open(path) as dst:
+        for band, number in enumerate(np.atleast_1d(bands)):
+            for fact in ("scales", "offsets", "units", "descriptions", "colorinterp"):
+                assert getattr(dst, fact)[band] == getattr(src, fact)[number - 1]
+            assert dst.tags(band + 1) == src.tags(int(number))
+
+
 def test_a_real_rgba_keeps_its_alpha(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / f"{ODD}/cog_rgba.tif"
     path = write(upscale(read(source), COLOURS), tmp_path / "out.tif", format="cog")
@@ -159,6 +183,27 @@ def test_a_palette_image_goes_by_nearest(shared_data: Path, tmp_path: Path) -> N
     with rasterio.open(write(upscale(da, ESPCN), tmp_path / "out.tif")) as dst:
         np.testing.assert_array_equal(dst.read(), da.values.repeat(2, 1).repeat(2, 2))
         assert len(dst.colormap(1)) == 256
+
+
+@pytest.mark.parametrize("format", ["geotiff", "cog"])
+def test_tags_of_any_name_and_the_colour_profile_are_kept(format: str, tmp_path: Path) -> None:
+    da = raster((3, 11, 14), dtype="uint8").assign_attrs(color_interp=("red", "green", "blue"))
+    tags = {
+        "units": "degC",
+        "long_name": "my image",
+        "coordinates": "x y",
+        "band_tags": "hello",
+        "nodata": "-",
+    }
+    with rasterio.open(write(da.assign_attrs(icc_profile="AAAA"), tmp_path / "in.tif"), "r+") as dst:
+        dst.update_tags(**tags)
+        dst.update_tags(2, ns="IMAGERY", CENTRAL_WAVELENGTH_UM="0.56")
+    sr = upscale(read(tmp_path / "in.tif"), ESPCN)
+    with rasterio.open(write(sr, tmp_path / "out.tif", format=format)) as dst:
+        assert tags.items() <= dst.tags().items()
+        assert [dst.tags(band, ns="IMAGERY") for band in (1, 2)] == [{}, {"CENTRAL_WAVELENGTH_UM": "0.56"}]
+        assert dst.tags(ns="COLOR_PROFILE") == {"SOURCE_ICC_PROFILE": "AAAA"}
+        assert not any(dst.units)
 
 
 def sentinel2(path: Path, **tags: str) -> Path:
@@ -185,6 +230,40 @@ def test_sentinel2_offset_of_the_tags_is_stated_and_kept(tmp_path: Path) -> None
         assert dst.nodata == 0
         np.testing.assert_array_equal(dst.read(1) == 0, (da[0].values == 0).repeat(2, 0).repeat(2, 1))
         assert dst.read()[dst.read() > 0].min() > 500
+
+
+def with_quality_bands(path: Path) -> Path:
+    """A raster as a subdataset of level 2A: reflectance, aerosol and the scene classification."""
+    values = np.rint(smooth((3, 14, 19), low=1100, high=4800)).astype(np.uint16)
+    values[2] = np.indices((14, 19)).sum(0) % 2 * 7 + 4  # vegetation and snow
+    with rasterio.open(
+        path, "w", driver="GTiff", width=19, height=14, count=3, dtype="uint16", crs="EPSG:32632",
+        transform=Affine(20, 0, 6e5, 0, -20, 5e6),
+    ) as dst:  # fmt: skip
+        dst.write(values)
+        dst.update_tags(BOA_QUANTIFICATION_VALUE="10000", SPECIAL_VALUE_NODATA="0")
+        for band, name in enumerate(("B5", "AOT", "SCL"), 1):
+            dst.update_tags(band, BANDNAME=name)
+        dst.update_tags(1, BOA_ADD_OFFSET="-1000")
+    return path
+
+
+def test_sentinel2_offset_stays_where_other_bands_have_none(tmp_path: Path) -> None:
+    path = write(upscale(read(with_quality_bands(tmp_path / "a.tif")), ESPCN), tmp_path / "out.tif")
+    with rasterio.open(path) as dst:
+        assert dst.scales == pytest.approx((1e-4, 1, 1))
+        assert dst.offsets == pytest.approx((-0.1, 0, 0))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("bands", [[1, 2, 3], [3, 1], [3], 3])
+def test_sentinel2_scene_classes_among_bands_are_repeated(bands: Any, chunked: bool, tmp_path: Path) -> None:
+    da = read(with_quality_bands(tmp_path / "a.tif")).sel(band=bands)
+    sr = upscale(da if chunked else da.load(), ESPCN)
+    one, other = (image.sel(band=3) if image.ndim == 3 else image for image in (da, sr))
+    np.testing.assert_array_equal(other, one.values.repeat(2, 0).repeat(2, 1))
+    if bands not in ([3], 3):
+        np.testing.assert_array_equal(sr.sel(band=[1]), upscale(da.sel(band=[1]), ESPCN))
 
 
 def test_sentinel2_offset_is_never_guessed(tmp_path: Path) -> None:
@@ -258,3 +337,38 @@ def test_every_result_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_colour_table_of_one_band_survives_as_json(shared_data: Path) -> None:
     da = upscale(read(shared_data / f"{ODD}/cog_cmap.tif")[:, :8, :9], "cubic", scale=2)
     assert len(json.loads(da.attrs["colour_table"])["1"]) == 256
+
+
+def by_parameters(crs: str, unit: str, length: float, **more: float) -> xr.DataArray:
+    """A raster whose CRS stands in CF's parameters alone, whose coords are in a unit of their own."""
+    import pyproj
+
+    da = raster((11, 14)).drop_vars("spatial_ref")
+    facts = pyproj.CRS.from_user_input(crs).to_cf() | more
+    del facts["crs_wkt"]
+    da = da.assign_coords({dim: (dim, da.coords[dim].values / length, {"units": unit}) for dim in ("y", "x")})
+    da.encoding["grid_mapping"] = "projection"
+    return da.assign_coords(projection=((), 0, facts))
+
+
+GEOS = "+proj=geos +h=35786023 +lon_0=-75 +sweep=x +ellps=GRS80"
+
+
+@pytest.mark.parametrize(
+    ("crs", "unit", "length"),
+    [("EPSG:32615", "m", 1.0), ("EPSG:3413", "km", 1000.0), (GEOS, "rad", 35786023.0)],
+)
+def test_crs_of_parameters_and_its_unit_are_written(
+    crs: str, unit: str, length: float, tmp_path: Path
+) -> None:
+    with rasterio.open(write(by_parameters(crs, unit, length), tmp_path / "a.tif")) as dst:
+        assert dst.crs.to_dict() == rasterio.crs.CRS.from_user_input(crs).to_dict()
+        # a micrometre: the division by the unit and back is rounded
+        np.testing.assert_allclose(dst.transform.to_gdal(), (5e5, 20, 0, 4.1e6, 0, -10), rtol=0, atol=1e-6)
+
+
+def test_crs_of_parameters_that_lack_one_is_refused(tmp_path: Path) -> None:
+    da = by_parameters("EPSG:3413", "m", 1.0)
+    del da.projection.attrs["straight_vertical_longitude_from_pole"]
+    with pytest.raises(WriteError, match=r"the CRS of 'projection' is not understood: .*; write it anew"):
+        write(da, tmp_path / "a.tif")

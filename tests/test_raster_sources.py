@@ -94,6 +94,64 @@ def test_a_folder_of_jpeg_2000_and_virtual_rasters_is_a_batch(shared_data: Path,
         assert dst.bounds == src.bounds
 
 
+def virtual(path: Path, *bands: str) -> Path:
+    """A virtual raster of bands that are described in VRT's own words, 14 x 11 pixels."""
+    path.write_text(
+        '<VRTDataset rasterXSize="14" rasterYSize="11"><GeoTransform>500000,20,0,4100000,0,-10</GeoTransform>'
+        + "".join(bands)
+        + "</VRTDataset>"
+    )
+    return path
+
+
+def virtual_band(number: int, source: str, inside: str = "", *, dtype: str = "Int16") -> str:
+    return (
+        f'<VRTRasterBand dataType="{dtype}" band="{number}">{inside}<SimpleSource>'
+        f'<SourceFilename relativeToVRT="1">{source}</SourceFilename></SimpleSource></VRTRasterBand>'
+    )
+
+
+NODATA = "<NoDataValue>{}</NoDataValue>"
+MASK = f"<MaskBand>{virtual_band(1, 'valid.tif', dtype='Byte')}</MaskBand>"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "dtype", "message"),
+    [
+        (
+            "<NoDataValue>-9999</NoDataValue>",
+            "<NoDataValue>0</NoDataValue>",
+            "Int16",
+            r"nodata -9999.0, 0.0;",
+        ),
+        (NODATA.format(-9999), "", "Int16", r"nodata -9999.0, None; bring them to one"),
+        ("", "", "Float32", r"types int16, float32; bring them to one with gdal_translate -ot"),
+        (MASK, MASK, "Int16", r"a mask of its own for each of the bands 1, 2; write nodata there"),
+    ],
+    ids=["nodata", "nodata of one", "types", "masks"],
+)
+def test_bands_that_one_array_cannot_hold_are_refused(
+    first: str, second: str, dtype: str, message: str, tmp_path: Path
+) -> None:
+    write(raster((1, 11, 14), dtype="int16"), tmp_path / "a.tif")
+    write(raster((1, 11, 14), dtype="uint8"), tmp_path / "valid.tif")
+    path = virtual(
+        tmp_path / "a.vrt", virtual_band(1, "a.tif", first), virtual_band(2, "a.tif", second, dtype=dtype)
+    )
+    with pytest.raises(ReadError, match=message):
+        read(path)
+    assert [scan.verdict.ok for scan in find_scans(path)] == [False]
+
+
+def test_mask_of_the_only_band_counts(tmp_path: Path) -> None:
+    write(raster((1, 11, 14), dtype="int16"), tmp_path / "a.tif")
+    valid = xr.zeros_like(raster((1, 11, 14), dtype="uint8"))
+    valid[:, :, 6:] = 255
+    write(valid, tmp_path / "valid.tif")
+    da = read(virtual(tmp_path / "a.vrt", virtual_band(1, "a.tif", MASK)))
+    np.testing.assert_array_equal(da.coords["mask"], valid[0] > 0)
+
+
 def test_any_other_format_of_gdal_is_read_when_it_is_named(tmp_path: Path) -> None:
     da = raster((2, 13, 17), dtype="int16")
     plain = write(da, tmp_path / "a.tif")
@@ -120,6 +178,63 @@ def test_netcdf_is_read_as_stored_and_in_place(engine: str, tmp_path: Path) -> N
     back = read(write(sr, tmp_path / "out.zarr"))
     assert back.rio.bounds() == pytest.approx(da.rio.bounds())
     xr.testing.assert_equal(back.drop_vars("spatial_ref"), sr.compute().drop_vars("spatial_ref"))
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+def test_packed_coords_place_a_store_by_what_they_stand_for(kind: str, tmp_path: Path) -> None:
+    da = raster((9, 12), step=(-0.5, 0.25), origin=(10.125, 50.25))
+    for name, factor, offset in (("x", 0.25, 10.0), ("y", -0.5, 50.0)):  # as in GOES: int16 beside floats
+        packing = {"dtype": "int16", "scale_factor": factor, "add_offset": offset, "_FillValue": -999}
+        da.coords[name].encoding = packing
+    path = tmp_path / f"goes.{kind}"
+    da.to_netcdf(path) if kind == "nc" else da.to_zarr(path, zarr_format=2)
+    (scan,) = find_scans(path)
+    assert scan.spacing == (0.5, 0.25)
+    again = read(path)
+    for name in ("y", "x"):
+        np.testing.assert_array_equal(again.coords[name], da.coords[name])
+        assert not {"scale_factor", "add_offset"} & set(again.coords[name].attrs)
+    with rasterio.open(write(upscale(again, "cubic", scale=2), tmp_path / "out.tif")) as dst:
+        assert dst.transform.to_gdal() == (10.125, 0.125, 0.0, 50.25, 0.0, -0.25)
+
+
+def unsigned(path: Path, **attrs: object) -> np.ndarray:
+    """A netCDF file of bytes from 0 to 250, signed by their type; returns what they mean."""
+    meant = raster((9, 12), dtype="uint8", high=250)
+    ds = (
+        meant.astype("int8")
+        .drop_attrs(deep=False)
+        .assign_attrs(_Unsigned="true", **attrs)
+        .to_dataset(name="a")
+    )
+    ds.to_netcdf(path)
+    return meant.values
+
+
+@pytest.mark.parametrize("out", ["zarr", "tif"])
+def test_unsigned_numbers_in_a_signed_type_are_what_they_mean(out: str, tmp_path: Path) -> None:
+    meant = unsigned(tmp_path / "a.nc", _FillValue=np.int8(-6), missing_value=np.int8(-1))
+    da = read(tmp_path / "a.nc")
+    assert (da.dtype, da.attrs["_FillValue"]) == (np.uint8, 250)
+    np.testing.assert_array_equal(da, meant)
+    again = read(write(da, tmp_path / f"b.{out}"))
+    assert (again.dtype, again.attrs["_FillValue"]) == (np.uint8, 250)
+    np.testing.assert_array_equal(np.squeeze(again), meant)
+
+
+@pytest.mark.parametrize("fill", [{}, {"_FillValue": np.int8(-1)}])
+def test_decoded_unsigned_numbers_keep_their_range(fill: dict[str, object], tmp_path: Path) -> None:
+    meant = unsigned(tmp_path / "a.nc", scale_factor=0.5, **fill) * 0.5
+    with xr.open_dataset(tmp_path / "a.nc") as ds:
+        sr = upscale(ds["a"], "nearest", scale=2).load()
+    # float32 rounds the shift of a tile
+    np.testing.assert_allclose(sr, meant.repeat(2, 0).repeat(2, 1), rtol=0, atol=1e-5)
+    with rasterio.open(write(sr, tmp_path / "b.tif")) as dst:
+        np.testing.assert_allclose(dst.read(1) * 0.5, sr, rtol=0, atol=1e-5)
+    sr.encoding.setdefault("_FillValue", 255)  # xarray warns of integers without
+    sr.to_netcdf(tmp_path / "b.nc")
+    with xr.open_dataset(tmp_path / "b.nc") as again:
+        np.testing.assert_allclose(again["a"], sr, rtol=0, atol=1e-5)
 
 
 def test_a_netcdf_goes_to_zarr_in_a_batch(tmp_path: Path) -> None:

@@ -5,10 +5,8 @@ import pytest
 import xarray as xr
 from builders import fine_like
 
-from sr_imaging.geometry import (
-    geo_transform,
-    spacing,
-)
+from sr_imaging import GridError, upscale
+from sr_imaging.geometry import geo_transform, spacing
 from sr_imaging.world import is_rotated
 
 
@@ -75,3 +73,25 @@ def test_rotated_raster_of_one_row_or_column_refines_by_its_geo_transform(dims: 
     assert numbers[5] == pytest.approx(-4.5, abs=1e-9)
     middle = hr.xc.values.reshape(lr.sizes["y"], 2, lr.sizes["x"], 2).mean((1, 3))
     np.testing.assert_allclose(middle, lr.xc, atol=1e-6)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    ("bend", "message"),
+    [(0.02, r"xc, yc lie up to \S+ off an even grid of pixels of \S+; resample"), (np.nan, "non-finite")],
+)
+def test_centres_of_a_curvilinear_grid_are_refused(bend: float, message: str, lazy: bool) -> None:
+    da, col = rotated(21, 34), np.arange(34)
+    # the corners of the image stay where they are
+    da = da.assign_coords(xc=da.xc + xr.DataArray(bend * col * (33 - col), dims="x"))
+    da = da.chunk(y=10, x=10) if lazy else da
+    with pytest.raises(GridError, match=message):
+        upscale(da, "cubic", scale=2)
+
+
+def test_centres_rounded_to_float32_are_even() -> None:
+    da = rotated(21, 34)
+    exact = geo_transform(da)
+    da = da.assign_coords({name: da.coords[name].astype(np.float32) for name in ("xc", "yc")})
+    # a spacing of float32 at 4.1e6 m is 0.5 m
+    np.testing.assert_allclose(geo_transform(da) or [], exact or [], rtol=0, atol=0.5)

@@ -1,8 +1,11 @@
 """Zarr: the contract of coords and attrs survives, values stay as stored, nothing is computed early."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import dask
+import dask.array
 import numpy as np
 import pytest
 import xarray as xr
@@ -134,4 +137,18 @@ def test_damaged_store_is_our_error(tmp_path: Path, content: str) -> None:
 def test_arrays_that_are_no_image_are_refused(tmp_path: Path, da: xr.DataArray, message: str) -> None:
     with pytest.raises(WriteError, match=message):
         write(da, tmp_path / "copy.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_whose_writing_fails_leaves_nothing_while_threads_still_write(tmp_path: Path) -> None:
+    def slow_or_broken(block: np.ndarray, block_info: Any = None) -> np.ndarray:
+        if block_info[0]["chunk-location"] == (0, 1):
+            raise ReadError("no such block; fetch it again")
+        time.sleep(0.3)
+        return block
+
+    lazy = dask.array.ones((40, 40), chunks=(40, 20)).map_blocks(slow_or_broken, dtype=float)
+    with dask.config.set(num_workers=2), pytest.raises(ReadError, match="no such block"):
+        write(xr.DataArray(lazy, dims=("y", "x")), tmp_path / "a.zarr")
+    time.sleep(0.5)
     assert list(tmp_path.iterdir()) == []

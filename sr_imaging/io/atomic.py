@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ _REMEDY = {
     errno.ENOTDIR: "a part of the path is a file; choose another folder",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+_TRIES, _PAUSE_S = 100, 0.05  # to remove what others still write to
 
 
 @contextmanager
@@ -103,11 +105,15 @@ def _temporary(path: Path, process: int) -> Path:
 
 def _remove(path: Path) -> None:
     """Remove a file or folder if it is there; an error here would hide the one that led here."""
-    if _is_folder(path):
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()
+    for _ in range(_TRIES):
+        if _is_folder(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+        if not os.path.lexists(path):
+            return
+        time.sleep(_PAUSE_S)  # threads that do not know of the error yet still write to a folder
 
 
 def _is_folder(path: Path) -> bool:

@@ -14,21 +14,13 @@ import xarray as xr
 from ..errors import ReadError
 from ..world import rotated_centres
 from .address import address_of
+from .geotiff_attrs import attrs_of, nodata_of
 from .geotiff_pixels import cut_short, lazy_pixels, open_raster
 from .scan import Scan, Verdict
-from .sentinel2 import facts_of
 
-__all__ = ["RESERVED", "is_tiff", "read_geotiff", "scan_geotiff", "scan_raster"]
+__all__ = ["is_tiff", "read_geotiff", "scan_geotiff", "scan_raster"]
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, little and big endian
-# Namespaces about the file itself, or kept elsewhere; rasterio reads XMP (xml:...) but cannot write it.
-_OWN_NAMESPACES = ("IMAGE_STRUCTURE", "DERIVED_SUB", "SUBDATASETS", "COLOR_PROFILE", "RPC", "rio_", "xml:")
-# Keys of attrs that are not tags of the data set; the writer puts each in its own place.
-RESERVED = frozenset(
-    {"_FillValue", "missing_value", "scale_factor", "add_offset", "scales", "offsets", "units", "long_name"}
-    | {"band_tags", "tag_namespaces", "color_interp", "colour_table", "grid_mapping", "coordinates"}
-)
-
 _EAGER_CENTRES = 2**24  # pixels of a rotated raster, above which its 2-D centres are lazy
 
 _log = logging.getLogger(__name__)
@@ -125,7 +117,28 @@ def _refusal(src: Any) -> str:
         return f"{src.name} holds complex values ({src.dtypes[0]}); write their amplitude first"
     if abs(src.transform.determinant) == 0 or not np.isfinite(list(src.transform)).all():
         return f"{src.name} has the singular transform {src.transform.to_gdal()}; give it a right one first"
-    return cut_short(src)
+    return _apart(src) or cut_short(src)
+
+
+def _apart(src: Any) -> str:
+    """How the bands differ in what one array, or its mask, cannot say of them; or an empty text."""
+    if len(dtypes := dict.fromkeys(src.dtypes)) > 1:
+        return (
+            f"{src.name} has bands of the types {', '.join(dtypes)}; "
+            "bring them to one with gdal_translate -ot, or select some with -b"
+        )
+    if len(nodata := dict.fromkeys(map(str, src.nodatavals))) > 1:
+        return (
+            f"{src.name} has bands with the nodata {', '.join(nodata)}; "
+            "bring them to one with gdalwarp -dstnodata, or select some with gdal_translate -b"
+        )
+    masked = [str(band) for band, flags in enumerate(src.mask_flag_enums, 1) if not flags]
+    if masked and src.count > 1:
+        return (
+            f"{src.name} has a mask of its own for each of the bands {', '.join(masked)}; "
+            "write nodata there with gdalwarp -dstnodata, or select a band with gdal_translate -b"
+        )
+    return ""
 
 
 def _numpy_name(dtype: str) -> str:
@@ -138,7 +151,7 @@ def _notes(src: Any) -> tuple[str, ...]:
     notes = []
     if pages := len(src.subdatasets):
         notes.append(f"the first of {pages} images in the file is read")
-    if src.count and src.nodatavals[0] is not None and _nodata(src) is None:
+    if src.count and src.nodatavals[0] is not None and nodata_of(src) is None:
         notes.append(f"nodata {src.nodatavals[0]:g} is no {src.dtypes[0]} value and marks nothing")
     return tuple(notes)
 
@@ -171,22 +184,23 @@ def read_geotiff(scan: Scan) -> xr.DataArray:
             _log.warning("%s: %s", scan.path, note)
         pixels = lazy_pixels(src, scan.path, mask=False)
         coords: dict[str, Any] = {"band": np.arange(1, src.count + 1), **_centres(src)}
-        if "per_dataset" in _mask_flags(src) and "alpha" not in _mask_flags(src):
+        if _is_masked(src):
             coords["mask"] = (
                 ("y", "x"),
                 lazy_pixels(src, scan.path, mask=True),
                 {"long_name": "valid pixels"},
             )
-        da = xr.DataArray(pixels, dims=("band", "y", "x"), coords=coords, attrs=_attrs(src))
+        da = xr.DataArray(pixels, dims=("band", "y", "x"), coords=coords, attrs=attrs_of(src))
         da = _place(da, src)
     da.name = None  # xarray took the name of the dask array
     da.encoding["source"] = address_of(scan.path) or str(scan.path)
     return da
 
 
-def _mask_flags(src: Any) -> set[str]:
-    """Names of GDAL's mask flags of the first band."""
-    return {flag.name for flag in src.mask_flag_enums[0]}
+def _is_masked(src: Any) -> bool:
+    """Whether there is a mask beside the bands: one for all of them, or that of the only one."""
+    flags = {flag.name for flag in src.mask_flag_enums[0]}
+    return not flags or ("per_dataset" in flags and "alpha" not in flags)
 
 
 def _place(da: xr.DataArray, src: Any) -> xr.DataArray:
@@ -224,74 +238,3 @@ def _centres(src: Any) -> dict[str, Any]:
         return {"y": ("y", t.f + t.e * rows), "x": ("x", t.c + t.a * cols)}
     lazy = src.width * src.height > _EAGER_CENTRES
     return dict(rotated_centres(t.to_gdal(), {"y": src.height, "x": src.width}, lazy=lazy))
-
-
-def _nodata(src: Any) -> Any | None:
-    """Nodata as a scalar of the file's dtype; None where there is none or the dtype cannot hold it."""
-    value = src.nodatavals[0]
-    value = facts_of(src).nodata if value is None else value
-    dtype = np.dtype(src.dtypes[0])
-    if value is None:
-        return None
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            scalar = dtype.type(value)
-        return scalar if np.isfinite(scalar) or not np.isfinite(value) else None
-    limits = np.iinfo(dtype)
-    if not np.isfinite(value) or value != int(value) or not limits.min <= value <= limits.max:
-        return None
-    return dtype.type(int(value))
-
-
-def _attrs(src: Any) -> dict[str, Any]:
-    """All that the file says of its values, in values that Zarr and netCDF can hold."""
-    attrs: dict[str, Any] = {key: text for key, text in _lasting(src.tags()).items() if key not in RESERVED}
-    nodata = _nodata(src)
-    if nodata is not None:
-        attrs["_FillValue"] = nodata
-    scales, offsets = src.scales, src.offsets
-    facts = facts_of(src)
-    if set(scales) == {1.0} and set(offsets) == {0.0} and facts.scales:
-        scales, offsets = facts.scales, facts.offsets
-    if facts.classes:
-        attrs |= {"flag_values": tuple(range(len(facts.classes.split()))), "flag_meanings": facts.classes}
-    for one, many, values, neutral in (
-        ("scale_factor", "scales", scales, 1.0),
-        ("add_offset", "offsets", offsets, 0.0),
-    ):
-        if len(set(values)) > 1:
-            attrs[many] = tuple(map(float, values))
-        elif values[0] != neutral:
-            attrs[one] = float(values[0])
-    if any(src.units):
-        attrs["units"] = _one_or_all([unit or "" for unit in src.units])
-    if any(src.descriptions):
-        names = tuple(name or "" for name in src.descriptions)
-        attrs["long_name"] = names if src.count > 1 else names[0]
-    attrs["color_interp"] = tuple(kind.name for kind in src.colorinterp)
-    attrs.update(_nested(src))
-    return attrs
-
-
-def _nested(src: Any) -> dict[str, str]:
-    """Tags of bands and of other namespaces, and colour tables, as JSON; only where there are any."""
-    bands = range(1, src.count + 1)
-    band_tags = {str(band): tags for band in bands if (tags := _lasting(src.tags(band)))}
-    spaces = {ns: src.tags(ns=ns) for ns in src.tag_namespaces() if not ns.startswith(_OWN_NAMESPACES)}
-    tables = {
-        str(band): src.colormap(band)
-        for band, kind in zip(bands, src.colorinterp, strict=True)
-        if kind.name == "palette"
-    }
-    nested = {"band_tags": band_tags, "tag_namespaces": spaces, "colour_table": tables}
-    return {key: json.dumps(value) for key, value in nested.items() if value}
-
-
-def _lasting(tags: dict[str, str]) -> dict[str, str]:
-    """Tags without statistics of the pixels, which would be stale once the pixels change."""
-    return {key: text for key, text in tags.items() if not key.startswith("STATISTICS_")}
-
-
-def _one_or_all(values: list[str]) -> Any:
-    """One value where all bands agree, else all of them."""
-    return values[0] if len(set(values)) == 1 else tuple(values)

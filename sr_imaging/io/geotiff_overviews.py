@@ -4,31 +4,55 @@ GDAL's own function stores most blocks of interleaved bands more than once, and 
 last of them unused: a tenth of the file and more.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import xarray as xr
 
+from ..stored import of_bands
 from .geotiff_layout import Table, tables_of
 
 __all__ = ["halved", "write_overviews"]
 
 
-def write_overviews(da: xr.DataArray, path: Path) -> None:
+@dataclass(frozen=True)
+class _Bands:
+    """What the bands of an image ask of its overviews."""
+
+    picked: tuple[int, ...]  # places of bands that are not averaged: of classes, or of all beside a mask
+    alpha: tuple[int, ...]  # places of bands whose zeros hide pixels
+
+    @classmethod
+    def of(cls, da: xr.DataArray, *, classes: bool) -> "_Bands":
+        """Read it from the attrs of ``(band, y, x)``."""
+        kinds, names = (
+            of_bands(da.attrs.get(key, ()), da, da.dims[0]) or [""] * da.shape[0]
+            for key in ("color_interp", "band_classes")
+        )
+        nearest = classes or "palette" in kinds or "mask" in da.coords
+        picked = tuple(k for k, name in enumerate(names) if nearest or name)
+        return cls(picked, tuple(k for k, kind in enumerate(kinds) if kind == "alpha"))
+
+
+def write_overviews(da: xr.DataArray, path: Path, *, classes: bool) -> None:
     """Make the overviews of a finished image and store them behind it.
 
     Parameters
     ----------
     da : (band, y, x) DataArray
-        What was written; its values are not looked at. Classes, and pixels beside a mask, are not averaged.
+        What was written; its values are not looked at. Classes, and pixels beside a mask, are not averaged;
+        pixels that an alpha band hides are no part of an average.
     path : Path
         A tiled GeoTIFF whose overviews have directories, and no blocks yet.
+    classes : bool
+        All bands hold classes.
     """
     import rasterio
 
-    averaged = "palette" not in da.attrs.get("color_interp", ()) and "mask" not in da.coords
+    bands = _Bands.of(da, classes=classes)
     with path.open("rb") as file:
         tables = tables_of(file)
     shapes = sorted({table.shape for table in tables}, reverse=True)
@@ -36,10 +60,10 @@ def write_overviews(da: xr.DataArray, path: Path) -> None:
         finer: dict[str, Any] = {} if level == 0 else {"overview_level": level - 1}
         with rasterio.open(path, **finer) as src, path.open("r+b") as file:
             for table in (table for table in tables if table.shape == shape):
-                _store(file, table, _blocks(src, table, averaged))
+                _store(file, table, _blocks(src, table, bands))
 
 
-def _blocks(src: Any, table: Table, averaged: bool) -> Iterator[bytes]:
+def _blocks(src: Any, table: Table, bands: _Bands) -> Iterator[bytes]:
     """The blocks of an overview, or of its mask, encoded as in the file."""
     side = src.block_shapes[0][0]
     for top in range(0, table.shape[0], side):
@@ -50,22 +74,25 @@ def _blocks(src: Any, table: Table, averaged: bool) -> Iterator[bytes]:
             )
             if table.is_mask:
                 coarse = (src.read_masks(1, window=window)[None, ::2, ::2] > 0).astype(np.uint8)
-            elif averaged:
-                coarse = halved(src.read(window=window), src.nodata)
             else:
-                coarse = src.read(window=window)[:, ::2, ::2]
+                fine = src.read(window=window)
+                picked = list(bands.picked)
+                coarse = halved(fine, src.nodata, alpha=bands.alpha)
+                coarse[picked] = fine[picked, ::2, ::2]
             yield _encoded(coarse, src, is_mask=table.is_mask)
 
 
-def halved(block: np.ndarray, nodata: float | None) -> np.ndarray:
-    """Return the means of squares of two by two pixels, of the valid ones among them.
+def halved(block: np.ndarray, nodata: float | None, *, alpha: Sequence[int] = ()) -> np.ndarray:
+    """Return the means of squares of two by two pixels, of the valid and visible ones among them.
 
     Parameters
     ----------
     block : (band, y, x) ndarray
         Values; a last odd row or column makes means of fewer pixels.
     nodata : float, optional
-        Value of invalid pixels; NaN is one in any case.
+        Value of invalid pixels, which no mean becomes; NaN is one in any case.
+    alpha : sequence of int
+        Bands whose zeros hide pixels, of these bands too, as in GDAL's averages.
 
     Returns
     -------
@@ -80,13 +107,25 @@ def halved(block: np.ndarray, nodata: float | None) -> np.ndarray:
     valid = ~np.isnan(block) if block.dtype.kind == "f" else np.ones(block.shape, bool)
     if nodata is not None and not np.isnan(nodata):
         valid &= block != nodata
+    if alpha:
+        valid &= (block[list(alpha)] != 0).all(0)
     count, total = _sums(valid), _sums(np.where(valid, block, block.dtype.type(0)).astype(np.float64))
     with np.errstate(invalid="ignore"):
         mean = total / count
     if block.dtype.kind != "f":
         mean = np.rint(np.where(count, mean, 0))
     means = mean.astype(block.dtype)
-    return np.asarray(means if nodata is None else np.where(count, means, block.dtype.type(nodata)))
+    if nodata is None:
+        return np.asarray(means)
+    means = np.where(means == nodata, _beside(block.dtype.type(nodata)), means)
+    return np.asarray(np.where(count, means, block.dtype.type(nodata)))
+
+
+def _beside(number: Any) -> Any:
+    """A neighbour of a number of its type, towards 0, or 1 of 0."""
+    if number.dtype.kind == "f":
+        return np.nextafter(number, number.dtype.type(0 if number else 1))
+    return number - number.dtype.type(1) if number > 0 else number + number.dtype.type(1)
 
 
 def _sums(values: np.ndarray) -> np.ndarray:

@@ -9,11 +9,12 @@ import xarray as xr
 
 from ..errors import WriteError
 from ..geometry import geo_transform
+from ..stored import band_numbers, nodata_of, of_bands
 from ..world import world_reference
-from .geotiff import RESERVED
+from .geotiff_attrs import RESERVED
 from .references import placed_by_pixels, scaled_references
 
-__all__ = ["describe", "profile"]
+__all__ = ["describe", "foreign_namespaces", "profile"]
 
 _TILE = 512  # pixels: the usual block of a Cloud Optimized GeoTIFF
 
@@ -27,6 +28,8 @@ def profile(da: xr.DataArray) -> dict[str, Any]:
     kinds = _color_interp(da)
     rgb = kinds[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
     palette = kinds[0] == ColorInterp.palette and "colour_table" in da.attrs
+    same_colours = rgb or (bands == 1 and len(da.attrs.get("color_interp", ())) == 1)
+    profiled = {"source_icc_profile": da.attrs["icc_profile"]} if "icc_profile" in da.attrs else {}
     chunked_bands = da.chunks is not None and len(da.chunks[0]) > 1
     return {
         "driver": "GTiff",
@@ -46,6 +49,7 @@ def profile(da: xr.DataArray) -> dict[str, Any]:
         "bigtiff": "if_safer",
         "interleave": "band" if chunked_bands or bands > 16 else "pixel",
         "photometric": "rgb" if rgb else "palette" if palette else "minisblack",
+        **(profiled if same_colours else {}),
     }
 
 
@@ -61,17 +65,18 @@ def _tile(da: xr.DataArray) -> int:
 
 def _crs(da: xr.DataArray) -> Any | None:
     """The CRS of the grid mapping."""
+    import pyproj
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
 
     reference = world_reference(da)
     attrs = da.coords[reference].attrs if reference is not None else {}
     wkt = attrs.get("crs_wkt", attrs.get("spatial_ref"))
-    if not wkt:
-        return None
     try:
-        return CRS.from_wkt(str(wkt))
-    except CRSError as error:
+        if not wkt and "grid_mapping_name" in attrs:
+            wkt = pyproj.CRS.from_cf(dict(attrs)).to_wkt()
+        return CRS.from_wkt(str(wkt)) if wkt else None
+    except (CRSError, pyproj.exceptions.CRSError, KeyError) as error:  # a missing parameter is a KeyError
         raise WriteError(
             f"the CRS of {reference!r} is not understood: {error}; write it anew with rio.write_crs"
         ) from error
@@ -89,6 +94,12 @@ def _transform(da: xr.DataArray) -> Any | None:
     if numbers is None:
         _check_not_lost(da)
         return None
+    numbers = [
+        number * unit
+        for dim, part in ((da.dims[2], numbers[:3]), (da.dims[1], numbers[3:]))
+        for unit in [_in_crs_units(da, dim)]
+        for number in part
+    ]
     if stated is not None:
         told = [float(part) for part in str(stated).split()]
         corners = np.array(
@@ -98,6 +109,19 @@ def _transform(da: xr.DataArray) -> Any | None:
         if shift < 1e-6 * math.hypot(numbers[1], numbers[4]):
             numbers = told
     return Affine.from_gdal(*numbers)
+
+
+def _in_crs_units(da: xr.DataArray, dim: Any) -> float:
+    """Units of the CRS in one of a coord, for the two that CF's projected coords have beside metres."""
+    unit = str(da.coords[dim].attrs.get("units", "")) if dim in da.coords else ""
+    reference = world_reference(da)
+    attrs = da.coords[reference].attrs if reference is not None else {}
+    if unit in ("rad", "radian", "radians") and "perspective_point_height" in attrs:
+        return float(attrs["perspective_point_height"])  # CF: scanning angles of a geostationary satellite
+    if unit in ("km", "kilometer", "kilometre", "kilometers", "kilometres"):
+        crs = _crs(da)
+        return 1.0 if crs is None or not crs.is_projected else 1000 / crs.linear_units_factor[1]
+    return 1.0
 
 
 def _check_not_lost(da: xr.DataArray) -> None:
@@ -111,45 +135,66 @@ def _check_not_lost(da: xr.DataArray) -> None:
 
 def _nodata(da: xr.DataArray) -> Any | None:
     """Nodata of the values as they are."""
-    value = da.attrs.get("_FillValue", da.attrs.get("missing_value"))
-    return None if value is None else np.asarray(value).item()
+    numbers = nodata_of(da.attrs, da.dtype)
+    if not numbers and (value := da.attrs.get("_FillValue")) is not None:
+        raise WriteError(
+            f"nodata {np.asarray(value).item()} is no {da.dtype} value; drop or correct attrs['_FillValue']"
+        )
+    return numbers[0] if numbers else None
 
 
 def _color_interp(da: xr.DataArray) -> list[Any]:
     """What each band means for a viewer; unknown where the number of bands has changed."""
     from rasterio.enums import ColorInterp
 
-    names = da.attrs.get("color_interp", ())
-    if len(names) == da.shape[0]:
+    names = of_bands(da.attrs.get("color_interp", ()), da, da.dims[0])
+    if names is not None:
         return [ColorInterp[name] for name in names]
     return [ColorInterp.gray] + [ColorInterp.undefined] * (da.shape[0] - 1)
 
 
 def describe(da: xr.DataArray, dst: Any) -> None:
     """All but the pixels."""
-    bands = range(1, dst.count + 1)
+    attrs = da.attrs
     dst.colorinterp = _color_interp(da)
-    for band, name in zip(bands, _per_band(_names(da), dst.count, ""), strict=True):
+    for band, name in enumerate(_per_band(_names(da), da, ""), 1):
         if name:
             dst.set_band_description(band, str(name))
-    attrs = da.attrs
-    dst.scales = _per_band(attrs.get("scales", attrs.get("scale_factor", 1.0)), dst.count, 1.0)
-    dst.offsets = _per_band(attrs.get("offsets", attrs.get("add_offset", 0.0)), dst.count, 0.0)
+    dst.scales = _per_band(attrs.get("scales", attrs.get("scale_factor", 1.0)), da, 1.0)
+    dst.offsets = _per_band(attrs.get("offsets", attrs.get("add_offset", 0.0)), da, 0.0)
     if attrs.get("units"):
-        dst.units = [str(unit) for unit in _per_band(attrs["units"], dst.count, "")]
+        dst.units = [str(unit) for unit in _per_band(attrs["units"], da, "")]
     dst.update_tags(**{key: _text(value) for key, value in attrs.items() if key not in RESERVED})
-    for band, tags in json.loads(attrs.get("band_tags", "{}")).items():
-        if int(band) in bands:
-            dst.update_tags(int(band), **tags)
+    dst.update_tags(**json.loads(attrs.get("reserved_tags", "{}")))
+    _describe_bands(da, dst)
     for namespace, tags in json.loads(attrs.get("tag_namespaces", "{}")).items():
         dst.update_tags(ns=namespace, **tags)
-    for band, table in json.loads(attrs.get("colour_table", "{}")).items():
-        dst.write_colormap(int(band), {int(key): tuple(colour) for key, colour in table.items()})
     references = scaled_references(da)
     if "gcps" in references:
         dst.gcps = references["gcps"]
     if "rpcs" in references:
         dst.rpcs = references["rpcs"]
+
+
+def _describe_bands(da: xr.DataArray, dst: Any) -> None:
+    """Tags and colour tables, which are kept by the number that a band had in its file."""
+    tags, spaces, tables = (
+        json.loads(da.attrs.get(key, "{}")) for key in ("band_tags", "band_tag_namespaces", "colour_table")
+    )
+    for band, number in enumerate(map(str, band_numbers(da, da.dims[0])), 1):
+        if number in tags:
+            dst.update_tags(band, **tags[number])
+        for namespace, told in spaces.get(number, {}).items():
+            dst.update_tags(band, ns=namespace, **told)
+        if number in tables:
+            dst.write_colormap(band, {int(key): tuple(colour) for key, colour in tables[number].items()})
+
+
+def foreign_namespaces(da: xr.DataArray) -> list[str]:
+    """Namespaces of tags, of the data set or of a band, that are none of GDAL's own."""
+    told = [json.loads(da.attrs.get("tag_namespaces", "{}"))]
+    told += json.loads(da.attrs.get("band_tag_namespaces", "{}")).values()
+    return sorted({name for spaces in told for name in spaces} - {"IMAGERY"})
 
 
 def _names(da: xr.DataArray) -> Any:
@@ -160,11 +205,10 @@ def _names(da: xr.DataArray) -> Any:
     return band.values.tolist() if band is not None and band.dtype.kind in "UO" else ""
 
 
-def _per_band(value: Any, count: int, neutral: Any) -> list[Any]:
+def _per_band(value: Any, da: xr.DataArray, neutral: Any) -> list[Any]:
     """One value for each band; `neutral` where the number of bands has changed."""
-    if isinstance(value, list | tuple | np.ndarray):
-        return list(value) if len(value) == count else [neutral] * count
-    return [value] * count
+    found = of_bands(value, da, da.dims[0])
+    return [neutral] * da.shape[0] if found is None else found
 
 
 def _text(value: Any) -> str:

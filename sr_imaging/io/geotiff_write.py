@@ -4,6 +4,7 @@ What `geotiff.py` keeps in coords and attrs goes back to its place in the file. 
 it is closed, because GDAL reports some errors of the disk late or not at all.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +16,18 @@ import xarray as xr
 
 from ..errors import WriteError
 from ..geometry import check_grid, spatial_dims
+from ..stored import is_flag
 from .geotiff_layout import order_blocks, overview_factors, state_layout
 from .geotiff_overviews import write_overviews
 from .geotiff_pixels import damage, small_cache
 from .geotiff_stream import blocks_of
-from .geotiff_tags import describe, profile
+from .geotiff_tags import describe, foreign_namespaces, profile
 from .geotiff_verify import disk_error, verify
 from .packing import pack
 
 __all__ = ["write_cog", "write_geotiff"]
 
+_log = logging.getLogger(__name__)
 _CLASSIC_BYTES = 2**31  # uncompressed, by GDAL's IF_SAFER: a TIFF of 32 bits ends at 4 GB
 
 
@@ -48,12 +51,14 @@ def write_cog(da: xr.DataArray, path: Path) -> None:
     raster = _bands_first(pack(da))
     check_grid(raster)
     path.touch()
+    if lost := foreign_namespaces(raster):
+        _log.warning("GDAL's COG holds no tags of %s; write geotiff to keep them", ", ".join(lost))
     with _translated(path):
         _write_outline(raster, path)
         state_layout(path)
         with rasterio.open(path, "r+", num_threads="all_cpus") as dst:
             _write_pixels(raster, dst)
-        write_overviews(raster, path)
+        write_overviews(raster, path, classes=is_flag(da))
         order_blocks(path)
     verify(raster, path)
 
@@ -98,6 +103,11 @@ def _bands_first(da: xr.DataArray) -> xr.DataArray:
         )
     if da.dtype.kind not in "biuf":
         raise WriteError(f"a GeoTIFF cannot hold {da.dtype} here; convert the values to numbers first")
+    if "mask" in da.coords and set(da.coords["mask"].dims) != {dims["y"], dims["x"]}:
+        raise WriteError(
+            f"the mask has dims {da.coords['mask'].dims}, and a GeoTIFF one mask for all bands; "
+            "assign one of dims y and x, or set masked pixels to a _FillValue"
+        )
     if 0 in da.shape:
         raise WriteError(f"an array of shape {da.shape} has no pixels; nothing to write")
     if not lead:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import WriteError
+from ..stored import NODATA_KEYS, nodata_of, plain_numbers
 
 __all__ = ["mask_nodata", "pack"]
 
@@ -23,7 +24,8 @@ def mask_nodata(da: xr.DataArray) -> xr.DataArray:
     Parameters
     ----------
     da : DataArray
-        With nodata in ``attrs["_FillValue"]``, or a boolean coord ``mask`` that is True where valid.
+        With nodata in ``attrs["_FillValue"]`` (or ``missing_value``, ``nodata``), or a boolean coord ``mask``
+        that is True where valid.
 
     Returns
     -------
@@ -32,13 +34,14 @@ def mask_nodata(da: xr.DataArray) -> xr.DataArray:
         so that writing restores them. Scale and offset are not applied.
     """
     kind = np.result_type(da.dtype, np.float32)
-    nodata = da.attrs.get("_FillValue")
+    da = plain_numbers(da)
+    nodata = next(map(da.dtype.type, nodata_of(da.attrs, da.dtype)), None)
     values = da.astype(kind, keep_attrs=True)
     if nodata is not None and not np.isnan(nodata):
-        values = values.where(da != da.dtype.type(nodata))
+        values = values.where(da != nodata)
     if "mask" in da.coords:
         values = values.where(da.coords["mask"])
-    values.attrs = {key: value for key, value in da.attrs.items() if key != "_FillValue"}
+    values.attrs = {key: value for key, value in da.attrs.items() if key not in NODATA_KEYS}
     values.encoding = dict(da.encoding)
     if nodata is not None:
         values.encoding["_FillValue"] = nodata
@@ -60,6 +63,7 @@ def pack(da: xr.DataArray) -> xr.DataArray:
     DataArray
         Of the stored dtype, NaN replaced by nodata, packing in ``attrs``. Lazy for dask.
     """
+    da = plain_numbers(da)
     packing = {key: da.encoding[key] for key in _PACKING if da.encoding.get(key) is not None}
     nodata = packing.get("_FillValue", packing.get("missing_value"))
     if da.dtype.kind != "f" or not packing or "_FillValue" in da.attrs:

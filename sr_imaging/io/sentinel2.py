@@ -5,7 +5,7 @@ metadata that GDAL passes on as tags, or in the product's XML above the image, a
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ _QUANTIFICATIONS = ("BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE")
 _BANDS = ("01", "02", "03", "04", "05", "06", "07", "08", "8A", "09", "10", "11", "12")  # by band_id
 _IMAGE = re.compile(r"_(B\d[\dA]|SCL)(?:_\d\dm)?\.jp2$")
 _PRODUCT = re.compile(r"MTD_MSIL(1C|2A)\.xml$")
+_SCENE = "SCL"  # by BANDNAME, the tag of GDAL's subdatasets of level 2A
+_QUALITY = ("AOT", "WVP", "CLD", "SNW", _SCENE)  # which have no reflectance and none of its offset
 _LEVELS = 5  # folders from an image up to its product
 # Scene classification of level 2A, by the product specification of ESA
 _CLASSES = (
@@ -34,14 +36,15 @@ class Facts:
         Reflectance is ``stored * scale + offset``, by band; empty where nothing is stated.
     nodata : float, optional
         Stored value of pixels without data.
-    classes : str
-        Names of classes in the order of their values, for an image of classes.
+    classes : tuple of str
+        Names of classes in the order of their values, by band, empty for a band of numbers; none where no
+        band holds classes.
     """
 
     scales: tuple[float, ...] = ()
     offsets: tuple[float, ...] = ()
     nodata: float | None = None
-    classes: str = ""
+    classes: tuple[str, ...] = ()
 
 
 def facts_of(src: Any) -> Facts:
@@ -49,12 +52,14 @@ def facts_of(src: Any) -> Facts:
     tags = src.tags()
     bands = [{**tags, **src.tags(band)} for band in range(1, src.count + 1)]
     facts = _of_product(Path(src.name)) if src.driver.startswith("JP2") else Facts()
-    told = [_packing(own) for own in bands]
-    if all(told):
-        scales, offsets = zip(*(pair for pair in told if pair), strict=True)
-        facts = Facts(scales, offsets, facts.nodata, facts.classes)
+    told = [None if own.get("BANDNAME") in _QUALITY else _packing(own) for own in bands]
+    if any(told):
+        scales, offsets = zip(*(pair or (1.0, 0.0) for pair in told), strict=True)
+        facts = replace(facts, scales=scales, offsets=offsets)
+    if any(own.get("BANDNAME") == _SCENE for own in bands):
+        facts = replace(facts, classes=tuple(_CLASSES * (own.get("BANDNAME") == _SCENE) for own in bands))
     nodata = _number(tags.get("SPECIAL_VALUE_NODATA"))
-    return facts if nodata is None else Facts(facts.scales, facts.offsets, nodata, facts.classes)
+    return facts if nodata is None else replace(facts, nodata=nodata)
 
 
 def _packing(tags: dict[str, str]) -> tuple[float, float] | None:
@@ -83,7 +88,7 @@ def _of_product(path: Path) -> Facts:
     if image is None or product is None:
         return Facts()
     if image[1] == "SCL":
-        return Facts(classes=_CLASSES, nodata=0)
+        return Facts(classes=(_CLASSES,), nodata=0)
     text = product.read_text(encoding="utf-8", errors="replace")
     units = re.findall(rf"<(?:{'|'.join(_QUANTIFICATIONS)})\b[^>]*>([^<]+)<", text)
     told = dict(re.findall(rf'<(?:{"|".join(_OFFSETS)})\s+band_id="(\d+)"\s*>([^<]+)<', text))

@@ -10,11 +10,13 @@ import xarray as xr
 from ..axes import AXIS_OF
 from ..errors import ReadError, SrImagingError
 from ..geometry import spacing
+from ..stored import NODATA_KEYS, nodata_of, plain_numbers
 from .scan import Scan, Verdict
 
 __all__ = ["image_of", "scan_store"]
 
 _UNNAMED = "__xarray_dataarray_variable__"  # what xarray calls an array without name in a store
+_PACKING = {"scale_factor", "add_offset"}
 
 
 def scan_store(path: Path, kind: str, opened: Callable[[Path], xr.Dataset]) -> Scan:
@@ -36,7 +38,7 @@ def scan_store(path: Path, kind: str, opened: Callable[[Path], xr.Dataset]) -> S
     """
     try:
         with opened(path) as dataset:
-            da = dataset[_only_image(path, dataset)]
+            da = _with_places(dataset[_only_image(path, dataset)])
             steps = spacing(da)
             world = da.coords["volume_ref"].attrs if "volume_ref" in da.coords else {}
             return Scan(
@@ -79,7 +81,7 @@ def image_of(path: Path, opened: Callable[[Path], xr.Dataset]) -> xr.DataArray:
     Returns
     -------
     DataArray
-        Dask-backed: nodata in ``attrs["_FillValue"]``, packing not applied.
+        Dask-backed: nodata in ``attrs["_FillValue"]``, packing not applied; coords in their own unit.
 
     Raises
     ------
@@ -88,18 +90,45 @@ def image_of(path: Path, opened: Callable[[Path], xr.Dataset]) -> xr.DataArray:
     """
     dataset = opened(path)
     name = _only_image(path, dataset)
-    da: xr.DataArray = dataset[name].rename(None if name == _UNNAMED else name)
-    da.attrs = _restored(da.attrs, da.dtype)
+    da: xr.DataArray = _with_places(dataset[name].rename(None if name == _UNNAMED else name))
+    da.attrs = _restored(da.attrs)
+    da = _with_fill_value(da)
     for key in da.coords:
-        da.coords[key].attrs = _restored(da.coords[key].attrs, da.coords[key].dtype)
+        da.coords[key].attrs = _restored(da.coords[key].attrs)
     da.encoding = {key: da.encoding[key] for key in ("grid_mapping",) if key in da.encoding}
     da.encoding["source"] = str(path)
     return da
 
 
-def _restored(attrs: dict[Any, Any], dtype: np.dtype[Any]) -> dict[Any, Any]:
-    """Attrs as they were: lists were tuples, nodata was a scalar of the dtype."""
-    restored = {key: tuple(value) if isinstance(value, list) else value for key, value in attrs.items()}
-    if "_FillValue" in restored and dtype.kind in "iuf":
-        restored["_FillValue"] = dtype.type(restored["_FillValue"])
-    return restored
+def _with_places(da: xr.DataArray) -> xr.DataArray:
+    """The array with its coords in their own unit, float64: a place packed into integers is not one."""
+    packed = [name for name, coord in da.coords.items() if _PACKING & set(coord.attrs)]
+    return da.assign_coords({name: _unpacked(da.coords[name]) for name in packed})
+
+
+def _unpacked(coord: xr.DataArray) -> xr.Variable:
+    """A coord of packed numbers as what they stand for, NaN where there is none."""
+    attrs = {key: value for key, value in coord.attrs.items() if key not in (*_PACKING, *NODATA_KEYS)}
+    coord = plain_numbers(coord.reset_coords(drop=True))
+    factor, offset = float(coord.attrs.get("scale_factor", 1)), float(coord.attrs.get("add_offset", 0))
+    values = coord.astype(np.float64) * factor + offset
+    for nodata in nodata_of(coord.attrs, coord.dtype):
+        values = values.where(coord != nodata)
+    return xr.Variable(coord.dims, values.data, attrs)
+
+
+def _restored(attrs: dict[Any, Any]) -> dict[Any, Any]:
+    """Attrs as they were: lists were tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in attrs.items()}
+
+
+def _with_fill_value(da: xr.DataArray) -> xr.DataArray:
+    """The array with its nodata as one scalar of its type, under the name that the contract has for it."""
+    if da.dtype.kind not in "iuf":
+        return da
+    da = plain_numbers(da)
+    nodata = nodata_of(da.attrs, da.dtype)
+    da.attrs = {key: value for key, value in da.attrs.items() if key not in NODATA_KEYS}
+    if nodata:
+        da.attrs["_FillValue"] = da.dtype.type(nodata[0])
+    return da

@@ -2,12 +2,18 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask.config
+import dask.threaded
 import numpy as np
 import xarray as xr
+from dask.base import get_scheduler
+from dask.system import CPU_COUNT
 
 from ..errors import ReadError, WriteError
 from ..geometry import STALE_ENCODING, spatial_dims
@@ -126,7 +132,19 @@ def write_zarr(da: xr.DataArray, path: Path) -> None:
             coord.encoding.setdefault("_FillValue", None)  # xarray would state NaN as nodata of all floats
     if da.dtype.kind == "f" and "_FillValue" not in plain.encoding and "_FillValue" not in plain.attrs:
         plain.encoding["_FillValue"] = None
-    plain.to_zarr(path, mode="w", consolidated=True, zarr_format=2)
+    with _own_threads():
+        plain.to_zarr(path, mode="w", consolidated=True, zarr_format=2)
+
+
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Wait for dask's threads where they write: after an error in one the others would still make files."""
+    if get_scheduler() not in (None, dask.threaded.get) or dask.config.get("pool", None) is not None:
+        yield
+        return
+    workers = dask.config.get("num_workers", None) or CPU_COUNT
+    with ThreadPoolExecutor(workers) as pool, dask.config.set(pool=pool):
+        yield
 
 
 def _portable(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
