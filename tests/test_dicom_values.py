@@ -1,0 +1,83 @@
+"""How stored pixels become modality values: padding of some slices, scaling not to be trusted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from dicom_series import build_series, real_pixels, set_pixels
+from pydicom import Dataset
+
+from sr_imaging.io.dicom_read import read_series
+from sr_imaging.io.dicom_scan import find_series
+from sr_imaging.io.scan import Scan
+
+
+def only(folder: Path) -> Scan:
+    scans, _ = find_series(folder.iterdir())
+    assert len(scans) == 1
+    return scans[0]
+
+
+def read_folder(folder: Path) -> xr.DataArray:
+    return read_series(only(folder))
+
+
+def padded(ds: Dataset, k: int, padding: int, *, bits: int = 16) -> None:
+    """Let the first three rows of slice `k` be padding, without saying so."""
+    pixels = real_pixels(5)[k]
+    pixels[:3] = padding
+    set_pixels(ds, pixels, bits=bits)
+
+
+def lookup_table(ds: Dataset) -> None:
+    """Replace the rescale pair by a table that triples stored values."""
+    item = Dataset()
+    item.add_new(0x00283002, "US", [4096, 0, 16])
+    item.add_new(0x00283006, "OW", (np.arange(4096) * 3).astype("<u2").tobytes())
+    item.ModalityLUTType = "US"
+    del ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType
+    ds.ModalityLUTSequence = [item]
+
+
+@pytest.mark.parametrize("slope", [1, 0.5])
+@pytest.mark.parametrize("silent", [0, 3])
+def test_read_series_takes_padding_that_only_some_slices_state(
+    tmp_path: Path, silent: int, slope: float
+) -> None:
+    def edit(ds: Dataset, k: int) -> None:
+        padded(ds, k, -2000)
+        ds.RescaleSlope = slope
+        if k != silent:
+            ds.add_new(0x00280120, "SS", -2000)
+
+    build_series(tmp_path, edit=edit)
+    da = read_folder(tmp_path)
+    assert da.attrs["_FillValue"] == -2000 * slope - 1024
+    np.testing.assert_array_equal(da.values == da.attrs["_FillValue"], np.indices(da.shape)[1] < 3)
+
+
+@pytest.mark.parametrize("slope", [1, 0.5])
+def test_read_series_brings_paddings_that_differ_to_one(tmp_path: Path, slope: float) -> None:
+    def edit(ds: Dataset, k: int) -> None:
+        padding = -2000 if k < 2 else -1500
+        padded(ds, k, padding)
+        ds.RescaleSlope = slope
+        ds.add_new(0x00280120, "SS", padding)
+
+    build_series(tmp_path, edit=edit)
+    da = read_folder(tmp_path)
+    np.testing.assert_array_equal(da.values == da.attrs["_FillValue"], np.indices(da.shape)[1] < 3)
+
+
+def test_read_series_makes_padding_of_a_lookup_table_nan(tmp_path: Path) -> None:
+    def edit(ds: Dataset, k: int) -> None:
+        padded(ds, k, 0, bits=12)
+        lookup_table(ds)
+        ds.add_new(0x00280120, "US", 0)
+
+    build_series(tmp_path, edit=edit)
+    da = read_folder(tmp_path)
+    assert "_FillValue" not in da.attrs
+    np.testing.assert_array_equal(np.isnan(da.values), np.indices(da.shape)[1] < 3)
+    np.testing.assert_array_equal(da.values[:, 3:], real_pixels(5)[:, 3:] * 3.0)
