@@ -1,15 +1,17 @@
 """How stored pixels become modality values: padding of some slices, scaling not to be trusted."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 from dicom_series import build_series, real_pixels, set_pixels
-from pydicom import Dataset
+from pydicom import Dataset, config, dcmread
 
 from sr_imaging.io.dicom_read import read_series
 from sr_imaging.io.dicom_scan import find_series
+from sr_imaging.io.dicom_write import write_series
 from sr_imaging.io.scan import Scan
 
 
@@ -81,3 +83,61 @@ def test_read_series_makes_padding_of_a_lookup_table_nan(tmp_path: Path) -> None
     assert "_FillValue" not in da.attrs
     np.testing.assert_array_equal(np.isnan(da.values), np.indices(da.shape)[1] < 3)
     np.testing.assert_array_equal(da.values[:, 3:], real_pixels(5)[:, 3:] * 3.0)
+
+
+def rescaled(folder: Path, slope: str, intercept: str, *, of: range = range(3)) -> None:
+    """Build a series of three slices, some of them with these texts for slope and intercept."""
+
+    def edit(ds: Dataset, k: int) -> None:
+        if k in of:
+            for tag, text in ((0x00281053, slope), (0x00281052, intercept)):
+                ds.add_new(tag, "DS", None)
+                ds[tag]._value = text or None
+
+    with config.disable_value_validation():
+        build_series(folder, 3, edit=edit)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "why"),
+    [
+        ("1,5", "-1024", "RescaleSlope that is not one finite number"),
+        ("NaN", "-1024", "RescaleSlope that is not one finite number"),
+        ("1\\2", "-1024", "RescaleSlope that is not one finite number"),
+        ("0", "-1024", "RescaleSlope of 0"),
+        ("2", "abc", "RescaleIntercept that is not one finite number"),
+        ("", "-1024", "without RescaleSlope"),
+        ("2", "", "without RescaleIntercept"),
+    ],
+)
+def test_find_series_refuses_a_damaged_rescale_pair(
+    tmp_path: Path, slope: str, intercept: str, why: str
+) -> None:
+    rescaled(tmp_path, slope, intercept, of=range(1, 2))
+    scan = only(tmp_path)
+    assert not scan.verdict.ok
+    assert re.match(rf"1 of 3 slices have .*{why} \(IM0001\.dcm\); ", scan.verdict.reason)
+
+
+def test_find_series_refuses_slices_of_which_only_some_are_rescaled(tmp_path: Path) -> None:
+    rescaled(tmp_path, "", "", of=range(2))
+    assert only(tmp_path).verdict.reason.startswith(
+        "2 of 3 slices have no RescaleSlope and RescaleIntercept, which the others have (IM0000.dcm, IM0001"
+    )
+
+
+def test_read_series_gives_ct_without_rescaling_no_unit(tmp_path: Path) -> None:
+    rescaled(tmp_path, "", "")
+    scan = only(tmp_path)
+    da = read_series(scan)
+    assert scan.verdict.ok
+    assert any("unknown unit" in note for note in scan.verdict.notes)
+    assert "units" not in da.attrs
+    np.testing.assert_array_equal(da.values, real_pixels(3))
+
+
+def test_write_series_invents_no_unit_for_ct_without_rescaling(tmp_path: Path) -> None:
+    rescaled(tmp_path / "in", "", "")
+    scan = only(tmp_path / "in")
+    write_series(read_series(scan), tmp_path / "out", scan)
+    assert {dcmread(path).RescaleType for path in (tmp_path / "out").iterdir()} == {"US"}

@@ -10,6 +10,7 @@ from pydicom import DataElement, Dataset
 from pydicom.filereader import read_partial
 
 from .dicom_frame import BROKEN_FILE, PIXEL_DATA, Frame, LeftOutError, StopAfter
+from .dicom_values import rescale_facts
 
 __all__ = ["enhanced_frames", "frame_element"]
 
@@ -90,10 +91,16 @@ def _frame(base: Frame, index: int, own: Dataset, shared: Dataset) -> Frame:
     position = get("PlanePositionSequence", "ImagePositionPatient")
     orientation = get("PlaneOrientationSequence", "ImageOrientationPatient")
     spacing = _vector(get("PixelMeasuresSequence", "PixelSpacing"), 2)
-    slope = get("PixelValueTransformationSequence", "RescaleSlope")
-    intercept = get("PixelValueTransformationSequence", "RescaleIntercept")
+    slope, intercept = (
+        [] if value is None else [str(value)]
+        for value in (
+            get("PixelValueTransformationSequence", f"Rescale{end}") for end in ("Slope", "Intercept")
+        )
+    )
+    rescale = rescale_facts(slope, intercept) if slope or intercept else {}
     return replace(
         base,
+        **rescale,
         index=index,
         position=_vector(position, 3),
         orientation=_vector(orientation, 6),
@@ -102,7 +109,6 @@ def _frame(base: Frame, index: int, own: Dataset, shared: Dataset) -> Frame:
         else (float(spacing[0]), float(spacing[1])),
         thickness=_float(get("PixelMeasuresSequence", "SliceThickness")),
         slice_gap=_float(get("PixelMeasuresSequence", "SpacingBetweenSlices")) or base.slice_gap,
-        rescale=base.rescale if slope is None else (float(slope), float(intercept or 0)),
         rescale_type=str(get("PixelValueTransformationSequence", "RescaleType") or base.rescale_type),
         instance_number=str(index + 1),
         keys=dict(_keys(get, own)),

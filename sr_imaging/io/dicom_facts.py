@@ -186,7 +186,9 @@ class SeriesFacts:
             out.RescaleSlope, out.RescaleIntercept = (
                 ds_text(v) for v in (self.encoding.slope, self.encoding.intercept)
             )
-            out.RescaleType = str(first.get("RescaleType") or ("HU" if self.modality == "CT" else "US"))
+            stated = first.get("RescaleType") or ("HU" if self.modality == "CT" else "US")
+            is_rescaled = all(item.frame.has_rescale for item in self.sources)
+            out.RescaleType = str(stated) if is_rescaled else "US"
         if self.encoding.padding is not None:
             out.add_new(0x00280120, "SS" if self.encoding.signed else "US", self.encoding.padding)
 

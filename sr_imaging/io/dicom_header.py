@@ -14,6 +14,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEnd
 from .dicom_frame import BROKEN_FILE, NATIVE, Frame, LeftOutError, StopAfter
 from .dicom_raw import Header
 from .dicom_tags import ENHANCED, LAST_HEADER_TAG, SCAN_TAGS
+from .dicom_values import rescale_facts
 
 __all__ = ["read_frames"]
 
@@ -183,7 +184,6 @@ def _frame(path: Path, header: Header) -> Frame:
     spacing = header.numbers("PixelSpacing", 2)
     padding = header.integer("PixelPaddingValue", signed=signed)
     limit = header.integer("PixelPaddingRangeLimit", signed=signed)
-    slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
     syntax = getattr(header.dataset, "file_meta", {}).get("TransferSyntaxUID") or ImplicitVRLittleEndian
     return Frame(
         path=path,
@@ -194,8 +194,8 @@ def _frame(path: Path, header: Header) -> Frame:
         pixel_spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
         thickness=header.number("SliceThickness"),
         slice_gap=header.number("SpacingBetweenSlices"),
-        rescale=(1.0 if slope is None else slope, 0.0 if intercept is None else intercept),
-        has_lut="ModalityLUTSequence" in header.dataset,
+        **rescale_facts(header.texts("RescaleSlope"), header.texts("RescaleIntercept")),
+        has_lut=header.is_filled("ModalityLUTSequence"),
         padding=None if padding is None else _ordered(padding, padding if limit is None else limit),
         padding_value=padding,
         bits=(allocated, stored, _or(header.integer("HighBit"), stored - 1)),

@@ -118,9 +118,6 @@ def _history(notes: Sequence[str]) -> str:
 
 def _values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
     """Decode all slices into one array of modality values; return also the value of padding."""
-    if any(frame.rescale[0] == 0 for frame in frames):
-        bad = next(frame.name for frame in frames if frame.rescale[0] == 0)
-        raise ReadError(f"{bad} has RescaleSlope 0; export the series again")
     frames = _sharing_padding(frames)
     pairs = {frame.rescale for frame in frames}
     is_whole = len(pairs) == 1 and all(float(v).is_integer() for v in frames[0].rescale)
@@ -235,9 +232,9 @@ def _one_padding(pixels: np.ndarray, frame: Frame, padding: int | None) -> np.nd
 
 
 def _units(frame: Frame) -> str:
-    """Unit of the modality values, as stated; CT without any statement is in Hounsfield units."""
+    """Unit of the modality values, as stated; CT rescaled to an unstated one is in Hounsfield units."""
     if frame.units:
         return frame.units
-    if frame.modality == "CT" and frame.rescale_type in ("", "HU"):
+    if frame.modality == "CT" and frame.has_rescale and frame.rescale_type in ("", "HU"):
         return "HU"
     return ""

@@ -191,8 +191,10 @@ def _scan(group: Any, left_out: list[tuple[Path, str, str]]) -> Scan:
 
 def _series_notes(group: Any, left_out: list[tuple[Path, str, str]]) -> list[str]:
     """What is odd about a series but keeps none of its slices from being placed."""
+    from .dicom_values import value_notes
+
     first = group.frames[0]
-    notes = []
+    notes = value_notes(group.frames)
     if group.split:
         notes.append(f"one part of SeriesInstanceUID {first.series_uid or 'none'}: {', '.join(group.split)}")
     if not first.series_uid:
