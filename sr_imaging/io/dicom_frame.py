@@ -113,6 +113,8 @@ class Frame:
         Whether slope or intercept are stated.
     rescale_fault : str
         What is wrong with them, without their values; empty where nothing is.
+    patient : str
+        Hash of PatientID, which tells patients apart and is shown nowhere; empty where it is absent.
     keys : dict
         Texts of the attributes that tell contrasts apart.
     """
@@ -134,6 +136,7 @@ class Frame:
     transfer_syntax: UID
     sop_class: str
     sop_instance: str
+    patient: str
     study_uid: str
     series_uid: str
     series_number: str

@@ -1,5 +1,6 @@
 """DICOM headers as plain frames: what grouping, geometry and decoding need."""
 
+import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -203,6 +204,7 @@ def _frame(path: Path, header: Header) -> Frame:
         transfer_syntax=UID(syntax),
         sop_class=header.text("SOPClassUID"),
         sop_instance=header.text("SOPInstanceUID"),
+        patient=_hashed(header.text("PatientID")),
         study_uid=header.text("StudyInstanceUID"),
         series_uid=header.text("SeriesInstanceUID"),
         series_number=header.text("SeriesNumber"),
@@ -225,6 +227,11 @@ def _keys(header: Header) -> Iterator[tuple[str, str]]:
         yield name, header.key(name)
     types = header.texts("ImageType")
     yield "component", types[2] if len(types) > 2 and header.text("Modality") == "MR" else ""
+
+
+def _hashed(text: str) -> str:
+    """Return what is the same for the same text and does not show it."""
+    return hashlib.sha256(text.encode()).hexdigest() if text else ""
 
 
 def _ordered(a: int, b: int) -> tuple[int, int]:

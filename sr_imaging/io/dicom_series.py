@@ -15,6 +15,14 @@ __all__ = ["Group", "group_frames"]
 
 SAME_DIRECTION = 1e-4  # of a cosine: 0.03 mm over a head
 SAME_SPACING = 1e-5  # relative; scanners write PixelSpacing with six digits or more
+# What slices of one SeriesInstanceUID must agree in to be one series, by the name of its tag.
+APART = {
+    "PatientID": "patient",
+    "StudyInstanceUID": "study_uid",
+    "SeriesNumber": "series_number",
+    "Modality": "modality",
+}
+UNNAMED = ("PatientID", "StudyInstanceUID")
 STRAY_OF = 3  # a single odd slice beside this many is a stray, not a series
 
 
@@ -52,17 +60,25 @@ def group_frames(frames: Sequence[Frame]) -> list[Group]:
     """
     by_series: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
     for frame in frames:
-        by_series[(frame.series_uid, frame.series_number, frame.modality)].append(frame)
+        by_series[(frame.series_uid, *(getattr(frame, field) for field in APART.values()))].append(frame)
     groups: list[Group] = []
     for members in by_series.values():
         groups += _split_series(members)
-    counts: dict[str, int] = defaultdict(int)
-    for members in by_series.values():
-        counts[members[0].series_uid] += 1
     for group in groups:
-        if counts[group.frames[0].series_uid] > 1 and group.frames[0].series_uid:
-            group.split.insert(0, f"SeriesNumber {group.frames[0].series_number or 'none'}")
+        group.split[:0] = _apart(group.frames[0], [other.frames[0] for other in groups])
     return groups
+
+
+def _apart(frame: Frame, others: Sequence[Frame]) -> list[str]:
+    """Say how a series differs from others of its UID; patients and studies are counted, not named."""
+    told = []
+    for name, field_name in APART.items():
+        stated = [getattr(other, field_name) for other in others if other.series_uid == frame.series_uid]
+        values, own = list(dict.fromkeys(stated)), getattr(frame, field_name)
+        if len(values) > 1:
+            count = f"differs ({values.index(own) + 1} of {len(values)})"
+            told.append(f"{name} {count if name in UNNAMED else own or 'none'}")
+    return told
 
 
 def _split_series(frames: list[Frame]) -> list[Group]:

@@ -39,6 +39,7 @@ SCAN_TAGS: Final = {
     "SOPInstanceUID": 0x00080018,
     "AcquisitionTime": 0x00080032,
     "Modality": 0x00080060,
+    "PatientID": 0x00100020,
     "SliceThickness": 0x00180050,
     "EchoTime": 0x00180081,
     "EchoNumbers": 0x00180086,

@@ -1,0 +1,37 @@
+"""What tells series of one SeriesInstanceUID apart, said without patient data, kept when they are read."""
+
+import json
+from pathlib import Path
+
+import pytest
+from dicom_series import build_series
+from pydicom import Dataset
+
+from sr_imaging.io.dicom_read import read_series
+from sr_imaging.io.dicom_scan import find_series
+from sr_imaging.io.scan import Scan
+
+
+def scans_of(folder: Path) -> list[Scan]:
+    return find_series(folder.iterdir())[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PatientID", "OTHERID"), ("StudyInstanceUID", "1.2.3"), ("PatientID", "")]
+)
+def test_find_series_keeps_patients_and_studies_apart(tmp_path: Path, name: str, value: str) -> None:
+    def edit(ds: Dataset, k: int) -> None:
+        if k >= 3:
+            setattr(ds, name, value)
+
+    build_series(tmp_path, 7, edit=edit)
+    scans = scans_of(tmp_path)
+    assert [len(read_series(scan)) for scan in scans] == [3, 4]
+    assert [scan.facts["split"] for scan in scans] == [f"{name} differs ({k} of 2)" for k in (1, 2)]
+
+
+def test_find_series_tells_patients_apart_without_naming_them(tmp_path: Path) -> None:
+    build_series(tmp_path, 6, edit=lambda ds, k: setattr(ds, "PatientID", f"PATIENT{k // 3}"))
+    told = json.dumps([scan.as_dict() for scan in scans_of(tmp_path)])
+    assert "PatientID differs" in told
+    assert "PATIENT0" not in told
