@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 from dicom_series import build_series, real_pixels, set_pixels
 from pydicom import Dataset, config, dcmread
+from pydicom.data import get_testdata_file
 
 from sr_imaging.io.dicom_read import read_series
 from sr_imaging.io.dicom_scan import find_series
@@ -141,3 +142,12 @@ def test_write_series_invents_no_unit_for_ct_without_rescaling(tmp_path: Path) -
     scan = only(tmp_path / "in")
     write_series(read_series(scan), tmp_path / "out", scan)
     assert {dcmread(path).RescaleType for path in (tmp_path / "out").iterdir()} == {"US"}
+
+
+@pytest.mark.parametrize("name", ["MR_small_bigendian.dcm", "MR_small_implicit.dcm", "MR_small.dcm"])
+def test_read_series_finds_the_encoding_of_a_file_without_meta_information(tmp_path: Path, name: str) -> None:
+    path = Path(get_testdata_file(name, download=False))
+    whole = path.read_bytes()
+    start = 144 + int.from_bytes(whole[140:144], "little")  # preamble, mark, length and elements of group 2
+    (tmp_path / "bare.dcm").write_bytes(whole[start:])
+    np.testing.assert_array_equal(read_folder(tmp_path).values[0], dcmread(path).pixel_array)

@@ -10,7 +10,13 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from .dicom_frame import BROKEN_FILE, NATIVE, Frame, LeftOutError, StopAfter
 from .dicom_raw import Header
@@ -185,7 +191,6 @@ def _frame(path: Path, header: Header) -> Frame:
     spacing = header.numbers("PixelSpacing", 2)
     padding = header.integer("PixelPaddingValue", signed=signed)
     limit = header.integer("PixelPaddingRangeLimit", signed=signed)
-    syntax = getattr(header.dataset, "file_meta", {}).get("TransferSyntaxUID") or ImplicitVRLittleEndian
     return Frame(
         path=path,
         rows=header.integer("Rows") or 0,
@@ -201,7 +206,7 @@ def _frame(path: Path, header: Header) -> Frame:
         padding_value=padding,
         bits=(allocated, stored, _or(header.integer("HighBit"), stored - 1)),
         signed=signed,
-        transfer_syntax=UID(syntax),
+        transfer_syntax=_transfer_syntax(header.dataset),
         sop_class=header.text("SOPClassUID"),
         sop_instance=header.text("SOPInstanceUID"),
         patient=_hashed(header.text("PatientID")),
@@ -217,6 +222,17 @@ def _frame(path: Path, header: Header) -> Frame:
         units=header.text("Units"),
         keys=dict(_keys(header)),
     )
+
+
+def _transfer_syntax(dataset: Dataset) -> UID:
+    """The transfer syntax as stated; without file meta information, the encoding that pydicom found."""
+    stated = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
+    if stated:
+        return UID(stated)
+    is_implicit, is_little = dataset.original_encoding
+    if is_implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
 
 
 def _keys(header: Header) -> Iterator[tuple[str, str]]:
