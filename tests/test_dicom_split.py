@@ -1,10 +1,12 @@
 """What tells series of one SeriesInstanceUID apart, said without patient data, kept when they are read."""
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from dicom_series import build_series
+from dicom_series import STEP, build_series
 from pydicom import Dataset
 
 from sr_imaging.io.dicom_read import read_series
@@ -35,3 +37,13 @@ def test_find_series_tells_patients_apart_without_naming_them(tmp_path: Path) ->
     told = json.dumps([scan.as_dict() for scan in scans_of(tmp_path)])
     assert "PatientID differs" in told
     assert "PATIENT0" not in told
+
+
+def test_find_series_counts_acquisition_times_and_does_not_show_them(tmp_path: Path) -> None:
+    times = ["030507", "030405"]
+    steps = STEP * np.array([0, 1, 2, 0, 1, 2])
+    build_series(tmp_path, 6, steps=steps, edit=lambda ds, k: setattr(ds, "AcquisitionTime", times[k // 3]))
+    scans = scans_of(tmp_path)
+    assert [scan.facts["split"] for scan in scans] == ["AcquisitionTime 2 of 2", "AcquisitionTime 1 of 2"]
+    assert not re.search("0305|0304", json.dumps([scan.as_dict() | {"series_uid": ""} for scan in scans]))
+    assert [len(read_series(scan)) for scan in scans] == [3, 3]

@@ -1,7 +1,7 @@
 """From frames of one folder to groups that could each be one volume."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -157,9 +157,16 @@ def _split_by(group: Group, key: str) -> list[Group]:
     if len(values) == 1 or (counts_slices and not _repeats(group.frames)):
         return [group]
     return [
-        Group(members, [*group.split, f"{key} {value or 'none'}"], group.strays if n == 0 else [])
+        Group(members, [*group.split, _named(key, value, values)], group.strays if n == 0 else [])
         for n, (value, members) in enumerate(values.items())
     ]
+
+
+def _named(key: str, value: str, values: Collection[str]) -> str:
+    """Name a part by its value of a key; a date or time, which may lead to a patient, is counted."""
+    if key == "AcquisitionTime" and value:
+        return f"{key} {sorted(values).index(value) + 1} of {len(values)}"
+    return f"{key} {value or 'none'}"
 
 
 def _split_repeats(group: Group) -> list[Group]:
