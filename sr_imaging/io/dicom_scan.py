@@ -5,11 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .dicom_tags import PHASE
 from .scan import Scan, Verdict
 
 __all__ = ["find_series", "is_dicom", "is_dicomdir", "with_note", "with_other_folders"]
-
-PHASE = frozenset({"P", "PHASE", "PHASE MAP"})  # of ImageType and of the component of an enhanced frame
 
 # First elements of a data set without preamble: file meta information, or group 0008.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")

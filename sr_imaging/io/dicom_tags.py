@@ -8,11 +8,13 @@ __all__ = [
     "DROPPED",
     "DROPPED_GROUPS",
     "ENHANCED",
-    "FRAME_GRID",
+    "FRAME_FACTS",
     "LAST_HEADER_TAG",
     "LOSSY_METHODS",
     "MR_IMAGE",
-    "PATIENT_AND_STUDY",
+    "MULTI_FRAME",
+    "PHASE",
+    "RENAMED",
     "SCAN_TAGS",
     "SPLIT_ALWAYS",
     "SPLIT_IF_REPEATED",
@@ -140,50 +142,77 @@ WRITTEN_ANEW: Final = frozenset(
 # Curves, overlays (repeating groups), MAC parameters and digital signatures of the old bytes.
 DROPPED_GROUPS: Final = frozenset({*range(0x5000, 0x5020), *range(0x6000, 0x6020), 0x4FFE, 0xFFFA})
 
-# What a new single-frame series takes over from an enhanced multi-frame source: patient, study, equipment.
-PATIENT_AND_STUDY: Final = (
-    "SpecificCharacterSet",
-    "StudyDate",
-    "StudyTime",
-    "AcquisitionDate",
-    "AcquisitionTime",
-    "AccessionNumber",
-    "Manufacturer",
-    "InstitutionName",
-    "ReferringPhysicianName",
-    "StudyDescription",
-    "SeriesDescription",
-    "ManufacturerModelName",
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "PatientWeight",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence",
-    "BodyPartExamined",
-    "DeviceSerialNumber",
-    "SoftwareVersions",
-    "ProtocolName",
-    "PatientPosition",
-    "StudyInstanceUID",
-    "StudyID",
-    "SeriesNumber",
-    "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
-    "BurnedInAnnotation",
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
+# What of the top level of an enhanced file says nothing of one of its frames, or must be absent in a
+# single-frame one unless ScanningSequence or ScanOptions say what an enhanced file does not (PS3.3 C.8.3.1).
+MULTI_FRAME: Final = (
+    0x00080008,  # Image Type: that of the frame is taken
+    0x00089154,  # Source Image Evidence Sequence
+    0x00089205,  # Pixel Presentation
+    0x00089206,  # Volumetric Properties
+    0x00089207,  # Volume Based Calculation Technique
+    0x00180082,  # Inversion Time: InversionTimes of the frame stays
+    0x00181060,  # Trigger Time: NominalCardiacTriggerDelayTime of the frame stays
+    0x00200242,  # SOP Instance UID of Concatenation Source
+    0x00209161,  # Concatenation UID
+    0x00209162,  # In-concatenation Number
+    0x00209163,  # In-concatenation Total Number
+    0x00209221,  # Dimension Organization Sequence
+    0x00209222,  # Dimension Index Sequence
+    0x00209228,  # Concatenation Frame Offset Number
+    0x00209311,  # Dimension Organization Type
+    0x00280009,  # Frame Increment Pointer
+    0x00286010,  # Representative Frame Number
 )
 
-# And from the functional groups of a frame, word for word: group and attribute.
-FRAME_GRID: Final = (
-    ("PixelMeasuresSequence", "PixelSpacing"),
-    ("PlaneOrientationSequence", "ImageOrientationPatient"),
-)
+# What the functional groups of a frame say that a single-frame file says as well.
+FRAME_FACTS: Final = {
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PixelValueTransformationSequence": ("RescaleType",),
+    "FrameVOILUTSequence": (
+        *("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction"),
+    ),
+    "FrameAnatomySequence": ("AnatomicRegionSequence",),
+    "FrameContentSequence": ("FrameAcquisitionNumber", "TemporalPositionIndex"),
+    "CardiacSynchronizationSequence": ("NominalCardiacTriggerDelayTime",),
+    "MREchoSequence": ("EffectiveEchoTime",),
+    "MRTimingAndRelatedParametersSequence": ("RepetitionTime", "EchoTrainLength", "FlipAngle"),
+    "MRModifierSequence": ("InversionTimes",),
+    "MRAveragesSequence": ("NumberOfAverages",),
+    "MRImagingModifierSequence": ("PixelBandwidth", "TransmitterFrequency"),
+    "MRReceiveCoilSequence": ("ReceiveCoilName",),
+    "MRTransmitCoilSequence": ("TransmitCoilName",),
+    "MRFOVGeometrySequence": (
+        *("PercentSampling", "PercentPhaseFieldOfView", "InPlanePhaseEncodingDirection"),
+        "MRAcquisitionPhaseEncodingStepsInPlane",
+    ),
+    "MRDiffusionSequence": ("DiffusionBValue",),
+    "MRImageFrameTypeSequence": ("ComplexImageComponent", "AcquisitionContrast"),
+    "CTExposureSequence": (
+        *("ExposureTimeInms", "XRayTubeCurrentInmA", "ExposureInmAs", "ExposureModulationType", "CTDIvol"),
+    ),
+    "CTXRayDetailsSequence": ("KVP", "FocalSpots", "FilterType"),
+    "CTReconstructionSequence": ("ConvolutionKernel",),
+    "CTAcquisitionDetailsSequence": (
+        *("RotationDirection", "RevolutionTime", "SingleCollimationWidth", "TotalCollimationWidth"),
+        *("TableHeight", "GantryDetectorTilt", "DataCollectionDiameter"),
+    ),
+    "CTTableDynamicsSequence": ("TableSpeed", "TableFeedPerRotation", "SpiralPitchFactor"),
+    "CTGeometrySequence": ("DistanceSourceToDetector",),
+}
+# And under which name, where it is another.
+RENAMED: Final = {
+    "FrameAcquisitionNumber": "AcquisitionNumber",
+    "TemporalPositionIndex": "TemporalPositionIdentifier",
+    "EffectiveEchoTime": "EchoTime",
+    "TransmitterFrequency": "ImagingFrequency",
+    "MRAcquisitionPhaseEncodingStepsInPlane": "NumberOfPhaseEncodingSteps",
+    "ExposureTimeInms": "ExposureTime",
+    "XRayTubeCurrentInmA": "XRayTubeCurrent",
+    "ExposureInmAs": "Exposure",
+}
+
+PHASE: Final = frozenset({"P", "PHASE", "PHASE MAP"})  # of ImageType, component of an enhanced frame
 
 # Transfer syntaxes that lose information, by the name of their method (PS3.3 C.7.6.1.1.5).
 LOSSY_METHODS: Final = {
