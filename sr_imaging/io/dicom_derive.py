@@ -40,7 +40,7 @@ class Provenance:
     model, sha256, version, scale, precision, device : str
         Model name and hash, program version, scale in z, y, x, arithmetic, ``cpu`` or ``cuda``.
     reach : int
-        Source slices on each side that a slice of the result sees, at least 1.
+        Source slices on each side that a slice of the result sees; 0 for its own alone.
     now : datetime, optional
         Time of the derivation; None where it is not to be told.
     """

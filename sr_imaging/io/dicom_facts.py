@@ -250,9 +250,16 @@ def _provenance(da: xr.DataArray, *, dated: bool) -> Provenance:
         scale=text("sr_scale"),
         precision=text("sr_precision"),
         device=text("sr_device"),
-        reach=max(1, int(text("sr_halo").split()[0])) if text("sr_halo") else 1,
+        reach=_reach(text("sr_halo").split()),
         now=datetime.now() if dated else None,
     )
+
+
+def _reach(halo: list[str]) -> int:
+    """Source slices on each side that were seen: 1 where the array does not say, 0 where it has no z axis."""
+    if not halo:
+        return 1
+    return int(halo[-3]) if len(halo) >= 3 else 0
 
 
 def _digest(matrix: np.ndarray, encoding: Encoding, planes: Sequence[np.ndarray]) -> str:
