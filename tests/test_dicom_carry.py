@@ -101,3 +101,15 @@ def test_write_series_keeps_how_an_enhanced_ct_was_acquired(tmp_path: Path) -> N
     assert (out.KVP, out.ConvolutionKernel, out.RescaleType) == (90, "B31f", "HU")
     assert (out.WindowCenter, out.WindowWidth) == (40, 400)
     assert list(out.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
+
+
+@pytest.mark.parametrize("stated", ["00", ""])
+def test_write_series_marks_a_syntax_that_always_loses_whatever_is_stated(
+    shared_data: Path, tmp_path: Path, stated: str
+) -> None:
+    ds = dcmread(shared_data / "odd/dicom_nema_wg04/JPLY/MR1_JPLY")
+    ds.LossyImageCompression = stated
+    ds.save_as(tmp_path / "e.dcm")
+    out = derived(tmp_path / "e.dcm", tmp_path / "out")
+    assert (out.LossyImageCompression, out.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
+    assert out.LossyImageCompressionRatio > 1

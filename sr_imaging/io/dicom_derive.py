@@ -14,7 +14,7 @@ from .dicom_carry import carried, carried_of_frame
 from .dicom_encode import ds_text
 from .dicom_frame import Frame
 from .dicom_new import new_header
-from .dicom_tags import CODES, CT_IMAGE, LOSSY_METHODS, MR_IMAGE, UNPAIRED
+from .dicom_tags import ALWAYS_LOSSY, CODES, CT_IMAGE, LOSSY_METHODS, MR_IMAGE, UNPAIRED
 
 __all__ = ["Provenance", "SourceSlice", "class_uid", "code", "identify", "load_sources", "stamp"]
 
@@ -104,8 +104,9 @@ def _completed(header: Dataset, modality: str) -> Dataset:
 
 def _keep_lossy(header: Dataset, frame: Frame) -> None:
     """Say that a slice was compressed with loss once, also where only its transfer syntax tells."""
-    method = LOSSY_METHODS.get(str(frame.transfer_syntax))
-    if method is None or header.get("LossyImageCompression"):
+    syntax, stated = str(frame.transfer_syntax), header.get("LossyImageCompression")
+    method = LOSSY_METHODS.get(syntax)
+    if method is None or stated == "01" or (stated and syntax not in ALWAYS_LOSSY):
         return
     raw_size = frame.rows * frame.columns * frame.bits[0] / 8
     header.LossyImageCompression = "01"

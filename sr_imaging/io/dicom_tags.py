@@ -3,6 +3,7 @@
 from typing import Final
 
 __all__ = [
+    "ALWAYS_LOSSY",
     "CODES",
     "CT_IMAGE",
     "DROPPED",
@@ -218,9 +219,12 @@ PHASE: Final = frozenset({"P", "PHASE", "PHASE MAP"})  # of ImageType, component
 LOSSY_METHODS: Final = {
     "1.2.840.10008.1.2.4.50": "ISO_10918_1",  # JPEG baseline
     "1.2.840.10008.1.2.4.51": "ISO_10918_1",  # JPEG extended
-    "1.2.840.10008.1.2.4.81": "ISO_14495_1",  # JPEG-LS near-lossless
+    "1.2.840.10008.1.2.4.81": "ISO_14495_1",  # JPEG-LS near-lossless, which may be lossless as well
     "1.2.840.10008.1.2.4.91": "ISO_15444_1",  # JPEG 2000, which may be lossless but does not say so
 }
+
+# And those of them that never keep every value, whatever a file states.
+ALWAYS_LOSSY: Final = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 
 # Body parts that have no left and right (PS3.16 table L-1, the usual ones): Laterality must be absent.
 UNPAIRED: Final = frozenset(
