@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from dicom_series import build_series
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, config, dcmread
 from test_dicom_size import enhanced
 
 from sr_imaging.io.dicom_read import read_series
@@ -113,3 +113,25 @@ def test_write_series_marks_a_syntax_that_always_loses_whatever_is_stated(
     out = derived(tmp_path / "e.dcm", tmp_path / "out")
     assert (out.LossyImageCompression, out.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
     assert out.LossyImageCompressionRatio > 1
+
+
+def test_write_series_shortens_decimal_strings_that_are_too_long(tmp_path: Path) -> None:
+    texts = {"WindowCenter": "40.0000000000000001234", "TableHeight": "-123.45678901234567890"}
+
+    def edit(ds: Dataset, k: int) -> None:
+        request = Dataset()
+        for target in (ds, request):
+            for name, text in texts.items():
+                setattr(target, name, 0)
+                target[name]._value = text
+        ds.RequestAttributesSequence = [request]
+
+    with config.disable_value_validation():
+        build_series(tmp_path / "in", edit=edit)
+        out = derived(tmp_path / "in", tmp_path / "out")
+        for target in (out, out.RequestAttributesSequence[0]):
+            for name, text in texts.items():
+                written = str(target[name].value)
+                assert len(written) <= 16
+                # what 16 characters hold
+                assert float(written) == pytest.approx(float(text), rel=1e-12)

@@ -38,11 +38,25 @@ def carried(dataset: Dataset) -> Dataset:
             continue
         raw = dataset.get_item(tag)
         try:
-            out[tag] = _as_written(dataset[tag], raw)
+            out[tag] = _as_written(_fitting(dataset[tag]), raw)
         except BROKEN_FILE:
             logger.info("left out element %s, which cannot be parsed", tag)
     out.remove_private_tags()
     return out
+
+
+def _fitting(element: DataElement) -> DataElement:
+    """Write decimal strings of more than 16 characters (PS3.5 table 6.2-1) anew, in sequences as well."""
+    if element.VR == "SQ":
+        for item in element.value:
+            for tag in list(item.keys()):
+                item[tag] = _fitting(item[tag])
+    if element.VR != "DS" or element.value is None:
+        return element
+    values = element.value if element.VM > 1 else [element.value]
+    if all(len(str(value)) <= 16 for value in values):
+        return element
+    return DataElement(element.tag, "DS", [ds_text(float(value)) for value in values])
 
 
 def _as_written(element: DataElement, raw: object) -> DataElement:
@@ -100,7 +114,7 @@ def _renamed(element: DataElement) -> DataElement | None:
         return None if value is None else DataElement(element.tag, "CS", value)
     name = RENAMED.get(element.keyword)
     if name is None:
-        return element
+        return _fitting(element)
     try:
         number = float(element.value)
     except (TypeError, ValueError):  # several values
