@@ -135,3 +135,26 @@ def test_write_series_shortens_decimal_strings_that_are_too_long(tmp_path: Path)
                 assert len(written) <= 16
                 # what 16 characters hold
                 assert float(written) == pytest.approx(float(text), rel=1e-12)
+
+
+def test_write_series_joins_a_description_of_several_values(tmp_path: Path) -> None:
+    build_series(tmp_path / "in", edit=lambda ds, k: setattr(ds, "SeriesDescription", ["T1", "FLAIR"]))
+    assert derived(tmp_path / "in", tmp_path / "out").SeriesDescription == "T1/FLAIR resampled"
+
+
+def test_write_series_drops_what_counts_or_made_the_source_instances(tmp_path: Path) -> None:
+    def edit(ds: Dataset, k: int) -> None:
+        ds.NumberOfSeriesRelatedInstances, ds.NumberOfStudyRelatedInstances = 5, 50
+        ds.NumberOfStudyRelatedSeries, ds.InstanceCreatorUID = 3, "1.2.3.4"
+
+    build_series(tmp_path / "in", edit=edit)
+    out = derived(tmp_path / "in", tmp_path / "out")
+    assert [
+        element.keyword for element in out if "Related" in element.name or "Creator" in element.name
+    ] == []
+
+
+def test_write_series_invents_no_slice_thickness(tmp_path: Path) -> None:
+    build_series(tmp_path / "in", edit=lambda ds, k: setattr(ds, "SliceThickness", None))
+    out = derived(tmp_path / "in", tmp_path / "out")
+    assert (out.SliceThickness, out.SpacingBetweenSlices) == (None, 6)

@@ -98,6 +98,7 @@ SPLIT_IF_REPEATED: Final = (
 DROPPED: Final = frozenset(
     {
         0x00080001,  # Length to End
+        0x00080014,  # Instance Creator UID: of the program that wrote the source
         0x00082112,  # Source Image Sequence: written anew
         0x00089092,  # Referenced Image Evidence Sequence
         0x00089215,  # Derivation Code Sequence: written anew
@@ -108,6 +109,12 @@ DROPPED: Final = frozenset(
         0x00200035,  # Image Orientation, of ACR-NEMA
         0x00200050,  # Location, of ACR-NEMA
         0x00201002,  # Images in Acquisition
+        0x00201200,  # Number of Patient Related Studies: this series changes the counts
+        0x00201202,  # Number of Patient Related Series
+        0x00201204,  # Number of Patient Related Instances
+        0x00201206,  # Number of Study Related Series
+        0x00201208,  # Number of Study Related Instances
+        0x00201209,  # Number of Series Related Instances
         0x00280006,  # Planar Configuration
         0x00280008,  # Number of Frames
         0x00280034,  # Pixel Aspect Ratio
