@@ -47,3 +47,17 @@ def test_find_series_counts_acquisition_times_and_does_not_show_them(tmp_path: P
     assert [scan.facts["split"] for scan in scans] == ["AcquisitionTime 2 of 2", "AcquisitionTime 1 of 2"]
     assert not re.search("0305|0304", json.dumps([scan.as_dict() | {"series_uid": ""} for scan in scans]))
     assert [len(read_series(scan)) for scan in scans] == [3, 3]
+
+
+def test_read_series_groups_slices_near_a_tolerance_as_they_were_found(tmp_path: Path) -> None:
+    """Each lies within 1e-4 of the first one by name, and not of the first one along the normal."""
+    angles = [0, 0.9e-4, -0.9e-4, 0.5e-4, -0.5e-4]
+
+    def edit(ds: Dataset, k: int) -> None:
+        c, s = np.cos(angles[k]), np.sin(angles[k])
+        ds.ImageOrientationPatient = [c, s, 0, -s, c, 0]
+
+    build_series(tmp_path, edit=edit, steps=STEP * np.array([2, 0, 1, 3, 4]))
+    (scan,) = scans_of(tmp_path)
+    assert scan.verdict.ok
+    assert len(read_series(scan)) == 5

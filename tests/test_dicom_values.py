@@ -120,6 +120,14 @@ def test_find_series_refuses_a_damaged_rescale_pair(
     assert re.match(rf"1 of 3 slices have .*{why} \(IM0001\.dcm\); ", scan.verdict.reason)
 
 
+def test_find_series_refuses_bits_that_cannot_be_decoded(tmp_path: Path) -> None:
+    def edit(ds: Dataset, k: int) -> None:
+        ds.BitsAllocated = 12
+
+    build_series(tmp_path, 3, edit=edit)
+    assert only(tmp_path).verdict.reason.startswith("3 of 3 slices have 12 bits allocated, not 8, 16 or 32")
+
+
 def test_find_series_refuses_slices_of_which_only_some_are_rescaled(tmp_path: Path) -> None:
     rescaled(tmp_path, "", "", of=range(2))
     assert only(tmp_path).verdict.reason.startswith(

@@ -97,7 +97,7 @@ def load_placement(scan: Scan) -> Placement:
     """
     frames: list[Frame] = []
     with quiet_pydicom():
-        for path in scan.files:
+        for path in sorted(scan.files):  # in the order of the scan, or slices near a tolerance group anew
             try:
                 frames += read_frames(path)
             except LeftOutError as error:

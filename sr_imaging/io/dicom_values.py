@@ -9,6 +9,7 @@ from .dicom_frame import Frame
 
 __all__ = ["rescale_facts", "value_notes", "value_problems"]
 
+ALLOCATED = (8, 16, 32)  # bits of a pixel that can be decoded
 AGAIN = "export the series again"
 
 
@@ -62,6 +63,9 @@ def value_problems(frames: Sequence[Frame]) -> list[Problem]:
     list of Problem
         Empty where nothing is wrong.
     """
+    odd = [frame for frame in frames if frame.bits[0] not in ALLOCATED]
+    if odd:
+        return [_problem(frames, odd, f"have {odd[0].bits[0]} bits allocated, not 8, 16 or 32")]
     rescaled = [frame for frame in frames if not frame.has_lut]
     faulty = [frame for frame in rescaled if frame.rescale_fault]
     if faulty:
