@@ -2,15 +2,18 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from dicom_series import STEP, build_series
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from test_dicom_size import enhanced
 
 from sr_imaging.io.dicom_read import read_series
 from sr_imaging.io.dicom_scan import find_series
+from sr_imaging.io.dicom_write import write_series
 from sr_imaging.io.scan import Scan
 
 
@@ -61,3 +64,61 @@ def test_read_series_groups_slices_near_a_tolerance_as_they_were_found(tmp_path:
     (scan,) = scans_of(tmp_path)
     assert scan.verdict.ok
     assert len(read_series(scan)) == 5
+
+
+def repeated(folder: Path, count: int, group: Callable[[int], tuple[str, Dataset]]) -> Path:
+    """An enhanced file that holds a stack of four slices `count` times, each time in another group."""
+    build_series(folder / "slices", 4, modality="MR")
+    ds = enhanced(folder / "slices", folder / "e.dcm", "MR")
+    pixels, frames = ds.pixel_array, []
+    for k in range(count):
+        for groups in dcmread(folder / "e.dcm").PerFrameFunctionalGroupsSequence:
+            name, item = group(k)
+            groups.FrameContentSequence = [Dataset()]
+            setattr(groups, name, [item])
+            frames.append(groups)
+    ds.PerFrameFunctionalGroupsSequence, ds.NumberOfFrames = frames, len(frames)
+    ds.PixelData = np.concatenate([pixels + k for k in range(count)]).astype(pixels.dtype).tobytes()
+    ds.save_as(folder / "repeated.dcm")
+    return folder / "repeated.dcm"
+
+
+def test_find_series_splits_the_gradient_directions_of_an_enhanced_file(tmp_path: Path) -> None:
+    def diffusion(k: int) -> tuple[str, Dataset]:
+        item, direction = Dataset(), Dataset()
+        item.DiffusionBValue = 1000.0 if k else 0.0
+        if k:
+            direction.DiffusionGradientOrientation = [float(k == n) for n in (1, 2, 3)]
+            item.DiffusionGradientDirectionSequence = [direction]
+        return "MRDiffusionSequence", item
+
+    scans, _ = find_series([repeated(tmp_path, 4, diffusion)])
+    assert [scan.facts["split"] for scan in scans] == [
+        "DiffusionBValue 0.0",
+        "DiffusionBValue 1000.0, DiffusionGradientOrientation [1.0, 0.0, 0.0]",
+        "DiffusionBValue 1000.0, DiffusionGradientOrientation [0.0, 1.0, 0.0]",
+        "DiffusionBValue 1000.0, DiffusionGradientOrientation [0.0, 0.0, 1.0]",
+    ]
+    values = [read_series(scan).values for scan in scans]
+    assert [int((v - values[0]).mean()) for v in values] == [0, 1, 2, 3]
+    write_series(read_series(scans[2]), tmp_path / "out", scans[2])
+    out = dcmread(tmp_path / "out/IM_0001.dcm")
+    assert (out.DiffusionBValue, list(out.DiffusionGradientOrientation)) == (1000, [0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+        ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+    ],
+)
+def test_find_series_splits_the_repeats_of_an_enhanced_file(tmp_path: Path, group: str, name: str) -> None:
+    def item(k: int) -> tuple[str, Dataset]:
+        out = Dataset()
+        setattr(out, name, 40.0 * k)
+        return group, out
+
+    scans, _ = find_series([repeated(tmp_path, 3, item)])
+    assert [scan.facts["split"] for scan in scans] == [f"{name} {40.0 * k}" for k in range(3)]
+    assert [len(read_series(scan)) for scan in scans] == [4, 4, 4]

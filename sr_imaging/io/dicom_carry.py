@@ -100,6 +100,12 @@ def carried_of_frame(dataset: Dataset, frame: Frame, modality: str) -> Dataset:
             fact = None if element is None else _renamed(element)
             if fact is not None:
                 out[fact.tag] = fact
+    diffusion = frame_element(
+        dataset, frame.index or 0, "MRDiffusionSequence", "DiffusionGradientDirectionSequence"
+    )
+    for item in () if diffusion is None else diffusion.value:
+        if "DiffusionGradientOrientation" in item:
+            out["DiffusionGradientOrientation"] = item["DiffusionGradientOrientation"]
     side = frame_element(dataset, frame.index or 0, "FrameAnatomySequence", "FrameLaterality")
     if side is not None and side.value in ("L", "R") and out.get("BodyPartExamined") not in UNPAIRED:
         out.Laterality = side.value

@@ -14,6 +14,15 @@ from .dicom_values import rescale_facts
 
 __all__ = ["enhanced_frames", "frame_element"]
 
+# What may tell times of one motion, or weightings of one contrast, apart.
+FURTHER_KEYS = (
+    ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+    ("RespiratorySynchronizationSequence", "NominalPercentageOfRespiratoryPhase"),
+    ("MRModifierSequence", "InversionTimes"),
+    ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+)
+
 
 def enhanced_frames(path: Path, base: Frame) -> list[Frame]:
     """Read the geometry and scaling of every frame of an enhanced CT, MR or PET file.
@@ -125,12 +134,26 @@ def _keys(get: Any, own: Dataset) -> Iterator[tuple[str, str]]:
     content = next(iter(own.get("FrameContentSequence") or []), Dataset())
     yield "EffectiveEchoTime", str(get("MREchoSequence", "EffectiveEchoTime") or "")
     yield "TemporalPositionIdentifier", str(content.get("TemporalPositionIndex") or "")
-    yield "DiffusionBValue", str(get("MRDiffusionSequence", "DiffusionBValue") or "")
+    yield "DiffusionBValue", _text(get("MRDiffusionSequence", "DiffusionBValue"))
+    yield "DiffusionGradientOrientation", _direction(get)
+    for group, name in FURTHER_KEYS:
+        yield name, _text(get(group, name))
     yield "component", "\\".join([*frame_type, *_component(get)])
     yield "ImageType", "\\".join(frame_type)
     yield "AcquisitionNumber", str(content.get("FrameAcquisitionNumber") or "")
     yield "AcquisitionTime", str(content.get("FrameAcquisitionDateTime") or "")
     yield "StackID", str(content.get("StackID") or "")
+
+
+def _direction(get: Any) -> str:
+    """Gradient direction of a diffusion frame."""
+    item = next(iter(get("MRDiffusionSequence", "DiffusionGradientDirectionSequence") or []), Dataset())
+    return _text(item.get("DiffusionGradientOrientation"))
+
+
+def _text(value: Any) -> str:
+    """A comparable text of a value; 0 is one, and None is none."""
+    return "" if value is None else str(value)
 
 
 def _component(get: Any) -> list[str]:

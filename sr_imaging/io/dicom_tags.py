@@ -88,6 +88,11 @@ SPLIT_ALWAYS: Final = (
 SPLIT_IF_REPEATED: Final = (
     "EchoTime",
     "TriggerTime",
+    "NominalCardiacTriggerDelayTime",
+    "NominalPercentageOfCardiacPhase",
+    "NominalPercentageOfRespiratoryPhase",
+    "InversionTimes",
+    "FlipAngle",
     "DiffusionGradientOrientation",
     "ImageType",
     "AcquisitionNumber",
