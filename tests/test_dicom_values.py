@@ -159,3 +159,27 @@ def test_read_series_finds_the_encoding_of_a_file_without_meta_information(tmp_p
     start = 144 + int.from_bytes(whole[140:144], "little")  # preamble, mark, length and elements of group 2
     (tmp_path / "bare.dcm").write_bytes(whole[start:])
     np.testing.assert_array_equal(read_folder(tmp_path).values[0], dcmread(path).pixel_array)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "note"),
+    [
+        ("PhotometricInterpretation", ("MONOCHROME2", "MONOCHROME1"), "differ in PhotometricInterpretation;"),
+        ("RescaleType", ("HU", "US"), "differ in RescaleType;"),
+        ("ConvolutionKernel", ("B30f", "B60f"), "differ in ConvolutionKernel;"),
+        ("SliceThickness", (2.5, 5), "slices are 2.5 to 5 mm thick"),
+    ],
+)
+def test_find_series_notes_slices_that_differ(
+    tmp_path: Path, name: str, values: tuple[object, object], note: str
+) -> None:
+    build_series(tmp_path, edit=lambda ds, k: setattr(ds, name, values[k // 3]))
+    scan = only(tmp_path)
+    assert scan.verdict.ok
+    assert [text for text in scan.verdict.notes if note in text]
+    assert read_series(scan).attrs.get("units") == (None if name == "RescaleType" else "HU")
+
+
+def test_find_series_notes_nothing_of_an_even_series(tmp_path: Path) -> None:
+    build_series(tmp_path)
+    assert only(tmp_path).verdict.notes == ()

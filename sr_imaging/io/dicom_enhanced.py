@@ -135,6 +135,7 @@ def _keys(get: Any, own: Dataset) -> Iterator[tuple[str, str]]:
     yield "EffectiveEchoTime", str(get("MREchoSequence", "EffectiveEchoTime") or "")
     yield "TemporalPositionIdentifier", str(content.get("TemporalPositionIndex") or "")
     yield "DiffusionBValue", _text(get("MRDiffusionSequence", "DiffusionBValue"))
+    yield "ConvolutionKernel", _text(get("CTReconstructionSequence", "ConvolutionKernel"))
     yield "DiffusionGradientOrientation", _direction(get)
     for group, name in FURTHER_KEYS:
         yield name, _text(get(group, name))

@@ -116,7 +116,7 @@ class Frame:
     patient : str
         Hash of PatientID, which tells patients apart and is shown nowhere; empty where it is absent.
     keys : dict
-        Texts of the attributes that tell contrasts apart.
+        Texts of the attributes that may tell contrasts apart.
     """
 
     path: Path

@@ -241,6 +241,7 @@ def _keys(header: Header) -> Iterator[tuple[str, str]]:
         yield name, header.key(name)
     for name in ("DiffusionGradientOrientation", "ImageType", "AcquisitionNumber", "AcquisitionTime"):
         yield name, header.key(name)
+    yield "ConvolutionKernel", header.key("ConvolutionKernel")
     types = header.texts("ImageType")
     yield "component", types[2] if len(types) > 2 and header.text("Modality") == "MR" else ""
 

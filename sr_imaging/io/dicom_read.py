@@ -61,8 +61,9 @@ def read_series(scan: Scan) -> xr.DataArray:
     attrs: dict[str, Any] = {} if fill is None or np.isnan(fill) else {"_FillValue": fill}
     if placement.repair is not None:
         attrs["history"] = _history(placement.repair.notes)
-    if _units(first):
-        attrs["units"] = _units(first)
+    units = {_units(frame) for frame in placement.frames}
+    if len(units) == 1 and "" not in units:
+        attrs["units"] = units.pop()
     return geometry.volume(
         values,
         placement.matrix,

@@ -50,6 +50,7 @@ SCAN_TAGS: Final = {
     "TriggerTime": 0x00181060,
     "DiffusionBValue": 0x00189087,
     "DiffusionGradientOrientation": 0x00189089,
+    "ConvolutionKernel": 0x00181210,
     "StudyInstanceUID": 0x0020000D,
     "SeriesInstanceUID": 0x0020000E,
     "SeriesNumber": 0x00200011,

@@ -1,7 +1,7 @@
 """Whether the stored pixels of slices can be turned into modality values, and what those are worth."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .dicom_even import Problem, some_names
@@ -10,6 +10,13 @@ from .dicom_frame import Frame
 __all__ = ["rescale_facts", "value_notes", "value_problems"]
 
 ALLOCATED = (8, 16, 32)  # bits of a pixel that can be decoded
+# What slices of one volume should agree in, though each can be read without.
+DIFFERING: dict[str, Callable[[Frame], str]] = {
+    "PhotometricInterpretation": lambda frame: frame.photometric,
+    "RescaleType": lambda frame: frame.rescale_type,
+    "ConvolutionKernel": lambda frame: frame.keys.get("ConvolutionKernel", ""),
+}
+SAME_THICKNESS = 0.01  # relative; below it a difference is rounding of the header
 AGAIN = "export the series again"
 
 
@@ -95,6 +102,15 @@ def value_notes(frames: Sequence[Frame]) -> list[str]:
     list of str
         Empty where nothing is.
     """
+    notes = []
     if frames[0].modality == "CT" and not any(frame.has_rescale or frame.has_lut for frame in frames):
-        return ["CT without RescaleSlope and RescaleIntercept: its values are as stored, of unknown unit"]
-    return []
+        notes.append(
+            "CT without RescaleSlope and RescaleIntercept: its values are as stored, of unknown unit"
+        )
+    differing = [name for name, get in DIFFERING.items() if len({get(frame) for frame in frames}) > 1]
+    if differing:
+        notes.append(f"slices differ in {' and '.join(differing)}; they are read as one volume all the same")
+    thick = [frame.thickness for frame in frames if frame.thickness is not None]
+    if thick and max(thick) - min(thick) > SAME_THICKNESS * max(thick):
+        notes.append(f"slices are {min(thick):g} to {max(thick):g} mm thick")
+    return notes
