@@ -306,8 +306,8 @@ def test_check_tells_files_of_one_name_in_two_folders_apart(tmp_path: Path) -> N
     (scan,), _ = find_series([*(tmp_path / "A").iterdir(), *(tmp_path / "B").iterdir()])
     path = tmp_path / "A/IM0000.dcm"
     ds = dcmread(path)
-    ds.StudyID = ds.PatientID = "another"
+    ds.StudyID = ds.AccessionNumber = "another"
     ds.save_as(path)
     (found,) = check_scans([scan])
     assert found is not None
-    assert "PatientID differs between slices" in found.notes
+    assert "AccessionNumber differs between slices" in found.notes

@@ -23,7 +23,7 @@ from sr_imaging.io.dicom_deidentify import KEPT, new_uid
 from sr_imaging.io.dicom_read import read_series
 
 PLANTED = ("Secret", "SECRETID", "Hiddenstreet", "Operatorix", "Doctorow", "Klinikum", "Erzähler", "A77")
-DATES = ("20200102", "030405", "19440506")
+DATES = ("20200102", "030405", "030507", "19440506")
 # On the list of the standard, and written anew or replaced: identifiers.
 MADE_ANEW = {"SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"}
 
@@ -53,6 +53,13 @@ def with_patient(ds: Dataset, k: int) -> None:
     image = Dataset()
     image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = ds.SOPClassUID, "1.2.3.4.5"
     ds.ReferencedImageSequence = [image]
+
+
+def with_two_times(ds: Dataset, k: int) -> None:
+    """The same for a series of three slices at two times."""
+    with_patient(ds, k)
+    if k >= 3:
+        ds.AcquisitionTime = "030507"
 
 
 def traces(root: Path) -> list[tuple[str, str]]:
@@ -114,6 +121,8 @@ def test_logs_and_reports_hold_no_patient_data(
     build_series(tmp_path / "in/good", 3, edit=with_patient)
     build_series(tmp_path / "in/gap", 4, steps=np.array([0.0, 6, 12, 24]), edit=with_patient)
     build_series(tmp_path / "in/bad", 3, edit=lambda ds, k: (with_patient(ds, k), ds.pop(0x00200032)))
+    build_series(tmp_path / "in/times", 6, steps=np.array([0.0, 6, 12, 0, 6, 12]), edit=with_two_times)
+    build_series(tmp_path / "in/times", 6, steps=np.array([0.0, 6, 12] * 2), edit=with_two_times)
     broken = (tmp_path / "in/bad/IM0001.dcm").read_bytes()
     (tmp_path / "in/bad/IM0001.dcm").write_bytes(broken[: len(broken) // 2])
     report = tmp_path / "report.json"
@@ -132,7 +141,8 @@ def test_logs_and_reports_hold_no_patient_data(
     assert (done.exit_code, shown.exit_code) == (3, 3)
     said = done.output + shown.output + caplog.text + report.read_text() + "".join(capsys.readouterr())
     said += (tmp_path / "out/.sr_imaging-done.jsonl").read_text()
-    assert [word for word in PLANTED if word in said] == []
+    assert [word for word in (*PLANTED, *DATES) if word in said] == []
+    assert "AcquisitionTime 1 of 2" in said
     assert json.loads(report.read_text())["scans"][0]["status"] in ("done", "failed")
 
 

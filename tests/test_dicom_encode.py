@@ -117,6 +117,24 @@ def test_encoding_loses_at_most_half_a_step(values: np.ndarray, slope: float) ->
     )
 
 
+def test_encoding_warns_where_values_are_clipped(caplog: pytest.LogCaptureFixture) -> None:
+    values = np.array([[[-2000, 5, 900]]], np.int16)
+    choose_encoding(values, None, [replace(_frame(Path("unused"), 1.0, -1024.0), bits=(16, 16, 15))])
+    assert "values of -2000 to 900 are clipped to -1024 to 64511" in caplog.text
+
+
+def test_encoding_warns_where_steps_grow(caplog: pytest.LogCaptureFixture) -> None:
+    values = np.array([[[0, 7, 829003]]], np.int32)
+    choose_encoding(values, None, [_frame(Path("unused"), 1.0)])
+    assert "values of 0 to 829003 are stored in steps of 13, and not of 1 as in the source" in caplog.text
+
+
+def test_encoding_says_nothing_where_nothing_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    choose_encoding(np.array([[[-1024, 7, 3000]]], np.int16), None, [_frame(Path("unused"), 1.0, -1024.0)])
+    choose_encoding(np.array([[[0.0, 0.3, 900]]], np.float32), None, [_frame(Path("unused"), 0.37)])
+    assert caplog.text == ""
+
+
 @given(st.floats(-1e9, 1e9))
 def test_ds_text_fits_sixteen_characters(value: float) -> None:
     text = ds_text(value)
@@ -124,8 +142,14 @@ def test_ds_text_fits_sixteen_characters(value: float) -> None:
     assert float(str(text)) == pytest.approx(value, rel=1e-8, abs=1e-300)
 
 
-def _frame(path: Path, slope: float) -> Frame:
+def _frame(path: Path, slope: float, intercept: float = 0.0) -> Frame:
     """A source slice of unsigned 12 bits with a slope."""
     fields = dict.fromkeys(Frame.__dataclass_fields__, "")
-    fields |= {"path": path, "rescale": (slope, 0.0), "has_lut": False, "bits": (16, 12, 11), "signed": False}
+    fields |= {
+        "path": path,
+        "rescale": (slope, intercept),
+        "has_lut": False,
+        "bits": (16, 12, 11),
+        "signed": False,
+    }
     return Frame(**fields)

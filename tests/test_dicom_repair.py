@@ -132,6 +132,19 @@ def test_gap_in_a_tilted_series_needs_both_policies(tmp_path: Path) -> None:
     assert read(scan, on_tilt="resample", on_missing="resample").shape[0] == 6
 
 
+def test_slice_that_is_filled_among_tilted_ones_lies_where_it_was(tmp_path: Path) -> None:
+    """As its neighbours it covers its own pixels alone, and it has the values of the scene there."""
+    tilted(tmp_path / "whole", 18.5, count=6)
+    tilted(tmp_path / "gap", 18.5, count=6)
+    (tmp_path / "gap/IM0002.dcm").unlink()
+    whole = read(tmp_path / "whole", on_tilt="resample")
+    filled = read(tmp_path / "gap", on_tilt="resample", on_missing="resample")
+    np.testing.assert_array_equal(filled == filled.attrs["_FillValue"], whole == whole.attrs["_FillValue"])
+    np.testing.assert_allclose(
+        filled, whole, atol=1
+    )  # the scene is linear; the filled slice rounds once more
+
+
 def test_remedy_names_no_policy_where_another_problem_has_none(shared_data: Path) -> None:
     path = shared_data / "medical/dcm_ct_head_ge_tilt_varspacing"
     with pytest.raises(

@@ -15,7 +15,7 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
-from sr_imaging import WriteError, geometry, read, write
+from sr_imaging import WriteError, geometry, read, upscale, write
 from sr_imaging.io.dicom_read import read_series
 from sr_imaging.io.dicom_scan import find_series
 from sr_imaging.io.dicom_write import write_series
@@ -163,6 +163,16 @@ def test_write_series_references_all_slices_within_the_halo(tmp_path: Path) -> N
     assert [item.ReferencedSOPInstanceUID for item in first.SourceImageSequence] == uids[:2]
     middle = dcmread(tmp_path / "out/IM_0010.dcm")  # 0.125 before the third
     assert [item.ReferencedSOPInstanceUID for item in middle.SourceImageSequence] == uids[:4]
+
+
+def test_write_series_references_its_own_slice_alone_where_a_model_works_in_plane(tmp_path: Path) -> None:
+    build_series(tmp_path / "in", orientation=OBLIQUE)
+    source = scan_of(tmp_path / "in")
+    fine = upscale(read_series(source), "cubic", scale={"y": 2, "x": 3})
+    write_series(fine, tmp_path / "out", source)
+    for number, path in enumerate(source.files, 1):
+        (item,) = dcmread(tmp_path / f"out/IM_{number:04d}.dcm").SourceImageSequence
+        assert item.ReferencedSOPInstanceUID == dcmread(path).SOPInstanceUID
 
 
 def test_write_series_references_the_slices_within_one_spacing(built: tuple) -> None:

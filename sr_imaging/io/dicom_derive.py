@@ -6,31 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from pydicom import DataElement, Dataset, dcmread
+from pydicom import Dataset, dcmread
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID, generate_uid
-from pydicom.valuerep import PersonName
 
+from .dicom_carry import carried, carried_of_frame
 from .dicom_encode import ds_text
-from .dicom_enhanced import frame_element
-from .dicom_frame import BROKEN_FILE, Frame
+from .dicom_frame import Frame
 from .dicom_new import new_header
-from .dicom_tags import (
-    CODES,
-    CT_IMAGE,
-    DROPPED,
-    DROPPED_GROUPS,
-    FRAME_GRID,
-    LOSSY_METHODS,
-    MR_IMAGE,
-    PATIENT_AND_STUDY,
-    UNPAIRED,
-)
+from .dicom_tags import ALWAYS_LOSSY, CODES, CT_IMAGE, LOSSY_METHODS, MR_IMAGE, UNPAIRED
 
 __all__ = ["Provenance", "SourceSlice", "class_uid", "code", "identify", "load_sources", "stamp"]
-
-TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")  # whose letters depend on SpecificCharacterSet
-LOST = "\ufffd"  # stands for bytes that are no letter of the character set
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +40,7 @@ class Provenance:
     model, sha256, version, scale, precision, device : str
         Model name and hash, program version, scale in z, y, x, arithmetic, ``cpu`` or ``cuda``.
     reach : int
-        Source slices on each side that a slice of the result sees, at least 1.
+        Source slices on each side that a slice of the result sees; 0 for its own alone.
     now : datetime, optional
         Time of the derivation; None where it is not to be told.
     """
@@ -96,8 +82,8 @@ def load_sources(frames: Sequence[Frame], modality: str) -> list[SourceSlice]:
         if key not in headers:
             dataset = dcmread(frame.path, stop_before_pixels=True, force=True)
             meta = getattr(dataset, "file_meta", Dataset())
-            header = _enhanced_header(dataset, modality, frame) if frame.is_enhanced else _carried(dataset)
-            if not frame.sop_class:  # never a valid image: complete what its class demands
+            header = carried_of_frame(dataset, frame, modality) if frame.is_enhanced else carried(dataset)
+            if frame.is_enhanced or not frame.sop_class:  # not, or never, a valid image of the class
                 header = _completed(header, modality)
             _keep_lossy(header, frame)
             kind = frame.sop_class or str(meta.get("MediaStorageSOPClassUID", class_uid(modality)))
@@ -105,49 +91,6 @@ def load_sources(frames: Sequence[Frame], modality: str) -> list[SourceSlice]:
             headers[key] = (header, kind, instance_uid)
         slices.append(SourceSlice(frame, *headers[key]))
     return slices
-
-
-def _carried(dataset: Dataset) -> Dataset:
-    """Copy what stays true of a derived slice; elements that cannot be parsed are left behind."""
-    carried = Dataset()
-    for tag in list(dataset.keys()):
-        if tag.is_private or tag.element == 0 or tag in DROPPED or tag.group in DROPPED_GROUPS:
-            continue
-        raw = dataset.get_item(tag)
-        try:
-            carried[tag] = _as_written(dataset[tag], raw)
-        except BROKEN_FILE:
-            logger.info("left out element %s, which cannot be parsed", tag)
-    carried.remove_private_tags()
-    return carried
-
-
-def _as_written(element: DataElement, raw: object) -> DataElement:
-    """Keep the bytes of a text that its character set cannot decode: decoded, letters of it would be lost."""
-    value = getattr(raw, "value", None)
-    is_text = element.VR in TEXTS and element.keyword != "SeriesDescription"  # to which words are added
-    if not (is_text and isinstance(value, bytes) and LOST in str(element.value)):
-        return element
-    if isinstance(element.value, PersonName):
-        value = PersonName(value, element.value.encodings)
-    return DataElement(element.tag, element.VR, value, already_converted=True)
-
-
-def _enhanced_header(dataset: Dataset, modality: str, frame: Frame) -> Dataset:
-    """Patient, study, equipment and a frame's grid from an enhanced file, as of a single-frame slice."""
-    carried = _carried(dataset)
-    header = Dataset()
-    for name in PATIENT_AND_STUDY:
-        if name in carried:
-            header[name] = carried[name]
-    for group, name in FRAME_GRID:
-        element = frame_element(dataset, frame.index or 0, group, name)
-        if element is not None:
-            header[name] = element
-    side = frame_element(dataset, frame.index or 0, "FrameAnatomySequence", "FrameLaterality")
-    if side is not None and side.value in ("L", "R") and header.get("BodyPartExamined") not in UNPAIRED:
-        header.Laterality = side.value
-    return _completed(header, modality)
 
 
 def _completed(header: Dataset, modality: str) -> Dataset:
@@ -161,8 +104,9 @@ def _completed(header: Dataset, modality: str) -> Dataset:
 
 def _keep_lossy(header: Dataset, frame: Frame) -> None:
     """Say that a slice was compressed with loss once, also where only its transfer syntax tells."""
-    method = LOSSY_METHODS.get(str(frame.transfer_syntax))
-    if method is None or header.get("LossyImageCompression"):
+    syntax, stated = str(frame.transfer_syntax), header.get("LossyImageCompression")
+    method = LOSSY_METHODS.get(syntax)
+    if method is None or stated == "01" or (stated and syntax not in ALWAYS_LOSSY):
         return
     raw_size = frame.rows * frame.columns * frame.bits[0] / 8
     header.LossyImageCompression = "01"

@@ -16,9 +16,10 @@ __all__ = ["Encoding", "choose_encoding", "ds_text", "encode"]
 logger = logging.getLogger(__name__)
 
 BITS = 16  # CT and MR images are stored in 16 bits
-OVERSHOOT = (
-    1 / 8
-)  # of the stored range: how far below it values are clipped rather than given a new intercept
+# Of the stored range: how far below it values are clipped rather than given a new intercept.
+OVERSHOOT = 1 / 8
+ROUNDING = 1e-6  # of a slope, as its decimal string may round it
+WHOLE = "write NIfTI, Zarr or a parametric map to keep them whole"
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,11 @@ def ds_text(value: float) -> DSfloat:
 
 
 def choose_encoding(values: np.ndarray, fill: Any, sources: Sequence[Frame]) -> Encoding:
-    """Choose slope, intercept and bits that hold a whole volume and lose no step of its source.
+    """Choose slope, intercept and bits that hold a whole volume, with the steps of its source where they fit.
 
     Whole numbers stay whole. The sign and, where they hold the values, the bits and the intercept are the
-    source's. Values a little below what can be stored (the overshoot of an interpolation) will be clipped.
+    source's. Values a little below what can be stored (the overshoot of an interpolation) will be clipped;
+    that, and steps coarser than the source's, are told in a warning.
 
     Parameters
     ----------
@@ -96,10 +98,22 @@ def choose_encoding(values: np.ndarray, fill: Any, sources: Sequence[Frame]) -> 
         encoding = _whole(low, high, fill, bits=bits, signed=signed, intercept=_common_intercept(pairs))
     else:
         encoding = _fractional(low, high, pairs, bits=bits, signed=signed)
-    bottom = encoding.intercept + encoding.slope * encoding.limits[0]
-    if low < bottom:
-        logger.info("values down to %g are clipped at %g, the lowest that the source can store", low, bottom)
-    return _with_padding(encoding, fill, has_nan=has_nan)
+    encoding = _with_padding(encoding, fill, has_nan=has_nan)
+    has_step = bool(sources) or values.dtype.kind in "iu"
+    _tell_losses(encoding, low, high, min(abs(slope) for slope, _ in pairs) if has_step else 0)
+    return encoding
+
+
+def _tell_losses(encoding: Encoding, low: float, high: float, step: float) -> None:
+    """Warn where values will not come back to within half a step of the source; 0 where that is unknown."""
+    bottom, top = sorted(encoding.intercept + encoding.slope * end for end in encoding.limits)
+    slope = abs(encoding.slope)
+    if low < bottom - slope / 2 or high > top + slope / 2:
+        what = "values of %g to %g are clipped to %g to %g, which is what the source can store; %s"
+        logger.warning(what, low, high, bottom, top, WHOLE)
+    if step and slope > step * (1 + ROUNDING):
+        what = "values of %g to %g are stored in steps of %g, and not of %g as in the source; %s"
+        logger.warning(what, low, high, slope, step, WHOLE)
 
 
 def encode(values: np.ndarray, encoding: Encoding, fill: Any) -> np.ndarray:

@@ -10,8 +10,18 @@ from pydicom import DataElement, Dataset
 from pydicom.filereader import read_partial
 
 from .dicom_frame import BROKEN_FILE, PIXEL_DATA, Frame, LeftOutError, StopAfter
+from .dicom_values import rescale_facts
 
 __all__ = ["enhanced_frames", "frame_element"]
+
+# What may tell times of one motion, or weightings of one contrast, apart.
+FURTHER_KEYS = (
+    ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+    ("RespiratorySynchronizationSequence", "NominalPercentageOfRespiratoryPhase"),
+    ("MRModifierSequence", "InversionTimes"),
+    ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+)
 
 
 def enhanced_frames(path: Path, base: Frame) -> list[Frame]:
@@ -90,10 +100,16 @@ def _frame(base: Frame, index: int, own: Dataset, shared: Dataset) -> Frame:
     position = get("PlanePositionSequence", "ImagePositionPatient")
     orientation = get("PlaneOrientationSequence", "ImageOrientationPatient")
     spacing = _vector(get("PixelMeasuresSequence", "PixelSpacing"), 2)
-    slope = get("PixelValueTransformationSequence", "RescaleSlope")
-    intercept = get("PixelValueTransformationSequence", "RescaleIntercept")
+    slope, intercept = (
+        [] if value is None else [str(value)]
+        for value in (
+            get("PixelValueTransformationSequence", f"Rescale{end}") for end in ("Slope", "Intercept")
+        )
+    )
+    rescale = rescale_facts(slope, intercept) if slope or intercept else {}
     return replace(
         base,
+        **rescale,
         index=index,
         position=_vector(position, 3),
         orientation=_vector(orientation, 6),
@@ -102,7 +118,6 @@ def _frame(base: Frame, index: int, own: Dataset, shared: Dataset) -> Frame:
         else (float(spacing[0]), float(spacing[1])),
         thickness=_float(get("PixelMeasuresSequence", "SliceThickness")),
         slice_gap=_float(get("PixelMeasuresSequence", "SpacingBetweenSlices")) or base.slice_gap,
-        rescale=base.rescale if slope is None else (float(slope), float(intercept or 0)),
         rescale_type=str(get("PixelValueTransformationSequence", "RescaleType") or base.rescale_type),
         instance_number=str(index + 1),
         keys=dict(_keys(get, own)),
@@ -119,12 +134,27 @@ def _keys(get: Any, own: Dataset) -> Iterator[tuple[str, str]]:
     content = next(iter(own.get("FrameContentSequence") or []), Dataset())
     yield "EffectiveEchoTime", str(get("MREchoSequence", "EffectiveEchoTime") or "")
     yield "TemporalPositionIdentifier", str(content.get("TemporalPositionIndex") or "")
-    yield "DiffusionBValue", str(get("MRDiffusionSequence", "DiffusionBValue") or "")
+    yield "DiffusionBValue", _text(get("MRDiffusionSequence", "DiffusionBValue"))
+    yield "ConvolutionKernel", _text(get("CTReconstructionSequence", "ConvolutionKernel"))
+    yield "DiffusionGradientOrientation", _direction(get)
+    for group, name in FURTHER_KEYS:
+        yield name, _text(get(group, name))
     yield "component", "\\".join([*frame_type, *_component(get)])
     yield "ImageType", "\\".join(frame_type)
     yield "AcquisitionNumber", str(content.get("FrameAcquisitionNumber") or "")
     yield "AcquisitionTime", str(content.get("FrameAcquisitionDateTime") or "")
     yield "StackID", str(content.get("StackID") or "")
+
+
+def _direction(get: Any) -> str:
+    """Gradient direction of a diffusion frame."""
+    item = next(iter(get("MRDiffusionSequence", "DiffusionGradientDirectionSequence") or []), Dataset())
+    return _text(item.get("DiffusionGradientOrientation"))
+
+
+def _text(value: Any) -> str:
+    """A comparable text of a value; 0 is one, and None is none."""
+    return "" if value is None else str(value)
 
 
 def _component(get: Any) -> list[str]:

@@ -138,7 +138,7 @@ class SeriesFacts:
                 setattr(out, f"{name}Date", now.strftime("%Y%m%d"))
                 setattr(out, f"{name}Time", now.strftime("%H%M%S"))
         out.SeriesNumber = _series_number(first)
-        text = str(first.get("SeriesDescription") or "")
+        text = _text(first, "SeriesDescription")
         label = f"SR {self.provenance.scale}".strip() if self.provenance.model else "resampled"
         out.SeriesDescription = f"{text[: 63 - len(label)]} {label}".strip()[:64]
         out.DerivationDescription = self._description()
@@ -165,20 +165,21 @@ class SeriesFacts:
             first.get("PixelSpacing"), None if frame is None else frame.pixel_spacing, spacing
         )
         out.SpacingBetweenSlices = ds_text(self.spacing[0])
-        out.SliceThickness = ds_text(self._thickness())
+        thickness = self._thickness()
+        out.SliceThickness = None if thickness is None else ds_text(thickness)
 
-    def _thickness(self) -> float:
-        """Slice thickness on the new grid: the array's, else the source's by the factor, else the spacing."""
+    def _thickness(self) -> float | None:
+        """Slice thickness on the new grid: the array's, else the source's by the factor, else unknown."""
         stated = self.reference.get("slice_thickness")
         acquired = self.sources[0].frame.thickness if self.sources else None
         if stated is None and acquired and self.source_step:
             return float(acquired * self.spacing[0] / self.source_step)
-        return float(stated or self.spacing[0])
+        return float(stated) if stated else None
 
     def _set_values(self, out: Dataset, first: Dataset) -> None:
         """How pixels are stored and what they mean."""
         out.SamplesPerPixel = 1
-        out.PhotometricInterpretation = str(first.get("PhotometricInterpretation") or "MONOCHROME2")
+        out.PhotometricInterpretation = _text(first, "PhotometricInterpretation") or "MONOCHROME2"
         out.BitsAllocated, out.BitsStored, out.HighBit = 16, self.encoding.bits, self.encoding.bits - 1
         out.PixelRepresentation = int(self.encoding.signed)
         identity = (self.encoding.slope, self.encoding.intercept) == (1, 0)
@@ -186,7 +187,9 @@ class SeriesFacts:
             out.RescaleSlope, out.RescaleIntercept = (
                 ds_text(v) for v in (self.encoding.slope, self.encoding.intercept)
             )
-            out.RescaleType = str(first.get("RescaleType") or ("HU" if self.modality == "CT" else "US"))
+            stated = _text(first, "RescaleType") or ("HU" if self.modality == "CT" else "US")
+            is_rescaled = all(item.frame.has_rescale for item in self.sources)
+            out.RescaleType = stated if is_rescaled else "US"
         if self.encoding.padding is not None:
             out.add_new(0x00280120, "SS" if self.encoding.signed else "US", self.encoding.padding)
 
@@ -205,6 +208,12 @@ class SeriesFacts:
         if self.sources and self.made:
             parts.append(f"{' and '.join(self.made)} absent in the source and made here")
         return "; ".join(parts)[:1024]
+
+
+def _text(header: Dataset, name: str) -> str:
+    """A text of one value; a backslash in it, which parts values, becomes a slash."""
+    value = header.get(name) or ""
+    return value if isinstance(value, str) else "/".join(str(part) for part in value)
 
 
 def _series_number(header: Dataset) -> int:
@@ -248,9 +257,16 @@ def _provenance(da: xr.DataArray, *, dated: bool) -> Provenance:
         scale=text("sr_scale"),
         precision=text("sr_precision"),
         device=text("sr_device"),
-        reach=max(1, int(text("sr_halo").split()[0])) if text("sr_halo") else 1,
+        reach=_reach(text("sr_halo").split()),
         now=datetime.now() if dated else None,
     )
+
+
+def _reach(halo: list[str]) -> int:
+    """Source slices on each side that were seen: 1 where the array does not say, 0 where it has no z axis."""
+    if not halo:
+        return 1
+    return int(halo[-3]) if len(halo) >= 3 else 0
 
 
 def _digest(matrix: np.ndarray, encoding: Encoding, planes: Sequence[np.ndarray]) -> str:

@@ -104,13 +104,19 @@ class Frame:
     pixel_spacing : (float, float), optional
         Between rows (y), between columns (x).
     rescale : (float, float)
-        Slope and intercept to modality values.
+        Slope and intercept to modality values; (1, 0) where they are absent or faulty.
     padding : (int, int), optional
         Lowest and highest stored value that means no data.
     padding_value : int, optional
         PixelPaddingValue as stored.
+    has_rescale : bool
+        Whether slope or intercept are stated.
+    rescale_fault : str
+        What is wrong with them, without their values; empty where nothing is.
+    patient : str
+        Hash of PatientID, which tells patients apart and is shown nowhere; empty where it is absent.
     keys : dict
-        Texts of the attributes that tell contrasts apart.
+        Texts of the attributes that may tell contrasts apart.
     """
 
     path: Path
@@ -130,6 +136,7 @@ class Frame:
     transfer_syntax: UID
     sop_class: str
     sop_instance: str
+    patient: str
     study_uid: str
     series_uid: str
     series_number: str
@@ -142,6 +149,8 @@ class Frame:
     units: str
     index: int | None = None
     pixels_at: int = 0  # byte of the file where uncompressed pixels of all its frames begin; 0 if unknown
+    has_rescale: bool = True
+    rescale_fault: str = ""
     tiles: int = 0  # a side of the mosaic that the slice is a tile of; 0 where it is none
     keys: dict[str, str] = field(default_factory=dict)
 

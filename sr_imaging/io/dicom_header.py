@@ -1,5 +1,6 @@
 """DICOM headers as plain frames: what grouping, geometry and decoding need."""
 
+import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,11 +10,18 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from .dicom_frame import BROKEN_FILE, NATIVE, Frame, LeftOutError, StopAfter
 from .dicom_raw import Header
 from .dicom_tags import ENHANCED, LAST_HEADER_TAG, SCAN_TAGS
+from .dicom_values import rescale_facts
 
 __all__ = ["read_frames"]
 
@@ -183,8 +191,6 @@ def _frame(path: Path, header: Header) -> Frame:
     spacing = header.numbers("PixelSpacing", 2)
     padding = header.integer("PixelPaddingValue", signed=signed)
     limit = header.integer("PixelPaddingRangeLimit", signed=signed)
-    slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
-    syntax = getattr(header.dataset, "file_meta", {}).get("TransferSyntaxUID") or ImplicitVRLittleEndian
     return Frame(
         path=path,
         rows=header.integer("Rows") or 0,
@@ -194,15 +200,16 @@ def _frame(path: Path, header: Header) -> Frame:
         pixel_spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
         thickness=header.number("SliceThickness"),
         slice_gap=header.number("SpacingBetweenSlices"),
-        rescale=(1.0 if slope is None else slope, 0.0 if intercept is None else intercept),
-        has_lut="ModalityLUTSequence" in header.dataset,
+        **rescale_facts(header.texts("RescaleSlope"), header.texts("RescaleIntercept")),
+        has_lut=header.is_filled("ModalityLUTSequence"),
         padding=None if padding is None else _ordered(padding, padding if limit is None else limit),
         padding_value=padding,
         bits=(allocated, stored, _or(header.integer("HighBit"), stored - 1)),
         signed=signed,
-        transfer_syntax=UID(syntax),
+        transfer_syntax=_transfer_syntax(header.dataset),
         sop_class=header.text("SOPClassUID"),
         sop_instance=header.text("SOPInstanceUID"),
+        patient=_hashed(header.text("PatientID")),
         study_uid=header.text("StudyInstanceUID"),
         series_uid=header.text("SeriesInstanceUID"),
         series_number=header.text("SeriesNumber"),
@@ -217,14 +224,31 @@ def _frame(path: Path, header: Header) -> Frame:
     )
 
 
+def _transfer_syntax(dataset: Dataset) -> UID:
+    """The transfer syntax as stated; without file meta information, the encoding that pydicom found."""
+    stated = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
+    if stated:
+        return UID(stated)
+    is_implicit, is_little = dataset.original_encoding
+    if is_implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+
+
 def _keys(header: Header) -> Iterator[tuple[str, str]]:
     """What may tell contrasts of one series apart."""
     for name in ("EchoNumbers", "TemporalPositionIdentifier", "DiffusionBValue", "EchoTime", "TriggerTime"):
         yield name, header.key(name)
     for name in ("DiffusionGradientOrientation", "ImageType", "AcquisitionNumber", "AcquisitionTime"):
         yield name, header.key(name)
+    yield "ConvolutionKernel", header.key("ConvolutionKernel")
     types = header.texts("ImageType")
     yield "component", types[2] if len(types) > 2 and header.text("Modality") == "MR" else ""
+
+
+def _hashed(text: str) -> str:
+    """Return what is the same for the same text and does not show it."""
+    return hashlib.sha256(text.encode()).hexdigest() if text else ""
 
 
 def _ordered(a: int, b: int) -> tuple[int, int]:

@@ -210,8 +210,11 @@ def _complete(made: Dataset, facts: SeriesFacts) -> None:
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid
     groups = made.SharedFunctionalGroupsSequence[0]
+    measures = groups.PixelMeasuresSequence[0]
     for name in ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"):  # highdicom keeps the source's
-        groups.PixelMeasuresSequence[0][name] = facts.shared[name]
+        measures[name] = facts.shared[name]
+    if measures.SliceThickness is None:  # unknown, and may not be empty here (PS3.3 C.7.6.16.2.1)
+        measures.SliceThickness = measures.SpacingBetweenSlices
     groups.PlaneOrientationSequence[0]["ImageOrientationPatient"] = facts.shared["ImageOrientationPatient"]
     _name_classes(made, {item.instance_uid: item.class_uid for item in facts.sources})
     if facts.provenance.now is None:

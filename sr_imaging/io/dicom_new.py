@@ -28,7 +28,6 @@ def new_header(modality: str) -> Dataset:
     header.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if modality == "CT" else "OTHER"]
     if modality == "CT":
         header.KVP = None
-        header.RescaleType = "HU"
         return header
     header.ScanningSequence, header.SequenceVariant = "RM", "NONE"  # research mode: nothing is known
     header.ScanOptions, header.MRAcquisitionType = "", ""

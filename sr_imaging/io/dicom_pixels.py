@@ -169,6 +169,7 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
         with quiet_pydicom(), _PanicsAreErrors():
             if frame.transfer_syntax == JPEGExtended12Bit:
                 _repair_scan_headers(dataset)
+            dataset.file_meta.TransferSyntaxUID = frame.transfer_syntax  # may be absent in the file
             index = frame.index if frame.is_enhanced else None
             pixels = np.asarray(pixel_array(dataset, index=index))
             return _untiled(_cut_bits(pixels, frame), frame.tiles)

@@ -18,6 +18,7 @@ from .dicom_even import (
 )
 from .dicom_frame import Frame
 from .dicom_repair import Repair, plan_repair
+from .dicom_values import value_problems
 
 __all__ = ["Placement", "place"]
 
@@ -99,9 +100,10 @@ def place(
     Placement
         With `matrix` and `spacing` where there are no problems.
     """
-    problem = _missing_geometry(frames) or _bad_cosines(frames[0])
-    if problem:
-        return Placement(tuple(frames), problems=(problem,))
+    geometry = _missing_geometry(frames) or _bad_cosines(frames[0])
+    refused = [*([geometry] if geometry else []), *value_problems(frames)]
+    if refused:
+        return Placement(tuple(frames), problems=tuple(refused))
     ordered, notes, problems = _drop_copies(_sort(frames), are_same)
     if problems:
         return Placement(tuple(ordered), problems=tuple(problems))

@@ -57,6 +57,10 @@ class Header:
             return None
         return int.from_bytes(value[:2], "little" if is_little else "big", signed=signed)
 
+    def is_filled(self, name: str) -> bool:
+        """Tell whether an element is there and not empty."""
+        return SCAN_TAGS[name] in self.dataset and bool(self.dataset.get_item(SCAN_TAGS[name]).value)
+
     def key(self, name: str) -> str:
         """A comparable text of any element."""
         value, is_little = self.raw(name)

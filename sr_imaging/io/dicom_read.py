@@ -1,6 +1,7 @@
 """A DICOM series with a good verdict becomes a DataArray of modality values, placed in patient space."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,10 @@ def read_series(scan: Scan) -> xr.DataArray:
     -------
     (z, y, x) DataArray
         Modality values: integers where slope and intercept are whole and the same in all slices, else
-        float32. Coords in mm, ``volume_ref``, ``attrs["_FillValue"]`` where the file states padding,
-        ``attrs["units"]`` where it states or implies them, ``attrs["history"]`` where slices had to be
-        interpolated. Positions ascend along row × column direction.
+        float32. Coords in mm, ``volume_ref``, ``attrs["_FillValue"]`` where a slice states padding (which
+        is NaN where slices have lookup tables), ``attrs["units"]`` where they are stated or implied,
+        ``attrs["history"]`` where slices had to be interpolated.
+        Positions ascend along row × column direction.
 
     Raises
     ------
@@ -59,8 +61,9 @@ def read_series(scan: Scan) -> xr.DataArray:
     attrs: dict[str, Any] = {} if fill is None or np.isnan(fill) else {"_FillValue": fill}
     if placement.repair is not None:
         attrs["history"] = _history(placement.repair.notes)
-    if _units(first):
-        attrs["units"] = _units(first)
+    units = {_units(frame) for frame in placement.frames}
+    if len(units) == 1 and "" not in units:
+        attrs["units"] = units.pop()
     return geometry.volume(
         values,
         placement.matrix,
@@ -95,7 +98,7 @@ def load_placement(scan: Scan) -> Placement:
     """
     frames: list[Frame] = []
     with quiet_pydicom():
-        for path in scan.files:
+        for path in sorted(scan.files):  # in the order of the scan, or slices near a tolerance group anew
             try:
                 frames += read_frames(path)
             except LeftOutError as error:
@@ -116,9 +119,7 @@ def _history(notes: Sequence[str]) -> str:
 
 def _values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
     """Decode all slices into one array of modality values; return also the value of padding."""
-    if any(frame.rescale[0] == 0 for frame in frames):
-        bad = next(frame.name for frame in frames if frame.rescale[0] == 0)
-        raise ReadError(f"{bad} has RescaleSlope 0; export the series again")
+    frames = _sharing_padding(frames)
     pairs = {frame.rescale for frame in frames}
     is_whole = len(pairs) == 1 and all(float(v).is_integer() for v in frames[0].rescale)
     if is_whole and not any(frame.has_lut for frame in frames):
@@ -126,32 +127,41 @@ def _values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
     return _float_values(frames)
 
 
+def _sharing_padding(frames: Sequence[Frame]) -> list[Frame]:
+    """Let slices that state no padding take it from the first that does; what no pixel can be is none."""
+    value = next((frame.padding_value for frame in frames if _has_padding(frame)), None)
+    pair = None if value is None else (value, value)
+    return [
+        frame if _has_padding(frame) else replace(frame, padding=pair, padding_value=value)
+        for frame in frames
+    ]
+
+
 def _whole_values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
     """Modality values as integers, rescaled in place."""
     slope, intercept = (int(v) for v in frames[0].rescale)
     stored: np.ndarray | None = None
+    padding = frames[0].padding_value
     for k, (frame, _, pixels) in enumerate(_slices(frames)):
+        plane = _one_padding(pixels, frame, padding)
         if stored is None:
-            stored = np.empty((len(frames), frame.rows, frame.columns), pixels.dtype)
-        if not np.can_cast(pixels.dtype, stored.dtype, "safe"):
-            stored = stored.astype(np.result_type(stored, pixels))
-        stored[k] = pixels
+            stored = np.empty((len(frames), frame.rows, frame.columns), plane.dtype)
+        if not np.can_cast(plane.dtype, stored.dtype, "safe"):
+            stored = stored.astype(np.result_type(stored, plane))
+        stored[k] = plane
     if stored is None:
         raise ReadError("the series has no slices; scan the folder again")
     ends = sorted(int(v) * slope + intercept for v in (stored.min(), stored.max()))
-    padding = frames[0].padding_value
     fill = None if padding is None else padding * slope + intercept
-    if fill is not None and padding is not None and not _is_stored(padding, frames[0]):
-        fill = None  # a value that no pixel can have
     dtype = _dtype(ends if fill is None else [*ends, fill], frames[0])
     values = _rescale_in_place(stored, slope, intercept, dtype)
     return values, None if fill is None else dtype.type(fill)
 
 
-def _is_stored(padding: int, frame: Frame) -> bool:
-    """Tell whether a pixel of the frame can have this value."""
+def _has_padding(frame: Frame) -> bool:
+    """Tell whether a slice states padding that a pixel of it can have."""
     info = np.iinfo(f"{'i' if frame.signed else 'u'}{max(frame.bits[0], 8) // 8}")
-    return int(info.min) <= padding <= int(info.max)
+    return frame.padding_value is not None and int(info.min) <= frame.padding_value <= int(info.max)
 
 
 def _dtype(values: list[int], frame: Frame) -> np.dtype[Any]:
@@ -177,12 +187,16 @@ def _rescale_in_place(stored: np.ndarray, slope: int, intercept: int, dtype: np.
 
 
 def _float_values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
-    """Modality values as float32, each slice by its own scaling or lookup table."""
+    """Modality values as float32, each slice by its own scaling or lookup table.
+
+    Padding is NaN where a table could map a pixel to the same value.
+    """
     values = np.empty((len(frames), frames[0].rows, frames[0].columns), np.float32)
     padding = frames[0].padding_value
     fill: Any = None
-    if padding is not None and not frames[0].has_lut:
-        fill = np.float32(padding * frames[0].rescale[0] + frames[0].rescale[1])
+    if padding is not None:
+        has_lut = any(frame.has_lut for frame in frames)
+        fill = np.float32(np.nan if has_lut else padding * frames[0].rescale[0] + frames[0].rescale[1])
     for k, (frame, dataset, pixels) in enumerate(_slices(frames)):
         values[k] = modality_lut(pixels, dataset, frame)
         if fill is not None and frame.padding is not None:
@@ -206,22 +220,22 @@ def _slices(frames: Sequence[Frame]) -> Iterator[tuple[Frame, Dataset, np.ndarra
                 pixels = pixels[frame.index or 0]
         if pixels.shape != (frame.rows, frame.columns):
             raise ReadError(f"{frame.path} decodes to {pixels.shape}, not {(frame.rows, frame.columns)}")
-        yield frame, dataset, _one_padding(pixels, frame, frames[0].padding_value)
+        yield frame, dataset, pixels
 
 
 def _one_padding(pixels: np.ndarray, frame: Frame, padding: int | None) -> np.ndarray:
     """Bring a range of padding values, or another slice's padding, to the one value of the series."""
     if frame.padding is None or padding is None or frame.padding == (padding, padding):
         return pixels
-    pixels = pixels.copy()
+    pixels = pixels.astype(np.result_type(pixels, np.min_scalar_type(padding)))
     pixels[(pixels >= frame.padding[0]) & (pixels <= frame.padding[1])] = padding
     return pixels
 
 
 def _units(frame: Frame) -> str:
-    """Unit of the modality values, as stated; CT without any statement is in Hounsfield units."""
+    """Unit of the modality values, as stated; CT rescaled to an unstated one is in Hounsfield units."""
     if frame.units:
         return frame.units
-    if frame.modality == "CT" and frame.rescale_type in ("", "HU"):
+    if frame.modality == "CT" and frame.has_rescale and frame.rescale_type in ("", "HU"):
         return "HU"
     return ""

@@ -118,15 +118,33 @@ def repaired_values(values: np.ndarray, fill: Any, repair: Repair) -> tuple[np.n
     """
     if any(repair.margin):
         values, fill = _with_fill(values, fill)
-    shape = (repair.count, values.shape[1] + repair.margin[0], values.shape[2] + repair.margin[1])
-    out: np.ndarray = np.empty(shape, values.dtype)
-    for number, shift, plane in zip(repair.numbers, repair.shifts, values, strict=True):
-        down = _shifted(plane, fill, float(shift[0]), repair.margin[0], axis=0)
-        out[number] = _shifted(down, fill, float(shift[1]), repair.margin[1], axis=1)
+    values = _filled(values, fill, repair)
+    return (_straight(values, fill, repair) if any(repair.margin) else values), fill
+
+
+def _filled(values: np.ndarray, fill: Any, repair: Repair) -> np.ndarray:
+    """Interpolate missing slices, before any is moved: margins that no slice covers mix with nothing."""
+    if len(values) == repair.count:
+        return values
+    out: np.ndarray = np.empty((repair.count, *values.shape[1:]), values.dtype)
+    out[list(repair.numbers)] = values
     for before, after in zip(repair.numbers, repair.numbers[1:], strict=False):
         for number in range(before + 1, after):
             out[number] = _mix(out[before], out[after], (number - before) / (after - before), fill)
-    return out, fill
+    return out
+
+
+def _straight(values: np.ndarray, fill: Any, repair: Repair) -> np.ndarray:
+    """Move each slice to its place in the plane; a filled one lies between its neighbours."""
+    _, rows, columns = values.shape
+    out: np.ndarray = np.empty(
+        (repair.count, rows + repair.margin[0], columns + repair.margin[1]), values.dtype
+    )
+    for number, plane in enumerate(values):
+        down, right = (float(np.interp(number, repair.numbers, shifts)) for shifts in repair.shifts.T)
+        moved = _shifted(plane, fill, down, repair.margin[0], axis=0)
+        out[number] = _shifted(moved, fill, right, repair.margin[1], axis=1)
+    return out
 
 
 def _with_fill(values: np.ndarray, fill: Any) -> tuple[np.ndarray, Any]:

@@ -5,11 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .dicom_tags import PHASE
 from .scan import Scan, Verdict
 
 __all__ = ["find_series", "is_dicom", "is_dicomdir", "with_note", "with_other_folders"]
-
-PHASE = frozenset({"P", "PHASE", "PHASE MAP"})  # of ImageType and of the component of an enhanced frame
 
 # First elements of a data set without preamble: file meta information, or group 0008.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
@@ -191,8 +190,10 @@ def _scan(group: Any, left_out: list[tuple[Path, str, str]]) -> Scan:
 
 def _series_notes(group: Any, left_out: list[tuple[Path, str, str]]) -> list[str]:
     """What is odd about a series but keeps none of its slices from being placed."""
+    from .dicom_values import value_notes
+
     first = group.frames[0]
-    notes = []
+    notes = value_notes(group.frames)
     if group.split:
         notes.append(f"one part of SeriesInstanceUID {first.series_uid or 'none'}: {', '.join(group.split)}")
     if not first.series_uid:

@@ -1,7 +1,7 @@
 """From frames of one folder to groups that could each be one volume."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,14 @@ __all__ = ["Group", "group_frames"]
 
 SAME_DIRECTION = 1e-4  # of a cosine: 0.03 mm over a head
 SAME_SPACING = 1e-5  # relative; scanners write PixelSpacing with six digits or more
+# What slices of one SeriesInstanceUID must agree in to be one series, by the name of its tag.
+APART = {
+    "PatientID": "patient",
+    "StudyInstanceUID": "study_uid",
+    "SeriesNumber": "series_number",
+    "Modality": "modality",
+}
+UNNAMED = ("PatientID", "StudyInstanceUID")
 STRAY_OF = 3  # a single odd slice beside this many is a stray, not a series
 
 
@@ -52,17 +60,25 @@ def group_frames(frames: Sequence[Frame]) -> list[Group]:
     """
     by_series: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
     for frame in frames:
-        by_series[(frame.series_uid, frame.series_number, frame.modality)].append(frame)
+        by_series[(frame.series_uid, *(getattr(frame, field) for field in APART.values()))].append(frame)
     groups: list[Group] = []
     for members in by_series.values():
         groups += _split_series(members)
-    counts: dict[str, int] = defaultdict(int)
-    for members in by_series.values():
-        counts[members[0].series_uid] += 1
     for group in groups:
-        if counts[group.frames[0].series_uid] > 1 and group.frames[0].series_uid:
-            group.split.insert(0, f"SeriesNumber {group.frames[0].series_number or 'none'}")
+        group.split[:0] = _apart(group.frames[0], [other.frames[0] for other in groups])
     return groups
+
+
+def _apart(frame: Frame, others: Sequence[Frame]) -> list[str]:
+    """Say how a series differs from others of its UID; patients and studies are counted, not named."""
+    told = []
+    for name, field_name in APART.items():
+        stated = [getattr(other, field_name) for other in others if other.series_uid == frame.series_uid]
+        values, own = list(dict.fromkeys(stated)), getattr(frame, field_name)
+        if len(values) > 1:
+            count = f"differs ({values.index(own) + 1} of {len(values)})"
+            told.append(f"{name} {count if name in UNNAMED else own or 'none'}")
+    return told
 
 
 def _split_series(frames: list[Frame]) -> list[Group]:
@@ -141,9 +157,16 @@ def _split_by(group: Group, key: str) -> list[Group]:
     if len(values) == 1 or (counts_slices and not _repeats(group.frames)):
         return [group]
     return [
-        Group(members, [*group.split, f"{key} {value or 'none'}"], group.strays if n == 0 else [])
+        Group(members, [*group.split, _named(key, value, values)], group.strays if n == 0 else [])
         for n, (value, members) in enumerate(values.items())
     ]
+
+
+def _named(key: str, value: str, values: Collection[str]) -> str:
+    """Name a part by its value of a key; a date or time, which may lead to a patient, is counted."""
+    if key == "AcquisitionTime" and value:
+        return f"{key} {sorted(values).index(value) + 1} of {len(values)}"
+    return f"{key} {value or 'none'}"
 
 
 def _split_repeats(group: Group) -> list[Group]:

@@ -3,16 +3,19 @@
 from typing import Final
 
 __all__ = [
+    "ALWAYS_LOSSY",
     "CODES",
     "CT_IMAGE",
     "DROPPED",
     "DROPPED_GROUPS",
     "ENHANCED",
-    "FRAME_GRID",
+    "FRAME_FACTS",
     "LAST_HEADER_TAG",
     "LOSSY_METHODS",
     "MR_IMAGE",
-    "PATIENT_AND_STUDY",
+    "MULTI_FRAME",
+    "PHASE",
+    "RENAMED",
     "SCAN_TAGS",
     "SPLIT_ALWAYS",
     "SPLIT_IF_REPEATED",
@@ -39,6 +42,7 @@ SCAN_TAGS: Final = {
     "SOPInstanceUID": 0x00080018,
     "AcquisitionTime": 0x00080032,
     "Modality": 0x00080060,
+    "PatientID": 0x00100020,
     "SliceThickness": 0x00180050,
     "EchoTime": 0x00180081,
     "EchoNumbers": 0x00180086,
@@ -46,6 +50,7 @@ SCAN_TAGS: Final = {
     "TriggerTime": 0x00181060,
     "DiffusionBValue": 0x00189087,
     "DiffusionGradientOrientation": 0x00189089,
+    "ConvolutionKernel": 0x00181210,
     "StudyInstanceUID": 0x0020000D,
     "SeriesInstanceUID": 0x0020000E,
     "SeriesNumber": 0x00200011,
@@ -84,6 +89,11 @@ SPLIT_ALWAYS: Final = (
 SPLIT_IF_REPEATED: Final = (
     "EchoTime",
     "TriggerTime",
+    "NominalCardiacTriggerDelayTime",
+    "NominalPercentageOfCardiacPhase",
+    "NominalPercentageOfRespiratoryPhase",
+    "InversionTimes",
+    "FlipAngle",
     "DiffusionGradientOrientation",
     "ImageType",
     "AcquisitionNumber",
@@ -94,6 +104,7 @@ SPLIT_IF_REPEATED: Final = (
 DROPPED: Final = frozenset(
     {
         0x00080001,  # Length to End
+        0x00080014,  # Instance Creator UID: of the program that wrote the source
         0x00082112,  # Source Image Sequence: written anew
         0x00089092,  # Referenced Image Evidence Sequence
         0x00089215,  # Derivation Code Sequence: written anew
@@ -104,6 +115,12 @@ DROPPED: Final = frozenset(
         0x00200035,  # Image Orientation, of ACR-NEMA
         0x00200050,  # Location, of ACR-NEMA
         0x00201002,  # Images in Acquisition
+        0x00201200,  # Number of Patient Related Studies: this series changes the counts
+        0x00201202,  # Number of Patient Related Series
+        0x00201204,  # Number of Patient Related Instances
+        0x00201206,  # Number of Study Related Series
+        0x00201208,  # Number of Study Related Instances
+        0x00201209,  # Number of Series Related Instances
         0x00280006,  # Planar Configuration
         0x00280008,  # Number of Frames
         0x00280034,  # Pixel Aspect Ratio
@@ -139,58 +156,88 @@ WRITTEN_ANEW: Final = frozenset(
 # Curves, overlays (repeating groups), MAC parameters and digital signatures of the old bytes.
 DROPPED_GROUPS: Final = frozenset({*range(0x5000, 0x5020), *range(0x6000, 0x6020), 0x4FFE, 0xFFFA})
 
-# What a new single-frame series takes over from an enhanced multi-frame source: patient, study, equipment.
-PATIENT_AND_STUDY: Final = (
-    "SpecificCharacterSet",
-    "StudyDate",
-    "StudyTime",
-    "AcquisitionDate",
-    "AcquisitionTime",
-    "AccessionNumber",
-    "Manufacturer",
-    "InstitutionName",
-    "ReferringPhysicianName",
-    "StudyDescription",
-    "SeriesDescription",
-    "ManufacturerModelName",
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "PatientWeight",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence",
-    "BodyPartExamined",
-    "DeviceSerialNumber",
-    "SoftwareVersions",
-    "ProtocolName",
-    "PatientPosition",
-    "StudyInstanceUID",
-    "StudyID",
-    "SeriesNumber",
-    "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
-    "BurnedInAnnotation",
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
+# What of the top level of an enhanced file says nothing of one of its frames, or must be absent in a
+# single-frame one unless ScanningSequence or ScanOptions say what an enhanced file does not (PS3.3 C.8.3.1).
+MULTI_FRAME: Final = (
+    0x00080008,  # Image Type: that of the frame is taken
+    0x00089154,  # Source Image Evidence Sequence
+    0x00089205,  # Pixel Presentation
+    0x00089206,  # Volumetric Properties
+    0x00089207,  # Volume Based Calculation Technique
+    0x00180082,  # Inversion Time: InversionTimes of the frame stays
+    0x00181060,  # Trigger Time: NominalCardiacTriggerDelayTime of the frame stays
+    0x00200242,  # SOP Instance UID of Concatenation Source
+    0x00209161,  # Concatenation UID
+    0x00209162,  # In-concatenation Number
+    0x00209163,  # In-concatenation Total Number
+    0x00209221,  # Dimension Organization Sequence
+    0x00209222,  # Dimension Index Sequence
+    0x00209228,  # Concatenation Frame Offset Number
+    0x00209311,  # Dimension Organization Type
+    0x00280009,  # Frame Increment Pointer
+    0x00286010,  # Representative Frame Number
 )
 
-# And from the functional groups of a frame, word for word: group and attribute.
-FRAME_GRID: Final = (
-    ("PixelMeasuresSequence", "PixelSpacing"),
-    ("PlaneOrientationSequence", "ImageOrientationPatient"),
-)
+# What the functional groups of a frame say that a single-frame file says as well.
+FRAME_FACTS: Final = {
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PixelValueTransformationSequence": ("RescaleType",),
+    "FrameVOILUTSequence": (
+        *("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction"),
+    ),
+    "FrameAnatomySequence": ("AnatomicRegionSequence",),
+    "FrameContentSequence": ("FrameAcquisitionNumber", "TemporalPositionIndex"),
+    "CardiacSynchronizationSequence": ("NominalCardiacTriggerDelayTime",),
+    "MREchoSequence": ("EffectiveEchoTime",),
+    "MRTimingAndRelatedParametersSequence": ("RepetitionTime", "EchoTrainLength", "FlipAngle"),
+    "MRModifierSequence": ("InversionTimes",),
+    "MRAveragesSequence": ("NumberOfAverages",),
+    "MRImagingModifierSequence": ("PixelBandwidth", "TransmitterFrequency"),
+    "MRReceiveCoilSequence": ("ReceiveCoilName",),
+    "MRTransmitCoilSequence": ("TransmitCoilName",),
+    "MRFOVGeometrySequence": (
+        *("PercentSampling", "PercentPhaseFieldOfView", "InPlanePhaseEncodingDirection"),
+        "MRAcquisitionPhaseEncodingStepsInPlane",
+    ),
+    "MRDiffusionSequence": ("DiffusionBValue",),
+    "MRImageFrameTypeSequence": ("ComplexImageComponent", "AcquisitionContrast"),
+    "CTExposureSequence": (
+        *("ExposureTimeInms", "XRayTubeCurrentInmA", "ExposureInmAs", "ExposureModulationType", "CTDIvol"),
+    ),
+    "CTXRayDetailsSequence": ("KVP", "FocalSpots", "FilterType"),
+    "CTReconstructionSequence": ("ConvolutionKernel",),
+    "CTAcquisitionDetailsSequence": (
+        *("RotationDirection", "RevolutionTime", "SingleCollimationWidth", "TotalCollimationWidth"),
+        *("TableHeight", "GantryDetectorTilt", "DataCollectionDiameter"),
+    ),
+    "CTTableDynamicsSequence": ("TableSpeed", "TableFeedPerRotation", "SpiralPitchFactor"),
+    "CTGeometrySequence": ("DistanceSourceToDetector",),
+}
+# And under which name, where it is another.
+RENAMED: Final = {
+    "FrameAcquisitionNumber": "AcquisitionNumber",
+    "TemporalPositionIndex": "TemporalPositionIdentifier",
+    "EffectiveEchoTime": "EchoTime",
+    "TransmitterFrequency": "ImagingFrequency",
+    "MRAcquisitionPhaseEncodingStepsInPlane": "NumberOfPhaseEncodingSteps",
+    "ExposureTimeInms": "ExposureTime",
+    "XRayTubeCurrentInmA": "XRayTubeCurrent",
+    "ExposureInmAs": "Exposure",
+}
+
+PHASE: Final = frozenset({"P", "PHASE", "PHASE MAP"})  # of ImageType, component of an enhanced frame
 
 # Transfer syntaxes that lose information, by the name of their method (PS3.3 C.7.6.1.1.5).
 LOSSY_METHODS: Final = {
     "1.2.840.10008.1.2.4.50": "ISO_10918_1",  # JPEG baseline
     "1.2.840.10008.1.2.4.51": "ISO_10918_1",  # JPEG extended
-    "1.2.840.10008.1.2.4.81": "ISO_14495_1",  # JPEG-LS near-lossless
+    "1.2.840.10008.1.2.4.81": "ISO_14495_1",  # JPEG-LS near-lossless, which may be lossless as well
     "1.2.840.10008.1.2.4.91": "ISO_15444_1",  # JPEG 2000, which may be lossless but does not say so
 }
+
+# And those of them that never keep every value, whatever a file states.
+ALWAYS_LOSSY: Final = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 
 # Body parts that have no left and right (PS3.16 table L-1, the usual ones): Laterality must be absent.
 UNPAIRED: Final = frozenset(
