@@ -228,6 +228,28 @@ def test_control_points_scale_with_crop_and_refinement(shared_data: Path, tmp_pa
         assert [(p.x, p.y, p.z) for p in new] == [(p.x, p.y, p.z) for p in old]
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(
+    ("more", "offset"), [({}, "-2"), ({"GEOREFERENCING_CONVENTION": "PIXEL_CENTER"}, "-1.5")]
+)
+def test_geolocation_arrays_scale_with_crop_and_refinement(
+    more: dict[str, str], offset: str, tmp_path: Path
+) -> None:
+    tags = more | {"X_DATASET": "lon.tif", "PIXEL_OFFSET": "0", "LINE_OFFSET": "3", "LINE_STEP": "4"}
+    facts = {"width": 7, "height": 5, "count": 1, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "in.tif", "w", driver="GTiff", **facts) as dst:
+        dst.write(np.ones((1, 5, 7), np.uint8))
+        dst.update_tags(ns="GEOLOCATION", **tags)
+    da = read(tmp_path / "in.tif")[:, :, 1:]
+    fine = geometry.refine(da, da.data.repeat(2, 1).repeat(2, 2), {"y": 2, "x": 2})
+    with rasterio.open(write(fine, tmp_path / "out.tif")) as dst:
+        told = dst.tags(ns="GEOLOCATION")
+    with pytest.raises(WriteError, match="COG holds no geolocation arrays; write geotiff"):
+        write(fine, tmp_path / "cog.tif", format="cog")
+    assert (told["PIXEL_OFFSET"], told["PIXEL_STEP"], told["LINE_STEP"]) == (offset, "2", "8")
+    assert told["X_DATASET"] == "lon.tif"
+
+
 def test_polynomials_point_to_the_same_ground(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "odd/geotiff_derived/rpc_uint16.tif"
     with (

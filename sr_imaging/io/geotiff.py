@@ -170,7 +170,7 @@ def read_geotiff(scan: Scan) -> xr.DataArray:
         Dask-backed, native dtype, nodata in ``attrs["_FillValue"]``. Coords: ``band`` 1..n; float64 pixel
         centres ``y``, ``x`` in CRS units, or 2-D ``xc``, ``yc`` where rotated, or none where the file states
         no place; ``spatial_ref``; ``mask`` (y, x), True where valid, for a per-dataset mask; ``image_ref``
-        with GCPs and RPCs, whose pixel positions are positions on the axes ``x`` and ``y``.
+        with GCPs, RPCs and geolocation arrays, whose pixel positions are those on the axes ``x`` and ``y``.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def _is_masked(src: Any) -> bool:
 
 
 def _place(da: xr.DataArray, src: Any) -> xr.DataArray:
-    """Add spatial_ref, and image_ref where there are ground control points or rational polynomials."""
+    """Add spatial_ref, and image_ref where control points, polynomials or geolocation arrays place it."""
     import rioxarray  # noqa: F401 - registers the accessor
 
     if src.crs:
@@ -219,6 +219,8 @@ def _place(da: xr.DataArray, src: Any) -> xr.DataArray:
         reference["gcps_wkt"] = crs.to_wkt() if crs else ""
     if src.rpcs:
         reference["rpcs"] = json.dumps(src.rpcs.to_dict())
+    if tags := src.tags(ns="GEOLOCATION"):
+        reference["geolocation"] = json.dumps(tags)
     if reference:
         reference["transform"] = " ".join(map(repr, src.transform.to_gdal()))
         da = da.assign_coords(image_ref=((), 0, reference))
@@ -226,9 +228,9 @@ def _place(da: xr.DataArray, src: Any) -> xr.DataArray:
 
 
 def _centres(src: Any) -> dict[str, Any]:
-    """Pixel centres; where GCPs or RPCs alone place the image they count pixels from its corner."""
+    """Pixel centres; where GCPs, RPCs or arrays alone place the image they count pixels from its corner."""
     if not _placed(src):
-        if not src.gcps[0] and not src.rpcs:
+        if not src.gcps[0] and not src.rpcs and not src.tags(ns="GEOLOCATION"):
             return {}
         unit = {"units": "pixel"}
         return {"y": ("y", np.arange(src.height) + 0.5, unit), "x": ("x", np.arange(src.width) + 0.5, unit)}

@@ -10,7 +10,8 @@ from .sentinel2 import facts_of
 __all__ = ["RESERVED", "attrs_of", "nodata_of"]
 
 # Namespaces about the file itself, or kept elsewhere; rasterio reads XMP (xml:...) but cannot write it.
-_OWN_NAMESPACES = ("IMAGE_STRUCTURE", "DERIVED_SUB", "SUBDATASETS", "COLOR_PROFILE", "RPC", "rio_", "xml:")
+_ABOUT_THE_FILE = ("IMAGE_STRUCTURE", "DERIVED_SUB", "SUBDATASETS")
+_OWN_NAMESPACES = (*_ABOUT_THE_FILE, "COLOR_PROFILE", "RPC", "GEOLOCATION", "rio_", "xml:")
 # Keys of attrs that are not tags of the data set; the writer puts each in its own place.
 RESERVED = frozenset(
     {"_FillValue", "missing_value", "nodata", "scale_factor", "add_offset", "scales", "offsets", "units"}

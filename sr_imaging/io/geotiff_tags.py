@@ -174,6 +174,8 @@ def describe(da: xr.DataArray, dst: Any) -> None:
         dst.gcps = references["gcps"]
     if "rpcs" in references:
         dst.rpcs = references["rpcs"]
+    if "geolocation" in references:
+        dst.update_tags(ns="GEOLOCATION", **references["geolocation"])
 
 
 def _describe_bands(da: xr.DataArray, dst: Any) -> None:

@@ -51,6 +51,8 @@ def write_cog(da: xr.DataArray, path: Path) -> None:
     raster = _bands_first(pack(da))
     check_grid(raster)
     path.touch()
+    if "image_ref" in raster.coords and "geolocation" in raster.coords["image_ref"].attrs:
+        raise WriteError("GDAL's COG holds no geolocation arrays; write geotiff to keep them")
     if lost := foreign_namespaces(raster):
         _log.warning("GDAL's COG holds no tags of %s; write geotiff to keep them", ", ".join(lost))
     with _translated(path):

@@ -1,9 +1,9 @@
-"""Ground control points and rational polynomials: kept beside the pixels, rescaled with the grid.
+"""Ground control points, rational polynomials and geolocation arrays: kept, and rescaled with the grid.
 
 A raster placed by them carries the scalar coord ``image_ref``. Its attrs hold the points (``gcps``,
-``gcps_wkt``) and polynomials (``rpcs``) of the file that was read, and that file's ``transform``. Where the
-file had no transform, the axes ``x`` and ``y`` count the file's pixels, so that a cropped or refined array
-still tells where in the file it lies.
+``gcps_wkt``), polynomials (``rpcs``) and GDAL's tags on arrays of places (``geolocation``) of the file that
+was read, and that file's ``transform``. Where the file had no transform, the axes ``x`` and ``y`` count the
+file's pixels, so that a cropped or refined array still tells where in the file it lies.
 """
 
 import json
@@ -31,7 +31,7 @@ def _source(da: xr.DataArray) -> tuple[float, ...]:
 
 
 def scaled_references(da: xr.DataArray) -> dict[str, Any]:
-    """Return GCPs and RPCs for the grid of `da`.
+    """Return GCPs, RPCs and GDAL's geolocation tags for the grid of `da`.
 
     Parameters
     ----------
@@ -41,7 +41,8 @@ def scaled_references(da: xr.DataArray) -> dict[str, Any]:
     Returns
     -------
     dict
-        Perhaps ``gcps``: list of GroundControlPoint and their CRS; perhaps ``rpcs``: RPC, of rasterio.
+        Perhaps ``gcps``: list of GroundControlPoint and their CRS; ``rpcs``: RPC, of rasterio;
+        ``geolocation``: dict of tags.
 
     Raises
     ------
@@ -57,6 +58,15 @@ def scaled_references(da: xr.DataArray) -> dict[str, Any]:
         scaled["gcps"] = _gcps(attrs, col0, col_step, row0, row_step)
     if "rpcs" in attrs:
         scaled["rpcs"] = _rpcs(attrs, col0, col_step, row0, row_step)
+    if "geolocation" in attrs:
+        tags = json.loads(attrs["geolocation"])
+        centred = 0.5 if tags.get("GEOREFERENCING_CONVENTION") == "PIXEL_CENTER" else 0.0
+        for side, first, step in (("PIXEL", col0, col_step), ("LINE", row0, row_step)):
+            offset = (float(tags.get(f"{side}_OFFSET", 0)) + centred - first) / step - centred
+            tags[f"{side}_OFFSET"], tags[f"{side}_STEP"] = (
+                f"{number:.15g}" for number in (offset, float(tags.get(f"{side}_STEP", 1)) / step)
+            )
+        scaled["geolocation"] = tags
     return scaled
 
 
