@@ -15,6 +15,7 @@ import xarray as xr
 
 from .axes import AXES, AXIS_OF, check_grid, fine_bounds, fine_centres, fine_size, spatial_dims
 from .errors import GridError
+from .stored import is_flag, nodata_of
 from .world import (
     METRES_PER_DEGREE,
     affine,
@@ -111,9 +112,12 @@ def _refine_coord(da: xr.DataArray, name: Any, scale: Mapping[Any, float]) -> xr
             return None
         values = fine_bounds(variable.values, scale[owner], step)
     else:
-        values = variable.data
+        values, linear = variable.data, _is_linear(da.coords[name])
         for dim in touched:
-            values = _along(values, variable.dims.index(dim), scale[dim])
+            values = _along(values, variable.dims.index(dim), scale[dim], linear=linear)
+        if linear and variable.dtype.kind in "iu":
+            info = np.iinfo(variable.dtype)
+            values = np.clip(np.rint(values), info.min, info.max).astype(variable.dtype)
     # finer centres need not fit the whole numbers or the float32 that held the coarse ones on disk
     drop = (*STALE_ENCODING, *(_ROUNDING_ENCODING if values.dtype.kind == "f" else ()))
     encoding = {key: value for key, value in variable.encoding.items() if key not in drop}
@@ -128,11 +132,18 @@ def _bounded(da: xr.DataArray, name: Any) -> Any | None:
     return None
 
 
-def _along(values: Any, axis: int, scale: float) -> Any:
-    """Refine an auxiliary coordinate along one axis: linear if it is float, repeated otherwise."""
+def _is_linear(coord: xr.DataArray) -> bool:
+    """Whether a coordinate holds numbers that have others between them: no classes, no integer for nodata."""
+    if coord.dtype.kind not in "iuf" or is_flag(coord):
+        return False
+    return coord.dtype.kind == "f" or not nodata_of(coord.attrs, coord.dtype)
+
+
+def _along(values: Any, axis: int, scale: float, *, linear: bool) -> Any:
+    """Refine an auxiliary coordinate along one axis: linearly, or repeated."""
     size = values.shape[axis]
     position = (np.arange(fine_size(size, scale)) + 0.5) / scale - 0.5
-    if values.dtype.kind not in "f" or size == 1:
+    if not linear or size == 1:
         return _take(values, np.clip(np.round(position), 0, size - 1).astype(int), axis)
     low = np.clip(np.floor(position), 0, size - 2).astype(int)
     weight = (position - low).reshape([-1 if k == axis else 1 for k in range(values.ndim)])

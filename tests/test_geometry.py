@@ -382,3 +382,21 @@ def test_geo_transform_of_the_wrong_length_is_refused() -> None:
     lr.spatial_ref.attrs["GeoTransform"] = "1 2 3"
     with pytest.raises(GridError, match="'1 2 3' has 3 numbers, not 6; write it anew"):
         spacing(lr)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "int64", "float32"])
+def test_numbers_beside_a_refined_axis_are_linear_whatever_their_type(dtype: str, lazy: bool) -> None:
+    rows = (100 + 10 * np.arange(6)).astype(dtype)
+    da = xr.DataArray(np.zeros((6, 7)), dims=("y", "x"), coords={"row": ("y", rows)})
+    fine = fine_like(da.chunk(y=3) if lazy else da, {"y": 2})
+    assert fine.row.dtype == (np.float64 if dtype == "float32" else dtype)
+    exact = 100 + 10 * ((np.arange(12) + 0.5) / 2 - 0.5)
+    np.testing.assert_allclose(fine.row, exact, rtol=0, atol=0 if dtype == "float32" else 0.5)
+
+
+@pytest.mark.parametrize("attrs", [{"flag_values": (3, 7)}, {"_FillValue": 7}])
+def test_classes_and_nodata_beside_a_refined_axis_are_repeated(attrs: dict[str, object]) -> None:
+    coords = {"kind": ("y", np.array([3, 7, 3], np.int16), attrs)}
+    fine = fine_like(xr.DataArray(np.zeros((3, 7)), dims=("y", "x"), coords=coords), {"y": 2})
+    np.testing.assert_array_equal(fine.kind, [3, 3, 7, 7, 3, 3])

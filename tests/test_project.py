@@ -38,7 +38,7 @@ HOMES = {
 # A room, and all that it may import of this package.
 MAY_USE = {
     r"sr_imaging\.errors": r"",
-    r"sr_imaging\.(axes|world|geometry)": r"sr_imaging\.(axes|world|geometry|errors)",
+    r"sr_imaging\.(axes|world|geometry)": r"sr_imaging\.(axes|world|geometry|stored|errors)",
     r"sr_imaging\.stored": r"sr_imaging\.errors",
     r"sr_imaging\.psf": r"sr_imaging\.errors",
     r"sr_imaging\.networks(\.\w+)?": r"sr_imaging\.(networks(\.\w+)?|psf|errors)",
@@ -50,7 +50,7 @@ MAY_USE = {
 }
 # A room, and what of other people's it may not import.
 MAY_NOT_USE = {
-    r"sr_imaging\.(axes|world|geometry|psf|errors)": HEAVY - {"xarray"} | {"scipy", "rioxarray"},
+    r"sr_imaging\.(axes|world|geometry|stored|psf|errors)": HEAVY - {"xarray"} | {"scipy", "rioxarray"},
     r"sr_imaging\.(networks(\.\w+)?|losses|adversarial|unconditional)": HEAVY - {"torch", "monai"}
     | {"rioxarray", "pathlib", "os"},
 }
