@@ -350,6 +350,17 @@ def test_each_chunk_is_computed_once(tmp_path: Path) -> None:
     assert sorted(seen) == [(0, row, col) for row in range(16) for col in range(2)]
 
 
+@pytest.mark.parametrize("strip", [1, 7, 64])
+def test_chunks_of_a_striped_file_end_where_tiles_of_a_result_do(strip: int, tmp_path: Path) -> None:
+    path, facts = tmp_path / "a.tif", {"width": 3001, "height": 2999, "count": 4, "dtype": "uint16"}
+    place = {"crs": UTM, "transform": NORTH_UP}
+    with rasterio.open(path, "w", driver="GTiff", blockysize=strip, sparse_ok=True, **facts, **place) as dst:
+        dst.write(np.ones((1, 1), np.uint16), 1, window=((0, 1), (0, 1)))
+    rows = read(path).chunks[1]
+    assert len(rows) > 2
+    assert not [n for n in rows[:-1] if n % 256]
+
+
 def test_file_is_tiled_and_compressed(tmp_path: Path) -> None:
     with rasterio.open(write(raster((1, 600, 900), "float32"), tmp_path / "out.tif")) as dst:
         assert dst.block_shapes == [(512, 512)]

@@ -22,6 +22,7 @@ __all__ = ["block_extents", "cut_short", "damage", "lazy_pixels", "open_raster",
 
 _CHUNK_BYTES = (8 * 2**20, 32 * 2**20)  # of one dask chunk, least and most: small beside a network's memory
 _CHUNKS = 20_000  # of an image, above which they grow
+_TILE = 256  # pixels: of the tiles that results are written in
 _GDAL_CACHE_MB = 64
 _CHECKED_BLOCKS = 20_000  # blocks whose extent is compared to the file's size, about 50 ms
 
@@ -128,10 +129,16 @@ def _chunks(src: Any) -> tuple[int, int, int]:
 
 
 def _multiple(block: int, wanted: int, size: int) -> int:
-    """The multiple of `block` nearest below `wanted`; a far larger block is split, a small image is not."""
-    if wanted == size or block > 8 * wanted:
+    """The multiple of `block` nearest below `wanted`; a far larger block is split, a small image is not.
+
+    Narrow strips, and parts of a larger block, are taken in multiples of a tile, so that the chunks of a
+    result of any whole factor end where its tiles end; a chunk may then read a strip of its neighbour again.
+    """
+    if wanted == size:
         return wanted
-    return min(size, max(1, wanted // block) * block)
+    if (block < _TILE // 4 or _TILE % block == 0 or block > 8 * wanted) and wanted >= _TILE:
+        return wanted // _TILE * _TILE
+    return wanted if block > 8 * wanted else min(size, max(1, wanted // block) * block)
 
 
 @dataclass(frozen=True)
