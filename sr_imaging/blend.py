@@ -113,14 +113,14 @@ def _card(first: ModelCard, second: ModelCard, alpha: float) -> ModelCard:
     pair = (first, second)
     parts = [f"{card.name} (sha256 {card.sha256 or 'unknown'})" for card in pair]
     spacing = None
-    if first.spacing_range and second.spacing_range and first.spacing_unit == second.spacing_unit:
-        ranges = [card.spacing_range for card in pair if card.spacing_range]
-        spacing = (min(low for low, _ in ranges), max(high for _, high in ranges))
+    if first.spacing_unit == second.spacing_unit:
+        spacing = _hull(first.spacing_range, second.spacing_range)
     digest = hashlib.sha256(json.dumps([first.sha256, second.sha256, alpha]).encode()).hexdigest()
     return replace(
         first,
         name=f"{first.name}-to-{second.name}-{alpha:g}",
         description=f"weights {1 - alpha:g} of {parts[0]} and {alpha:g} of {parts[1]}",
+        value_range=_hull(first.value_range, second.value_range),
         spacing_range=spacing,
         spacing_unit=first.spacing_unit if spacing else "",
         degradation=_both(first.degradation, second.degradation),
@@ -131,6 +131,11 @@ def _card(first: ModelCard, second: ModelCard, alpha: float) -> ModelCard:
         versions={"sr_imaging": __version__},
         sha256=digest if first.sha256 and second.sha256 else "",
     )
+
+
+def _hull(one: tuple[float, float] | None, other: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return the range that holds two; None where one is unknown."""
+    return None if one is None or other is None else (min(one[0], other[0]), max(one[1], other[1]))
 
 
 def _both(first: str, second: str) -> str:

@@ -4,6 +4,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from math import ceil
 from typing import Any, TypeVar, cast
@@ -165,6 +166,7 @@ def upscale(
         data, facts = repeat_nearest(da.data, factors), Facts("nearest", "", "exact", "cpu")
     else:
         _check_trained_range(da, choice, strict)
+        values = replace(values, trained=_trained_values(choice), strict=strict)
         settings = Settings(device, precision, tile, _memory(max_memory))
 
         def modelled(image: xr.DataArray) -> tuple[Any, Facts]:
@@ -335,6 +337,12 @@ def _stored(data: Any, during: Values, values: Values) -> Any:
         lazy: Any = data
         return lazy.map_blocks(values.encode, dtype=values.out_dtype)
     return values.encode(data)
+
+
+def _trained_values(choice: Choice) -> tuple[float, float] | None:
+    """Range of the values that a model of fixed values states; any values do for the others."""
+    card: ModelCard | None = getattr(choice.generator, "card", None)
+    return None if card is None or card.values["kind"] != "fixed" else card.value_range
 
 
 def _check_trained_range(da: xr.DataArray, choice: Choice, strict: bool) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 import xarray as xr
 from scipy import ndimage
 
-from .errors import InputTypeError
+from .errors import InputTypeError, ModelError
 from .stored import is_flag, nodata_of
 
 __all__ = ["Values", "fill_nearest", "is_far", "is_flag", "values_of"]
 
 log = logging.getLogger(__name__)
+_CHECKED = 2**22  # values decoded at once to look at their range
 _UNIT = 2.0**8  # stored steps in a model's unit; a power of 2 rounds nothing
 
 
@@ -38,6 +39,10 @@ class Values:
         What the nodata value and one unit of that packing are in physical units; NaN where there are none.
     physical : bool
         Leave the result in physical units, NaN where invalid, for a step that follows.
+    trained : (float, float), optional
+        Range of the values that the model was trained on, in physical units.
+    strict : bool
+        Raise where values lie outside it, instead of warning in the log.
     comfort : (float, float), optional
         Shift and unit of a model's float32 input that are the same for every tile, so that no tile rounds
         otherwise than another; None lets each tile have its own.
@@ -54,6 +59,8 @@ class Values:
     step: float = np.nan
     physical: bool = False
     comfort: tuple[float, float] | None = None
+    trained: tuple[float, float] | None = None
+    strict: bool = False
 
     @property
     def may_be_invalid(self) -> bool:
@@ -78,6 +85,23 @@ class Values:
         if self.nodata is not None and not np.isnan(self.nodata):
             values[block == self.nodata] = np.nan
         return values
+
+    def check_trained(self, block: np.ndarray) -> None:
+        """Warn, or raise, where a block of stored values lies outside what the model was trained on."""
+        if self.trained is None:
+            return
+        (low, high), flat = self.trained, block.reshape(-1)
+        seen = [np.nan, np.nan]
+        for start in range(0, flat.size, _CHECKED):  # floats of all of it would be as large again
+            values = self.decode(flat[start : start + _CHECKED])
+            if (finite := values[np.isfinite(values)]).size:
+                seen = [np.fmin(seen[0], finite.min()), np.fmax(seen[1], finite.max())]
+        slack = 0.05 * (high - low)  # a few per cent are no doubt
+        if seen[0] < low - slack or seen[1] > high + slack:
+            told = f"values from {seen[0]:g} to {seen[1]:g} lie outside the trained {low:g} to {high:g}"
+            if self.strict:
+                raise ModelError(f"{told}; drop strict=True to try it")
+            log.warning("%s; check the result", told)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Return floats as stored values: clipped, rounded, never by accident the nodata value."""

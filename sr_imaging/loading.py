@@ -79,9 +79,10 @@ class LoadScand(MapTransform):
     """Read the scan under a key with :class:`SrImagingReader`.
 
     MONAI's ``LoadImaged`` would try its own readers where ours refuses a scan. Adds ``<key>_facts``: a dict
-    with ``spacing`` and ``unit``; ``std``, the standard deviation of each channel's valid pixels; ``valid``,
-    their number; ``values``, the units that scan and ``lr`` state of their values, with the path of ``lr``.
-    Of a :class:`~sr_imaging.sources.TrainingScan` the partners are added under ``lr`` and ``guide``: ``lr``
+    with ``spacing`` and ``unit``; ``std``, the standard deviation of each channel's valid pixels; ``range``,
+    their smallest and largest value; ``valid``, their number; ``values``, the units that scan and ``lr`` state
+    of their values, with the path of ``lr``. Of a :class:`~sr_imaging.sources.TrainingScan` the partners are
+    added under ``lr`` and ``guide``: ``lr``
     cropped to the same area, with ``lr_scale``, its factor along each spatial axis; ``guide`` on the grid of
     the scan.
 
@@ -198,6 +199,7 @@ class LoadScand(MapTransform):
             "spacing": tuple(float(steps.get(dim, 1.0)) for dim in dims),
             "unit": _unit(da, dims, steps),
             "std": _deviations(values),
+            "range": _range(values),
             "valid": int(torch.isfinite(values).sum()),
         }
 
@@ -211,6 +213,12 @@ def _units(da: Any) -> list[str]:
 def _listed(numbers: Sequence[float]) -> str:
     """Numbers of the axes in a message."""
     return ", ".join(f"{number:.3g}" for number in numbers)
+
+
+def _range(values: Tensor) -> tuple[float, float] | None:
+    """Smallest and largest valid pixel; None where there are none."""
+    valid = values[torch.isfinite(values)]
+    return (float(valid.min()), float(valid.max())) if valid.numel() else None
 
 
 def _deviations(values: Tensor) -> list[float]:

@@ -45,6 +45,8 @@ class ModelCard:
         ``raster``, ``CT``, ``MR``.
     values : dict
         ``{"kind": "equivariant"}`` or ``{"kind": "fixed", "offset": …, "scale": …, "unit": …}``.
+    value_range : tuple of float, optional
+        Smallest and largest value in training, of a model of fixed values; an equivariant one takes any.
     spacing_range : tuple of float, optional
         Smallest and largest LR spacing of the refined axes in training.
     spacing_unit : str
@@ -79,6 +81,7 @@ class ModelCard:
     bands: tuple[str, ...] = ()
     modality: str = ""
     values: dict[str, Any] = field(default_factory=lambda: {"kind": "equivariant"})
+    value_range: tuple[float, float] | None = None
     spacing_range: tuple[float, float] | None = None
     spacing_unit: str = ""
     degradation: str = ""
@@ -221,6 +224,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {  # all others are text
     "scale_range": _or_null(_is_list(_is_list(_is_number, 2))),
     "bands": _is_list(_is_text),
     "values": _is_values,
+    "value_range": _or_null(_is_list(_is_number, 2)),
     "spacing_range": _or_null(_is_list(_is_number, 2)),
     "metrics": _is_map,
     "data_sources": _is_list(_is_text),

@@ -60,6 +60,7 @@ def run_card(
     return replace(
         card,
         modality=config.modality,
+        value_range=_training_values(batches) if generator.fixed_values is not None else None,
         spacing_range=spacing,
         spacing_unit=unit,
         degradation=describe(config.degradation, real=bool(config.data.lr)),
@@ -94,6 +95,12 @@ def training_spacing(batches: PatchBatches) -> tuple[tuple[float, float] | None,
     if len(units) != 1:
         return None, ""
     return (float(f"{min(found):.4g}"), float(f"{max(found):.4g}")), units.pop()
+
+
+def _training_values(batches: PatchBatches) -> tuple[float, float] | None:
+    """Smallest and largest value of the scans."""
+    ranges = [facts["range"] for facts in batches.scans.facts if facts["range"]]
+    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
 
 
 def describe(degradation: DegradationConfig, *, real: bool = False) -> str:

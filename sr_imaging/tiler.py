@@ -69,7 +69,10 @@ def run(
     ------
     ResourceError
         If even the smallest tile does not fit into memory.
+    ModelError
+        If ``values.strict`` and values lie outside the trained range.
     """
+    values.check_trained(array)
     front = [k for k in range(array.ndim) if k not in spatial and k != channel]
     companions = Companions.of(beside or Beside(), array, front, spatial, channel)
     order = [*front, *([] if channel is None else [channel]), *spatial]

@@ -146,6 +146,17 @@ def test_card_is_filled_from_the_run(unbroken: Path) -> None:
     assert read_card(unbroken / "tiny-gan.safetensors").name == "tiny-gan"
 
 
+def test_card_of_fixed_values_states_their_range_in_training(scans: Path, tmp_path: Path) -> None:
+    arguments = {"scale": (2, 2), "channels": 4, "fixed_values": (500.0, 80.0)}
+    config = tiny(
+        tmp_path, model=ModelConfig("transposed", arguments), adversarial=AdversarialConfig(steps=0)
+    )
+    low, high = read_card(run(config, scans)).value_range or (np.nan, np.nan)
+    with rasterio.open(scans / "a.tif") as one, rasterio.open(scans / "b.tif") as other:
+        seen = np.stack([one.read(1), other.read(1)])
+    assert seen.min() <= low < 350 < 650 < high <= seen.max()  # a quarter is held out
+
+
 def test_log_tells_both_phases(unbroken: Path) -> None:
     table = rows(unbroken)
     assert [(row["step"], row["phase"]) for row in table] == [

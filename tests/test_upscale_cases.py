@@ -364,3 +364,35 @@ def test_c23_degrees_are_compared_in_metres(tmp_path: Path) -> None:
     upscale(lr, model)  # 3 seconds of arc are 93 m
     with pytest.warns(UserWarning, match=r"y spacing 185\.533 outside the trained 80 to 100 m"):
         upscale(lr.isel(y=slice(None, None, 2)), model)
+
+
+@both
+@pytest.mark.parametrize(("low", "warned"), [(0.0, False), (-40.0, True)])
+def test_c23_values_outside_the_trained_range_are_told_with_the_numbers(
+    low: float, warned: bool, chunked: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = {"scale": (2, 2), "fixed_values": (100.0, 50.0)}
+    model = generator("transposed", **arguments)
+    card = ModelCard.of(model, name="m", architecture="transposed", arguments=arguments)
+    model.card = replace(card, value_range=(0.0, 200.0))
+    lr = maybe_lazy(raster((8, 12), low=low, high=200).assign_attrs(_FillValue=np.float32(-9999)), chunked)
+    lr = lr.where(lr.x > lr.x[1], -9999)  # nodata is no value
+    upscale(lr, model).compute()
+    told = [text for text in caplog.messages if "outside the trained 0 to 200; check the result" in text]
+    assert bool(told) == warned
+    assert not warned or float(told[0].split()[2]) < -2
+    if warned:
+        with pytest.raises(
+            ModelError, match=r"values from -\S+ to \S+ lie outside the trained 0 to 200; drop"
+        ):
+            upscale(lr, model, strict=True).compute()
+    else:
+        upscale(lr, model, strict=True).compute()
+
+
+def test_c23_an_equivariant_model_takes_any_values(caplog: pytest.LogCaptureFixture) -> None:
+    model = deepcopy(ESPCN)
+    card = ModelCard.of(model, name="m", architecture="espcn", arguments={})
+    model.card = replace(card, value_range=(0.0, 1.0))
+    upscale(raster((8, 12)), model, strict=True)
+    assert "trained" not in caplog.text
