@@ -209,6 +209,13 @@ def test_masked_read_is_nan_outside_the_mask(shared_data: Path) -> None:
         assert same(np.isnan(da.values[1]), src.read_masks(2) == 0)
 
 
+def test_masked_read_tells_that_a_mask_alone_makes_floats(
+    shared_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read(shared_data / "odd/geotiff_derived/internal_mask_uint8.tif", masked=True)
+    assert "masked values are float32 and will be written so, since no uint8 stands for nodata" in caplog.text
+
+
 def test_masked_read_is_written_as_it_was(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "odd/geotiff_derived/different_epsg4326_negative.tif"
     masked = read(source, masked=True)

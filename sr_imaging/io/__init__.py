@@ -106,7 +106,11 @@ def read(
     if masked:
         from .packing import mask_nodata
 
-        return mask_nodata(da)
+        values = mask_nodata(da)
+        if da.dtype.kind in "iu" and "mask" in da.coords and "_FillValue" not in da.attrs:
+            told = "%s: masked values are %s and will be written so, since no %s stands for nodata"
+            _log.warning(told, scan.path, values.dtype, da.dtype)
+        return values
     return da
 
 
