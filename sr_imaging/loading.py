@@ -80,11 +80,10 @@ class LoadScand(MapTransform):
 
     MONAI's ``LoadImaged`` would try its own readers where ours refuses a scan. Adds ``<key>_facts``: a dict
     with ``spacing`` and ``unit``; ``std``, the standard deviation of each channel's valid pixels; ``range``,
-    their smallest and largest value; ``valid``, their number; ``values``, the units that scan and ``lr`` state
-    of their values, with the path of ``lr``. Of a :class:`~sr_imaging.sources.TrainingScan` the partners are
-    added under ``lr`` and ``guide``: ``lr``
-    cropped to the same area, with ``lr_scale``, its factor along each spatial axis; ``guide`` on the grid of
-    the scan.
+    their smallest and largest value; ``valid``, their number; ``values``, the units that scan and ``lr``
+    state of their values, with the path of ``lr``. Of a :class:`~sr_imaging.sources.TrainingScan` the
+    partners are added under ``lr`` and ``guide``: ``lr`` cropped to the same area, with ``lr_scale``, its
+    factor along each spatial axis; ``guide`` on the grid of the scan.
 
     Parameters
     ----------

@@ -107,8 +107,8 @@ def rescaled(folder: Path, slope: str, intercept: str, *, of: range = range(3)) 
         ("1\\2", "-1024", "RescaleSlope that is not one finite number"),
         ("0", "-1024", "RescaleSlope of 0"),
         ("2", "abc", "RescaleIntercept that is not one finite number"),
-        ("", "-1024", "without RescaleSlope"),
-        ("2", "", "without RescaleIntercept"),
+        ("", "-1024", "no RescaleSlope beside RescaleIntercept"),
+        ("2", "", "no RescaleIntercept beside RescaleSlope"),
     ],
 )
 def test_find_series_refuses_a_damaged_rescale_pair(

@@ -33,19 +33,26 @@ def rescale_facts(slope: Sequence[str], intercept: Sequence[str]) -> dict[str, A
     dict
         ``rescale``, ``has_rescale`` and ``rescale_fault`` of a :class:`~.dicom_frame.Frame`.
     """
-    numbers = [_number(slope), _number(intercept)]
-    fault = ""
-    for name, texts, number in zip(
-        ("RescaleSlope", "RescaleIntercept"), (slope, intercept), numbers, strict=True
-    ):
-        if not texts and (slope or intercept):
-            fault = f"one of RescaleSlope and RescaleIntercept without {name}"
-        elif texts and number is None:
-            fault = f"a {name} that is not one finite number"
-    if numbers[0] == 0:
-        fault = "a RescaleSlope of 0"
-    pair = (1.0, 0.0) if fault or None in numbers else tuple(numbers)
-    return {"rescale": pair, "has_rescale": bool(slope or intercept), "rescale_fault": fault}
+    fault = _fault(slope, intercept)
+    is_known = bool(slope) and not fault
+    return {
+        "rescale": (_number(slope), _number(intercept)) if is_known else (1.0, 0.0),
+        "has_rescale": bool(slope or intercept),
+        "rescale_fault": fault,
+    }
+
+
+def _fault(slope: Sequence[str], intercept: Sequence[str]) -> str:
+    """What slices have where the pair cannot be applied; nothing where it can, or both are absent."""
+    if bool(slope) != bool(intercept):
+        there, absent = (
+            ("RescaleSlope", "RescaleIntercept") if slope else ("RescaleIntercept", "RescaleSlope")
+        )
+        return f"no {absent} beside {there}"
+    for name, texts in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
+        if texts and _number(texts) is None:
+            return f"a {name} that is not one finite number"
+    return "a RescaleSlope of 0" if _number(slope) == 0 else ""
 
 
 def _number(texts: Sequence[str]) -> float | None:
