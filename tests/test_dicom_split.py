@@ -35,6 +35,13 @@ def test_find_series_keeps_patients_and_studies_apart(tmp_path: Path, name: str,
     assert [scan.facts["split"] for scan in scans] == [f"{name} differs ({k} of 2)" for k in (1, 2)]
 
 
+def test_slices_without_the_series_number_of_the_others_are_no_series_of_their_own(tmp_path: Path) -> None:
+    build_series(tmp_path, 7, edit=lambda ds, k: setattr(ds, "SeriesNumber", None if k % 2 else 7))
+    (scan,) = scans_of(tmp_path)
+    assert scan.shape[0] == 7
+    assert scan.spacing[0] == pytest.approx(STEP)
+
+
 def test_find_series_tells_patients_apart_without_naming_them(tmp_path: Path) -> None:
     build_series(tmp_path, 6, edit=lambda ds, k: setattr(ds, "PatientID", f"PATIENT{k // 3}"))
     told = json.dumps([scan.as_dict() for scan in scans_of(tmp_path)])

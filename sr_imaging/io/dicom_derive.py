@@ -39,8 +39,8 @@ class Provenance:
     ----------
     model, sha256, version, scale, precision, device : str
         Model name and hash, program version, scale in z, y, x, arithmetic, ``cpu`` or ``cuda``.
-    reach : int
-        Source slices on each side that a slice of the result sees; 0 for its own alone.
+    reach : float
+        Distance below which a slice of the result sees source slices, in their steps; 0.5 for its own alone.
     now : datetime, optional
         Time of the derivation; None where it is not to be told.
     """
@@ -51,7 +51,7 @@ class Provenance:
     scale: str
     precision: str
     device: str
-    reach: int
+    reach: float
     now: datetime | None
 
     @property
@@ -85,7 +85,7 @@ def load_sources(frames: Sequence[Frame], modality: str) -> list[SourceSlice]:
             header = carried_of_frame(dataset, frame, modality) if frame.is_enhanced else carried(dataset)
             if frame.is_enhanced or not frame.sop_class:  # not, or never, a valid image of the class
                 header = _completed(header, modality)
-            _keep_lossy(header, frame)
+            _keep_lossy(header, frame, int(dataset.get("NumberOfFrames") or 1))
             kind = frame.sop_class or str(meta.get("MediaStorageSOPClassUID", class_uid(modality)))
             instance_uid = frame.sop_instance or str(meta.get("MediaStorageSOPInstanceUID", ""))
             headers[key] = (header, kind, instance_uid)
@@ -102,13 +102,13 @@ def _completed(header: Dataset, modality: str) -> Dataset:
     return complete
 
 
-def _keep_lossy(header: Dataset, frame: Frame) -> None:
+def _keep_lossy(header: Dataset, frame: Frame, frames: int) -> None:
     """Say that a slice was compressed with loss once, also where only its transfer syntax tells."""
     syntax, stated = str(frame.transfer_syntax), header.get("LossyImageCompression")
     method = LOSSY_METHODS.get(syntax)
     if method is None or stated == "01" or (stated and syntax not in ALWAYS_LOSSY):
         return
-    raw_size = frame.rows * frame.columns * frame.bits[0] / 8
+    raw_size = frames * frame.rows * frame.columns * frame.bits[0] / 8
     header.LossyImageCompression = "01"
     header.LossyImageCompressionMethod = method
     header.LossyImageCompressionRatio = ds_text(round(raw_size / max(frame.path.stat().st_size, 1), 2))

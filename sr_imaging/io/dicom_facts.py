@@ -115,7 +115,7 @@ class SeriesFacts:
             return []
         distance = np.abs(self.along - place)
         order = np.argsort(distance, kind="stable")
-        near = [int(k) for k in order if distance[k] <= self.source_step * (self.provenance.reach + 1e-3)]
+        near = [int(k) for k in order if distance[k] < self.source_step * self.provenance.reach]
         return [self.sources[k] for k in near or [int(order[0])]]
 
     def _references(self, seen: list[SourceSlice]) -> list[Dataset]:
@@ -262,11 +262,14 @@ def _provenance(da: xr.DataArray, *, dated: bool) -> Provenance:
     )
 
 
-def _reach(halo: list[str]) -> int:
-    """Source slices on each side that were seen: 1 where the array does not say, 0 where it has no z axis."""
+def _reach(halo: list[str]) -> float:
+    """How far off a place source slices were seen, in their steps; both neighbours where the array is silent.
+
+    The halo counts from the slice that the place belongs to, which lies up to half a step off.
+    """
     if not halo:
-        return 1
-    return int(halo[-3]) if len(halo) >= 3 else 0
+        return 1.001
+    return (int(halo[-3]) if len(halo) >= 3 else 0) + 0.5
 
 
 def _digest(matrix: np.ndarray, encoding: Encoding, planes: Sequence[np.ndarray]) -> str:

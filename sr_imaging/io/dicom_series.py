@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def group_frames(frames: Sequence[Frame]) -> list[Group]:
         In the order in which their first files were found.
     """
     by_series: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
-    for frame in frames:
+    for frame in _numbered(frames):
         by_series[(frame.series_uid, *(getattr(frame, field) for field in APART.values()))].append(frame)
     groups: list[Group] = []
     for members in by_series.values():
@@ -67,6 +67,19 @@ def group_frames(frames: Sequence[Frame]) -> list[Group]:
     for group in groups:
         group.split[:0] = _apart(group.frames[0], [other.frames[0] for other in groups])
     return groups
+
+
+def _numbered(frames: Sequence[Frame]) -> list[Frame]:
+    """Let a slice that states no series number have the one of its UID, if there is one alone."""
+    stated: dict[str, set[str]] = defaultdict(set)
+    for frame in frames:
+        stated[frame.series_uid] |= {frame.series_number} - {""}
+    return [
+        replace(frame, series_number=min(numbers))
+        if frame.series_uid and not frame.series_number and len(numbers) == 1
+        else frame
+        for frame, numbers in ((frame, stated[frame.series_uid]) for frame in frames)
+    ]
 
 
 def _apart(frame: Frame, others: Sequence[Frame]) -> list[str]:
