@@ -5,7 +5,7 @@ Every registry is a dict literal: to add a game is to write its two sides and on
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -243,7 +243,7 @@ def clip_weights(discriminator: nn.Module, limit: float) -> None:
             weight.clamp_(-limit, limit)
 
 
-def r1_penalty(discriminator: nn.Module, hr: Tensor, sr: Tensor) -> Tensor:
+def r1_penalty(discriminator: nn.Module, hr: Tensor, sr: Tensor, places: Tensor | None = None) -> Tensor:
     """Return half the squared gradient of the verdict at HR: its weight is the paper's gamma.
 
     The verdict of a patch is the mean of its logits, so the penalty does not grow with their number.
@@ -254,6 +254,8 @@ def r1_penalty(discriminator: nn.Module, hr: Tensor, sr: Tensor) -> Tensor:
         Returns a list of feature maps, the logits last.
     hr, sr : (B, C, *n) Tensor
         Patches; `sr` is not looked at.
+    places : Tensor, optional
+        Not looked at.
 
     Returns
     -------
@@ -267,11 +269,12 @@ def r1_penalty(discriminator: nn.Module, hr: Tensor, sr: Tensor) -> Tensor:
     return _slope(discriminator, hr).square().sum(1).mean() / 2
 
 
-def gradient_penalty(discriminator: nn.Module, hr: Tensor, sr: Tensor) -> Tensor:
+def gradient_penalty(
+    discriminator: nn.Module, hr: Tensor, sr: Tensor, places: Tensor | None = None
+) -> Tensor:
     """Return how far the gradient of the verdict is from length 1, between HR and SR.
 
-    The places between are drawn from torch's global generator, one for each pair of patches. No batch norm:
-    the gradient of one verdict would be that of the whole batch (section 4 of the paper).
+    No batch norm: the gradient of one verdict would be that of the whole batch (section 4 of the paper).
 
     Parameters
     ----------
@@ -279,6 +282,8 @@ def gradient_penalty(discriminator: nn.Module, hr: Tensor, sr: Tensor) -> Tensor
         Returns a list of feature maps, the logits last.
     hr, sr : (B, C, *n) Tensor
         Patches of one shape.
+    places : (B,) Tensor, optional
+        Where to look, from SR at 0 to HR at 1; drawn from torch's global generator where not given.
 
     Returns
     -------
@@ -295,7 +300,8 @@ def gradient_penalty(discriminator: nn.Module, hr: Tensor, sr: Tensor) -> Tensor
     I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017, eq. 3.
     """
     _no_batch_norm(discriminator)
-    share = torch.rand(len(hr), *[1] * (hr.ndim - 1), device=hr.device)
+    places = torch.rand(len(hr), device=hr.device) if places is None else places
+    share = places.view(-1, *[1] * (hr.ndim - 1))
     between = share * hr.float() + (1 - share) * sr.float()
     length: Tensor = torch.linalg.vector_norm(_slope(discriminator, between), dim=1)
     return ((length - 1) ** 2).mean()
@@ -320,8 +326,8 @@ def _slope(discriminator: nn.Module, x: Tensor) -> Tensor:
     return slope.flatten(1)
 
 
-# discriminator, HR and SR patches -> scalar
-PENALTIES: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
+# discriminator, HR and SR patches, places between them or None -> scalar
+PENALTIES: dict[str, Callable[..., Tensor]] = {
     "r1": r1_penalty,
     "gradient": gradient_penalty,
 }

@@ -53,22 +53,34 @@ class Team:
             distributed.all_reduce(total)
         return total.to(values.device)
 
-    def gather(self, values: Tensor) -> Tensor:
-        """Return the rows of all processes one after the other, the same in each, with their gradients.
-
-        What all processes compute of them alike has the gradient of one process, once gradients are averaged.
-        """
-        if self.world == 1:
-            return values
-        rows: Tensor = _Gathered.apply(values, self)  # type: ignore[no-untyped-call]
-        return rows
-
     def mean(self, numbers: Sequence[float]) -> list[float]:
         """Return the mean of each number over all processes."""
         if self.world == 1:
             return list(numbers)
         total = self.sum(torch.tensor(numbers, dtype=torch.float64))
         return [float(value) for value in total / self.world]
+
+    def gather(self, share: Tensor) -> Tensor:
+        """Return the shares ``(B, …)`` of all processes in one; gradients find their way back."""
+        if self.world == 1:
+            return share
+        whole: Tensor = _Gathered.apply(share, self)  # type: ignore[no-untyped-call]
+        return whole
+
+    def spread(self, share: Tensor) -> Tensor:
+        """Return the standard deviation over the patches ``(B, …)`` of all processes, ``(…)``."""
+        count = len(share) * self.world
+        mean = self.sum(share.sum(0)) / count
+        return (self.sum((share - mean).square().sum(0)) / max(1, count - 1)).sqrt()
+
+    def draw(self, count: int, *size: int, device: torch.device, normal: bool = True) -> Tensor:
+        """Return this process's share ``(count, *size)`` of random numbers, normal or even in 0 to 1.
+
+        They are drawn for the whole batch, so that processes of one seed have together what one would have.
+        """
+        make = torch.randn if normal else torch.rand
+        whole = make(count * self.world, *size, device=device)
+        return whole[self.rank * count : (self.rank + 1) * count]
 
     def any(self, claim: bool) -> bool:
         """Return whether any process claims something."""
@@ -103,21 +115,21 @@ class Team:
 
 
 class _Gathered(torch.autograd.Function):
-    """The rows of all processes, and on the way back the sum of what each of them says of one's own."""
+    """Shares of all processes in each of them; on the way back each has its part of all gradients."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, team: Team) -> Tensor:
-        """Return the rows of all processes."""
+    def forward(ctx: Any, share: Tensor, team: Team) -> Tensor:
+        """Put the shares one after the other."""
         ctx.team = team
-        rows = values.new_zeros(team.world, *values.shape)
-        rows[team.rank] = values
-        return team.sum(rows).flatten(0, 1)
+        whole = share.new_zeros(team.world, *share.shape)
+        whole[team.rank] = share
+        return team.sum(whole).flatten(0, 1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of the own rows."""
-        team = ctx.team
-        return team.sum(gradients[0]).chunk(team.world)[team.rank], None
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        """Sum what all processes ask of this one's share."""
+        team: Team = ctx.team
+        return team.sum(slope.contiguous()).chunk(team.world)[team.rank], None
 
 
 ALONE = Team()

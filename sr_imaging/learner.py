@@ -74,10 +74,13 @@ class Learner:
         return torch.autocast(self.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
     def generate(self, part: Batch) -> Tensor:
-        """Super-resolve a part."""
-        guide = (part["guide"],) if "guide" in part else ()
+        """Super-resolve a part, by noise of its own where the generator takes some."""
+        lr, guide = part["lr"], (part["guide"],) if "guide" in part else ()
+        channels, noise = getattr(self.generator, "latent_channels", 0), {}
+        if channels:
+            noise["latent"] = self.team.draw(len(lr), channels, *lr.shape[2:], device=lr.device)
         with self.precision():
-            sr: Tensor = self.generator(part["lr"], *guide)
+            sr: Tensor = self.generator(lr, *guide, **noise)
         return sr.float()
 
 

@@ -20,6 +20,7 @@ WON = 0.98  # accuracy of the discriminator at which it has nothing left to teac
 COLLAPSED = 0.1  # diversity of SR over that of HR
 EXPLODED = 100.0  # gradient norm over its median
 PATIENCE = 5  # times that a rate is halved
+_NORMS = {"generator": "gradient_norm", "discriminator": "discriminator_norm"}  # columns of the log
 
 
 @dataclass
@@ -31,15 +32,18 @@ class Watch:
     seen : dict
         The last numbers by name, at most ``WINDOW`` of each.
     lowered : dict
-        Times that the rate of a network was halved.
+        Times that the rate of a network was halved since its gradient exploded.
+    won : int
+        Times that the rate of the discriminator was halved since it had won.
     """
 
     seen: dict[str, list[float]] = field(default_factory=dict)
     lowered: dict[str, int] = field(default_factory=dict)
+    won: int = 0
 
     def factor(self, network: str) -> float:
         """Return what the scheduled rate of a network is multiplied with: 1, a half, a quarter, …."""
-        return 0.5 ** self.lowered.get(network, 0)
+        return 0.5 ** (self.lowered.get(network, 0) + (self.won if network == "discriminator" else 0))
 
     def look(self, row: Mapping[str, Any], *, wins_matter: bool = True) -> None:
         """Take in the numbers of a step; lower a rate or end the run where they say so.
@@ -54,18 +58,18 @@ class Watch:
         Raises
         ------
         ModelError
-            If the output has collapsed, or halving the rate of a network five times has not helped.
+            If the output has collapsed, or a gradient explodes after its rate was halved for that five times.
         """
-        for network, name in (("generator", "gradient_norm"), ("discriminator", "discriminator_norm")):
-            explosion = self._explosion(name, row.get(name, 0.0))
-            if explosion:
+        for network, column in _NORMS.items():
+            if explosion := self._explosion(column, row.get(column, 0.0)):
                 self._lower(network, row["step"], explosion)
         if "accuracy_hr" not in row:
             return
         accuracy = self._mean("accuracy", (row["accuracy_hr"] + row["accuracy_sr"]) / 2)
-        if wins_matter and accuracy > WON and self.lowered.get("discriminator", 0) < PATIENCE:
+        if wins_matter and accuracy > WON and self.won < PATIENCE:
             del self.seen["accuracy"]
-            self._lower("discriminator", row["step"], f"it has won ({accuracy:.1%} right for {WINDOW} steps)")
+            self.won += 1
+            _tell("discriminator", row["step"], f"it has won ({accuracy:.1%} right for {WINDOW} steps)")
         diversity = self._mean("diversity", row["diversity"], empty=1.0)
         if diversity < COLLAPSED:
             raise ModelError(
@@ -75,12 +79,13 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"seen": self.seen, "lowered": self.lowered}
+        return {"seen": self.seen, "lowered": self.lowered, "won": self.won}
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "Watch":
         """Return the watch that a checkpoint kept."""
-        return cls({key: list(values) for key, values in state["seen"].items()}, dict(state["lowered"]))
+        seen = {key: list(values) for key, values in state["seen"].items()}
+        return cls(seen, dict(state["lowered"]), state["won"])
 
     def _mean(self, name: str, value: float, *, empty: float = 0.0) -> float:
         """Mean over the window, or `empty` before it is full."""
@@ -89,9 +94,9 @@ class Watch:
         del values[:-WINDOW]
         return fmean(values) if len(values) == WINDOW else empty
 
-    def _explosion(self, name: str, norm: float) -> str:
+    def _explosion(self, column: str, norm: float) -> str:
         """Say so where a gradient is far beyond those before; it is not counted among them."""
-        norms = self.seen.setdefault(name, [])
+        norms = self.seen.setdefault(column, [])
         usual = median(norms) if len(norms) == WINDOW else float("inf")
         if norm > EXPLODED * usual > 0:
             return f"its gradient has a norm of {norm:.3g} where {usual:.3g} is usual"
@@ -109,4 +114,9 @@ class Watch:
                 "lower its rate, adversarial.weight or loop.clip and start anew"
             )
         self.lowered[network] = times + 1
-        log.warning("step %d: the rate of the %s is halved: %s", step, network, why)
+        _tell(network, step, why)
+
+
+def _tell(network: str, step: int, why: str) -> None:
+    """Say that a rate is halved."""
+    log.warning("step %d: the rate of the %s is halved: %s", step, network, why)

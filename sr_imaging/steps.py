@@ -97,8 +97,10 @@ class _Duel:
         compares = config.feature_weight > 0 or self.game.uses_hr
         wanted = self.verdict(hr) if compares else []
         weight = config.weight * ramp(self.step, config.ramp)
-        of_hr = self.logits(wanted) if compares else None
-        terms["adversarial"] = weight * self.game.generator(self.logits(seen), of_hr)
+        sides = seen[-1].float(), wanted[-1].float() if compares else None
+        if sides[1] is not None and self.game.uses_hr:
+            sides = self.gathered(sides[0], sides[1])
+        terms["adversarial"] = weight * self.game.generator(*sides)
         if config.feature_weight:
             terms["feature"] = config.feature_weight * feature_matching(seen[:-1], wanted[:-1])
         for name, loss in self.learner.features.items():
@@ -117,12 +119,15 @@ class _Duel:
             if sr is None:
                 with torch.no_grad():
                     sr = self.learner.generate(part)
-            both = self.verdict(torch.cat([hr, sr]))
-            of_hr, of_sr = (self.logits([side]) for side in both[-1].chunk(2))
+            of_hr, of_sr = self.verdict(hr, sr)[-1].float().chunk(2)
+            if self.game.boundary is None:  # a verdict counts beside the mean of the others
+                of_hr, of_sr = self.gathered(of_hr, of_sr)
             right.append(accuracy(self.game, of_hr, of_sr))
             found = {"discriminator": self.game.discriminator(of_hr, of_sr, smooth=config.label_smoothing)}
             if penalty := config.penalty or self.game.penalty:
-                found["penalty"] = config.penalty_weight * PENALTIES[penalty](self.discriminator, hr, sr)
+                places = self.learner.team.draw(len(hr), device=hr.device, normal=False)
+                slope = PENALTIES[penalty](self.discriminator, hr, sr, places)
+                found["penalty"] = config.penalty_weight * slope
             return found
 
         row = _descend(self.learner, "discriminator", parts, terms, rate)
@@ -132,19 +137,19 @@ class _Duel:
         kept = {key: value for key, value in row.items() if key not in ("loss", "gradient_norm")}
         return {**kept, **norm, "accuracy_hr": hr, "accuracy_sr": sr}
 
-    def logits(self, maps: Sequence[Tensor]) -> Tensor:
-        """The last of the maps; those of all processes where a game compares each patch with the others."""
-        last = maps[-1].float()
-        return self.learner.team.gather(last) if self.game.uses_hr else last
-
-    def verdict(self, image: Tensor) -> list[Tensor]:
-        """Feature maps and logits of an image, with instance noise while there is some."""
-        config = self.learner.config.adversarial
+    def verdict(self, *images: Tensor) -> list[Tensor]:
+        """Feature maps and logits of images in one batch, with instance noise while there is some."""
+        config, team = self.learner.config.adversarial, self.learner.team
         strength = config.instance_noise * (1 - self.step / config.steps)
         if strength > 0:
-            image = image + strength * torch.randn_like(image)
+            images = tuple(x + strength * team.draw(*x.shape, device=x.device) for x in images)
         with self.learner.precision():
-            return list(self.discriminator(image))
+            return list(self.discriminator(torch.cat(images)))
+
+    def gathered(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        """Two sets of logits from all processes, in one message."""
+        both = self.learner.team.gather(torch.stack([one, other], 1))
+        return both[:, 0], both[:, 1]
 
 
 def _image_terms(learner: Learner, sr: Tensor, part: Batch) -> Terms:
@@ -165,18 +170,10 @@ def _image_terms(learner: Learner, sr: Tensor, part: Batch) -> Terms:
 
 
 def _diversity(team: Team, parts: Sequence[Batch], estimates: Sequence[Tensor]) -> float:
-    """How much estimates differ from one another, over how much the truths do; 1 for a single patch."""
-    hr = _spread(team, torch.cat([part["hr"] for part in parts]))
-    return _spread(team, torch.cat(list(estimates))) / hr if hr > 0 else 1.0
-
-
-def _spread(team: Team, images: Tensor) -> float:
-    """Standard deviation among the images of all processes, the mean over pixels."""
-    count = len(images) * team.world
-    if count == 1:
-        return 0.0
-    off = images - team.sum(images.sum(0)) / count
-    return float((team.sum((off**2).sum(0)) / (count - 1)).sqrt().mean())
+    """How much all estimates differ from one another, over how much the truths do; 1 for a single patch."""
+    sr, hr = torch.cat(list(estimates)), torch.cat([part["hr"] for part in parts])
+    own, true = team.spread(torch.stack([sr, hr], 1)).flatten(1).mean(1).tolist()
+    return float(own / true) if true > 0 else 1.0
 
 
 def _descend(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,7 @@ class Run:
         step, state = load_checkpoint(
             self.path(CHECKPOINT), config=self.config, modules=self.modules, optimisers=learner.optimisers
         )
-        watch = Watch.of(state["watch"])
-        learner.watch.seen, learner.watch.lowered = watch.seen, watch.lowered
+        self.learner = learner = replace(learner, watch=Watch.of(state["watch"]))
         for name, scaler in learner.scalers.items():
             scaler.load_state_dict(state["scalers"][name])
         self.best_psnr, self.waited = state["best_psnr"], state["waited"]
@@ -324,8 +323,11 @@ def _batch_number(phase: Phase, step: int) -> int:
 
 
 def _seed_of(run: Run, step: int) -> int:
-    """Seed of what is random in a step besides its batch: noise maps, instance noise, places of a penalty."""
-    return hash((run.config.seed, step, run.team.rank)) % 2**63
+    """Seed of what is random in a step besides its batch: noise maps, instance noise, places of a penalty.
+
+    One for all processes: each draws for the whole batch and takes its share.
+    """
+    return hash((run.config.seed, step)) % 2**63
 
 
 def _common(team: Team, row: dict[str, float]) -> dict[str, float]:

@@ -11,8 +11,9 @@ from sr_imaging.stability import WINDOW, Watch
 
 def row(step: int, **changes: Any) -> dict[str, Any]:
     """A step of a healthy adversarial phase."""
-    sound = {"step": step, "gradient_norm": 1.0, "accuracy_hr": 0.7, "accuracy_sr": 0.8, "diversity": 0.9}
-    return sound | changes
+    norms = {"gradient_norm": 1.0, "discriminator_norm": 3.0}
+    sound = {"step": step, "accuracy_hr": 0.7, "accuracy_sr": 0.8, "diversity": 0.9}
+    return sound | norms | changes
 
 
 def look_through(watch: Watch, rows: list[dict[str, Any]]) -> None:
@@ -79,6 +80,23 @@ def test_exploding_gradient_slows_the_generator_down(caplog: pytest.LogCaptureFi
     assert "a norm of 201 where 2 is usual" in caplog.text
 
 
+def test_exploding_discriminator_is_slowed_down_alone(caplog: pytest.LogCaptureFixture) -> None:
+    watch = Watch()
+    look_through(watch, [row(step) for step in range(WINDOW)])
+    watch.look(row(WINDOW, discriminator_norm=301.0))
+    assert (watch.factor("generator"), watch.factor("discriminator")) == (1.0, 0.5)
+    assert "the rate of the discriminator is halved: its gradient has a norm of 301 where 3 is" in caplog.text
+
+
+def test_discriminator_that_keeps_exploding_ends_the_run_whatever_it_had_won() -> None:
+    watch, won = Watch(), {"accuracy_hr": 1.0, "accuracy_sr": 1.0}
+    look_through(watch, [row(step, **won) for step in range(5 * WINDOW)])
+    look_through(watch, [row(5 * WINDOW + k, discriminator_norm=1e3) for k in range(5)])
+    assert watch.factor("discriminator") == 0.5**10
+    with pytest.raises(ModelError, match="the discriminator is unstable: its gradient"):
+        watch.look(row(6 * WINDOW, discriminator_norm=1e3))
+
+
 def test_outlier_does_not_move_what_is_usual() -> None:
     watch = Watch()
     for step in range(WINDOW):
@@ -96,10 +114,3 @@ def test_restored_watch_acts_as_the_unbroken_one() -> None:
     look_through(second, rows[130:])
     assert second == whole
     assert whole.factor("discriminator") == 0.25
-
-
-def test_discriminator_whose_gradient_explodes_is_slowed_down() -> None:
-    watch = Watch()
-    look_through(watch, [row(step, discriminator_norm=2.0) for step in range(WINDOW)])
-    watch.look(row(WINDOW, discriminator_norm=999.0))
-    assert (watch.factor("generator"), watch.factor("discriminator")) == (1.0, 0.5)

@@ -183,6 +183,17 @@ def test_instance_noise_fades_over_the_phase() -> None:
     assert strengths == pytest.approx([2.0, 1.0], rel=0.1)
 
 
+def test_diversity_is_that_of_the_whole_batch() -> None:
+    whole, cut = (learner_of(settings(loop=LoopConfig(accumulate=n))) for n in (1, 4))
+    batch = next(batches())
+    with torch.no_grad():
+        sr = whole.generator(batch["lr"])
+    wanted = float(sr.std(0).mean() / batch["hr"].std(0).mean())
+    for learner in (whole, cut):
+        row = adversarial_step(learner, 3, iter([batch]))
+        assert row["diversity"] == pytest.approx(wanted, rel=1e-4)  # float32 sums
+
+
 def test_smoothed_label_is_that_of_hr_alone() -> None:
     plain, smooth = (
         learner_of(settings(adversarial=replace(settings().adversarial, loss="lsgan", label_smoothing=s)))
