@@ -64,7 +64,8 @@ def evaluate(
     model : str, path or Generator
         Bundled name, model file, classical method, or a module with the facts of a generator.
     scans : path, Scan, DataArray, or a list of them
-        The originals; folders are searched.
+        The originals; folders are searched. PNG and JPEG images count as in training: where they are named,
+        and in folders that hold no other scan.
     scale : number or tuple, optional
         Of a classical method or a model for any factor, whose scale is free; a number stands for y and x, or
         for all axes that a model for any factor refines.

@@ -68,7 +68,8 @@ def self_config(
     Raises
     ------
     ConfigError
-        If the path holds several scans, or the scan has nothing to teach: its voxels are even, or too few.
+        If the path holds several scans, or the scan has nothing to teach: its voxels are even, or too few. If
+        it is a PNG or JPEG image, which `sr-imaging upscale` does not take.
     ReadError
         If it cannot be read.
 
@@ -81,6 +82,11 @@ def self_config(
     good = [one for one in io.find_scans(scan, images=True) if one.verdict.ok]
     if len(good) > 1:
         raise ConfigError(f"{scan} holds {len(good)} scans; name one file, or a folder with one series")
+    if good and good[0].kind == "image":
+        raise ConfigError(
+            f"{scan} is a photograph, which sr-imaging upscale does not take; store it as GeoTIFF first, "
+            "sr_imaging.write(sr_imaging.read(image), 'image.tif'), or train on many by a TOML file"
+        )
     da = io.read(good[0] if good else scan, masked=True)
     make = _volume if len(geometry.spatial_dims(da)) == 3 else _raster
     parts = make(da, str(Path(scan).resolve()))

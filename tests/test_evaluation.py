@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from PIL import Image
 
 from sr_imaging import ConfigError, GridError, ModelError, degrade, evaluate, upscale
 from sr_imaging.config import DegradationConfig
@@ -81,6 +82,16 @@ def test_planes_of_a_thick_slice_volume_are_refined_one_by_one() -> None:
     lr = degrade(hr, {"y": 4}, psf=BOX)
     sr = upscale(lr, "cubic", scale={"y": 4})
     assert row.psnr == pytest.approx(psnr(sr, hr, data_range=row.range), abs=1e-3)
+
+
+def test_photographs_are_measured_as_they_are_trained_on(tmp_path: Path) -> None:
+    values = raster(3, 40, 52).transpose("y", "x", "band").values.clip(0, 255).astype(np.uint8)
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(values).save(tmp_path / name)
+    network = build_generator("espcn", {"scale": (2, 2), "channels": 4}).eval()
+    assert [row.scan for row in evaluate(network, tmp_path).rows] == ["a.png", "b.jpg"]
+    row = evaluate(network, tmp_path / "a.png").rows[0]
+    assert row.pixels == 3 * 40 * 52
 
 
 def test_nodata_does_not_count() -> None:

@@ -9,6 +9,7 @@ import pytest
 import scipy.ndimage
 import xarray as xr
 from builders import raster
+from PIL import Image
 from typer.testing import CliRunner
 
 from sr_imaging import ConfigError, degrade, read, self_config, train, upscale, write
@@ -128,6 +129,16 @@ def test_scan_with_nodata_in_its_middle_can_teach(tmp_path: Path, shape: tuple[i
     config = self_config(path, output=tmp_path / "out", steps=1)
     assert config.data.patch < min(shape[1:]) // 2
     assert train(config, progress=False).exists()
+
+
+def test_photograph_is_refused_and_its_remedy_works(tmp_path: Path) -> None:
+    values = tissue(40, 48).clip(0, 255).astype(np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match=r"a\.png is a photograph, .* store it as GeoTIFF first"):
+        self_config(tmp_path / "a.png")
+    path = write(read(tmp_path / "a.png"), tmp_path / "a.tif")
+    assert self_config(path).model.start == "raster-x2"
+    assert upscale(read(path), "raster-x2").shape == (1, 80, 96)
 
 
 def test_folder_of_several_scans_is_refused(tmp_path: Path) -> None:
