@@ -56,7 +56,7 @@ def test_tensorboard_has_scalars_and_pictures(tmp_path: Path) -> None:
     )
     assert [(e.step, round(e.value, 3)) for e in events.Scalars("training/loss")] == [(10, 0.1), (20, 0.05)]
     assert tags["images"] == ["held-out/1: LR, cubic, SR, HR"]
-    assert events.Images(tags["images"][0])[0].width == 3 * 24
+    assert events.Images(tags["images"][0])[0].width == 4 * 24
 
 
 def test_new_run_removes_what_an_earlier_one_showed_and_nothing_else(tmp_path: Path) -> None:
