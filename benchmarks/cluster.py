@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 
 import sr_imaging
-from sr_imaging.cluster import connect
+from sr_imaging.inference.tiling.cluster import connect
 
 
 def raster(side: int, chunk: int) -> xr.DataArray:

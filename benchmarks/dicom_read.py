@@ -21,9 +21,9 @@ from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
-from sr_imaging.io import dicom_header
-from sr_imaging.io.dicom_read import read_series
-from sr_imaging.io.dicom_scan import find_series
+from sr_imaging.io.dicom.reading import headers as dicom_header
+from sr_imaging.io.dicom.reading.find_series import find_series
+from sr_imaging.io.dicom.reading.series import read_series
 
 FASTER_THAN_ITK, FASTER_THAN_MONAI, MEMORY = 1.0, 4.0, 1.3
 HEADERS = 1000

@@ -16,10 +16,10 @@ from common import image, paired, ratio
 from monai.inferers import sliding_window_inference
 
 from sr_imaging import load_model
-from sr_imaging.engine import make_engine
-from sr_imaging.intensity import Values
+from sr_imaging.image.pixels.values import Values
+from sr_imaging.inference.tiling.engine import make_engine
+from sr_imaging.inference.tiling.tiler import run
 from sr_imaging.networks import build_generator, replicate
-from sr_imaging.tiler import run
 
 FLOORS = {2: 0.90, 3: 0.75}  # least throughput of tiles over that of the whole image, by dims
 

@@ -24,8 +24,10 @@ from torch.nn.functional import avg_pool2d
 from torch.utils.flop_counter import FlopCounterMode
 
 import sr_imaging
-from sr_imaging.config import DataConfig, LoopConfig, ModelConfig, PixelConfig, TrainConfig
 from sr_imaging.networks import build_generator, replicate
+from sr_imaging.training.config.data import DataConfig, ModelConfig
+from sr_imaging.training.config.phases import LoopConfig, PixelConfig
+from sr_imaging.training.config.run import TrainConfig
 
 LEAST_SPEED, MOST_WAITING = 0.95, 0.05
 ARGUMENTS = {"scale": (2, 2), "channels": 32, "blocks": 4}  # the bundled raster-x2

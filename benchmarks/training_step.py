@@ -18,7 +18,7 @@ from common import paired, ratio
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sr_imaging.losses import PIXEL_LOSSES
+from sr_imaging.losses.image_terms import PIXEL_LOSSES
 from sr_imaging.networks import build_generator
 
 # channels, blocks, LR pixels of a patch, patches

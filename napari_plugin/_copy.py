@@ -4,8 +4,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._layers import plain_names
-from ._plan import Plan
+from napari_plugin._layers import plain_names
+from napari_plugin._plan import Plan
 
 if TYPE_CHECKING:
     from napari.layers import Image

@@ -15,11 +15,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_plugin._layers import LayerImage
+from napari_plugin._models import CLASSICAL, any_factor, best_model, card_text
+from napari_plugin._preload import preload_torch
 from sr_imaging import ModelError, SrImagingError, list_models
-
-from ._layers import LayerImage
-from ._models import CLASSICAL, any_factor, best_model, card_text
-from ._preload import preload_torch
 
 if TYPE_CHECKING:
     from sr_imaging import ModelCard

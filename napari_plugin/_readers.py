@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_plugin._view import open_north_up
 from sr_imaging import ReadError, find_scans, read
-
-from ._view import open_north_up
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ._copy import as_command, as_python, source_of
-from ._geometry import refined_placement
-from ._layers import pixels
-from ._plan import Plan
+from napari_plugin._copy import as_command, as_python, source_of
+from napari_plugin._geometry import refined_placement
+from napari_plugin._layers import pixels
+from napari_plugin._plan import Plan
 
 if TYPE_CHECKING:
     import xarray as xr

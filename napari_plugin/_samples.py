@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_plugin._readers import LayerData, layer_of
+from napari_plugin._view import open_north_up
 from sr_imaging import ReadError, read
-
-from ._readers import LayerData, layer_of
-from ._view import open_north_up
 
 __all__ = ["ct_slice", "sentinel", "thick_slices"]
 

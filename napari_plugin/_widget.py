@@ -8,17 +8,16 @@ from typing import Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
+from napari_plugin._copy import as_command, as_python
+from napari_plugin._form import Form
+from napari_plugin._layer_box import LayerBox
+from napari_plugin._layers import describe
+from napari_plugin._model_box import ModelBox
+from napari_plugin._plan import Plan, Settings, grid_rows, make_plan, size_text
+from napari_plugin._result import Recipe, result_layer
+from napari_plugin._view import north_is_down, turn_north_up
+from napari_plugin._worker import Outcome, Run
 from sr_imaging import SrImagingError
-
-from ._copy import as_command, as_python
-from ._form import Form
-from ._layer_box import LayerBox
-from ._layers import describe
-from ._model_box import ModelBox
-from ._plan import Plan, Settings, grid_rows, make_plan, size_text
-from ._result import Recipe, result_layer
-from ._view import north_is_down, turn_north_up
-from ._worker import Outcome, Run
 
 __all__ = ["SuperResolve"]
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from napari_plugin._layers import restore_names, to_array
+from napari_plugin._plan import Plan
+from napari_plugin._preload import preload_torch
 from sr_imaging import CancelledError, SrImagingError
-
-from ._layers import restore_names, to_array
-from ._plan import Plan
-from ._preload import preload_torch
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -23,43 +23,44 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .blend import blend_models as blend_models
-    from .degradation import degrade as degrade
-    from .evaluation import evaluate as evaluate
-    from .infer import upscale as upscale
+    from sr_imaging.degradation.arrays import degrade as degrade
+    from sr_imaging.degradation.real_pairs import AlignedPair as AlignedPair
+    from sr_imaging.degradation.real_pairs import aligned_pair as aligned_pair
+    from sr_imaging.evaluation.evaluating import evaluate as evaluate
+    from sr_imaging.evaluation.report import Report as Report
+    from sr_imaging.inference.upscaling import upscale as upscale
+    from sr_imaging.io.scan import Scan as Scan
+    from sr_imaging.models.blend import blend_models as blend_models
+    from sr_imaging.models.card import ModelCard as ModelCard
+    from sr_imaging.models.model_file import list_models as list_models
+    from sr_imaging.models.model_file import load_model as load_model
+    from sr_imaging.models.model_file import save_model as save_model
+    from sr_imaging.training.loop import train as train
+    from sr_imaging.training.one_scan import self_config as self_config
+
     from .io import find_scans as find_scans
     from .io import read as read
     from .io import write as write
-    from .io.scan import Scan as Scan
-    from .model_file import ModelCard as ModelCard
-    from .model_file import list_models as list_models
-    from .model_file import load_model as load_model
-    from .model_file import save_model as save_model
-    from .pairs import AlignedPair as AlignedPair
-    from .pairs import aligned_pair as aligned_pair
-    from .report import Report as Report
-    from .selftraining import self_config as self_config
-    from .training import train as train
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "AlignedPair": "pairs",
-    "ModelCard": "model_file",
-    "Report": "report",
+    "AlignedPair": "degradation.real_pairs",
+    "ModelCard": "models.model_file",
+    "Report": "evaluation.report",
     "Scan": "io.scan",
-    "aligned_pair": "pairs",
-    "blend_models": "blend",
-    "degrade": "degradation",
-    "evaluate": "evaluation",
+    "aligned_pair": "degradation.real_pairs",
+    "blend_models": "models.blend",
+    "degrade": "degradation.arrays",
+    "evaluate": "evaluation.evaluating",
     "find_scans": "io",
-    "list_models": "model_file",
-    "load_model": "model_file",
+    "list_models": "models.model_file",
+    "load_model": "models.model_file",
     "read": "io",
-    "save_model": "model_file",
-    "self_config": "selftraining",
-    "train": "training",
-    "upscale": "infer",
+    "save_model": "models.model_file",
+    "self_config": "training.one_scan",
+    "train": "training.loop",
+    "upscale": "inference.upscaling",
     "write": "io",
 }
 

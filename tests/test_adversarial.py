@@ -8,8 +8,9 @@ import torch
 from real_patches import real_patches
 from torch import Tensor, nn
 
-from sr_imaging import ConfigError, adversarial
-from sr_imaging.adversarial import (
+from sr_imaging import ConfigError
+from sr_imaging.losses import games as adversarial
+from sr_imaging.losses.games import (
     ADVERSARIAL_LOSSES,
     PENALTIES,
     accuracy,
@@ -18,8 +19,8 @@ from sr_imaging.adversarial import (
     gradient_penalty,
     r1_penalty,
 )
-from sr_imaging.networks.discriminators import DISCRIMINATORS, build_discriminator
-from sr_imaging.networks.discriminators_layers import NORMS
+from sr_imaging.networks.discriminators.layers import NORMS
+from sr_imaging.networks.discriminators.patch import DISCRIMINATORS, build_discriminator
 
 every_game = pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
 HR, SR = torch.tensor([2.0, 0.5]), torch.tensor([-1.0, 0.2, 0.5])  # of different number: means are of each

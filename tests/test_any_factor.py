@@ -13,12 +13,12 @@ import xarray as xr
 from builders import generator, holes, raster, run_padded, scan, seam
 
 from sr_imaging import ModelError, degrade, load_model, read, save_model, upscale
-from sr_imaging.axes import fine_centres, fine_size
-from sr_imaging.choice import choose
-from sr_imaging.metrics import psnr
-from sr_imaging.model_card import ModelCard
+from sr_imaging.evaluation.metrics.pixels import psnr
+from sr_imaging.image.grid.axes import fine_centres, fine_size
+from sr_imaging.image.pixels.resampling import resample
+from sr_imaging.inference.model_choice import choose
+from sr_imaging.models.card import ModelCard
 from sr_imaging.networks import GeneratorModule, build_generator, check_generator
-from sr_imaging.resample import resample
 
 RANGE = ((1.5, 4.0), (1.5, 4.0))
 FLAT = generator("vdsr", scale_range=RANGE, channels=4)

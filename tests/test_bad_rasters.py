@@ -15,7 +15,9 @@ from builders import generator, raster
 from rasterio import Affine
 
 from sr_imaging import GridError, ResourceError, WriteError, read, upscale, write
-from sr_imaging.batch import BatchOptions, plan_batch, run_batch
+from sr_imaging.batch.plan import plan_batch
+from sr_imaging.batch.run import run_batch
+from sr_imaging.batch.task import BatchOptions
 
 ESPCN = generator("espcn", scale=(2, 2))
 CUBIC = BatchOptions(model="cubic", scale=2)

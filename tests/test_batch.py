@@ -13,10 +13,14 @@ import pytest
 import xarray as xr
 
 import sr_imaging
-from sr_imaging import batch_plan, batch_scan
-from sr_imaging.batch import BatchOptions, find_inputs, plan_batch, run_batch
+from sr_imaging.batch import one_scan as batch_scan
+from sr_imaging.batch import plan as batch_plan
+from sr_imaging.batch.inputs import find_inputs
+from sr_imaging.batch.plan import plan_batch
+from sr_imaging.batch.run import run_batch
+from sr_imaging.batch.task import BatchOptions
 from sr_imaging.errors import ConfigError, ModelError, ResourceError, WriteError
-from sr_imaging.geometry import volume
+from sr_imaging.image.grid.reference import volume
 
 DOUBLE = BatchOptions(model="cubic", scale=2)
 
@@ -311,7 +315,7 @@ def test_model_is_loaded_once(tree: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 def trained(path: Path) -> Path:
     """A model file of scale 2 that has learned nothing: it equals cubic interpolation."""
-    from sr_imaging.model_file import ModelCard
+    from sr_imaging.models.card import ModelCard
     from sr_imaging.networks import build_generator
 
     arguments = {"scale": [2, 2], "channels": 4, "blocks": 1}

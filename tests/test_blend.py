@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 import sr_imaging
 from sr_imaging import ModelCard, ModelError, blend_models, degrade, load_model, save_model, upscale
-from sr_imaging.cli import app
-from sr_imaging.metrics import psnr
+from sr_imaging.cli.__main__ import app
+from sr_imaging.evaluation.metrics.pixels import psnr
 from sr_imaging.networks import build_generator
 
 RASTER = np.random.default_rng(0).normal(size=(2, 23, 30)).cumsum(1).cumsum(2).astype(np.float32)
@@ -49,7 +49,7 @@ def test_weights_of_a_blend_lie_on_the_line() -> None:
 
 def test_closeness_to_the_truth_falls_from_the_pixel_trained_to_the_gan_trained_model() -> None:
     pytest.importorskip("spyndex", reason="needs the extra samples")
-    from sr_imaging.samples import scene
+    from sr_imaging.cli.demo.samples import scene
 
     hr = scene().isel(y=slice(0, 160), x=slice(0, 200)).astype("float32")
     lr = degrade(hr, 2)
@@ -64,7 +64,7 @@ def test_closeness_to_the_truth_falls_from_the_pixel_trained_to_the_gan_trained_
 def test_card_of_a_blend_names_both_models_and_alpha() -> None:
     card: ModelCard = blend_models("raster-x2", "raster-x2-gan", 0.25).card  # type: ignore[assignment]
     for name in ("raster-x2", "raster-x2-gan"):
-        assert f"{name} (sha256 {sr_imaging.model_file.read_card(name).sha256})" in card.description
+        assert f"{name} (sha256 {sr_imaging.models.model_file.read_card(name).sha256})" in card.description
     assert "0.75 of raster-x2 " in card.description
     assert "0.25 of raster-x2-gan " in card.description
     assert card.metrics == {}

@@ -11,7 +11,7 @@ import xarray as xr
 from builders import Strided, fill_zoo, generator, raster, scan
 
 from sr_imaging import GridError, ModelError, upscale
-from sr_imaging.choice import choose
+from sr_imaging.inference.model_choice import choose
 
 THROUGH = generator("espcn", scale=(4, 1), axes=("z", "plane"), channels=4)
 FLAT = generator("espcn", scale=(2, 3), channels=4)
@@ -21,8 +21,8 @@ SOLID = generator("espcn", scale=(2, 1, 2), channels=4)
 @pytest.fixture(autouse=True)
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fill_zoo(tmp_path)
-    monkeypatch.setattr("sr_imaging.choice.ZOO", tmp_path)
-    monkeypatch.setattr("sr_imaging.model_file.ZOO", tmp_path)
+    monkeypatch.setattr("sr_imaging.inference.model_choice.ZOO", tmp_path)
+    monkeypatch.setattr("sr_imaging.models.model_file.ZOO", tmp_path)
     return tmp_path
 
 
@@ -88,7 +88,7 @@ def test_auto_refuses_what_no_model_does(da: xr.DataArray, ask: dict[str, Any], 
 
 def test_auto_without_any_bundled_model_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    monkeypatch.setattr("sr_imaging.choice.ZOO", tmp_path / "empty")
+    monkeypatch.setattr("sr_imaging.inference.model_choice.ZOO", tmp_path / "empty")
     with pytest.raises(ModelError, match="there are none, any model file, and model='cubic'"):
         choose(raster(), "auto", None, None)
 

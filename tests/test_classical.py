@@ -11,11 +11,10 @@ import xarray as xr
 from builders import raster, run_padded, scan, seam, smooth
 
 from sr_imaging import ModelError, degrade, evaluate, load_model, read, upscale
-from sr_imaging.choice import choose
-from sr_imaging.degradation import BOX, GAUSSIAN, Psf
-from sr_imaging.metrics import data_range, psnr
+from sr_imaging.degradation.psf import BOX, GAUSSIAN, Psf, psf_kernel
+from sr_imaging.evaluation.metrics.pixels import data_range, psnr
+from sr_imaging.inference.model_choice import choose
 from sr_imaging.networks import CLASSICAL, build_generator
-from sr_imaging.psf import psf_kernel
 
 REAL = {
     "satellite/aerial_hamburg_nocrs/dop20c_32587_5922.tif": (slice(1), slice(None), slice(None)),

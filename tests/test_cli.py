@@ -18,7 +18,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import sr_imaging
-from sr_imaging.cli import app
+from sr_imaging.cli.__main__ import app
 
 HELP_SECONDS = 0.4
 
@@ -28,7 +28,7 @@ def run(*arguments: object) -> Any:
 
 
 def program(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from sr_imaging.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-c", "from sr_imaging.cli.__main__ import main; main()", *map(str, arguments)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, **pipes, **options)
 
@@ -197,7 +197,7 @@ def test_quiet_prints_failures_only(mixed: Path, tmp_path: Path) -> None:
 def test_traceback_comes_with_verbose_only(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sr_imaging import batch_scan
+    from sr_imaging.batch import one_scan as batch_scan
 
     def odd(*args: object, **kwargs: object) -> None:
         raise RuntimeError("something odd")
@@ -247,7 +247,7 @@ def test_no_colour_codes_outside_a_terminal(mixed: Path, tmp_path: Path) -> None
 LIMITED = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # bytes: larger files cannot be written
-from sr_imaging.cli import main
+from sr_imaging.cli.__main__ import main
 main()
 """
 
@@ -264,7 +264,7 @@ def test_disk_that_fills_up_meanwhile_leaves_nothing_behind(scans: Path, tmp_pat
 
 
 def test_internal_error_exits_1(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sr_imaging import batch
+    from sr_imaging.batch import run as batch
 
     def broken(*args: object) -> None:
         raise ZeroDivisionError
@@ -312,7 +312,7 @@ def test_help_answers_at_once() -> None:
 def test_help_loads_nothing_heavy(command: str) -> None:
     heavy = ["torch", "monai", "xarray", "numpy", "rasterio", "pydicom", "dask", "matplotlib"]
     code = (
-        "import sys\nfrom sr_imaging.cli import app\n"
+        "import sys\nfrom sr_imaging.cli.__main__ import app\n"
         f"try:\n    app(['{command}', '--help'])\nexcept SystemExit:\n    pass\n"
         f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
     )
@@ -382,7 +382,7 @@ def test_inspect_shows_no_patient(shared_data: Path) -> None:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A model file of scale 2 that has learned nothing: it equals cubic interpolation."""
-    from sr_imaging.model_file import ModelCard
+    from sr_imaging.models.card import ModelCard
     from sr_imaging.networks import build_generator
 
     arguments = {"scale": [2, 2], "channels": 4, "blocks": 1}

@@ -19,10 +19,12 @@ import xarray as xr
 from builders import generator, raster, scan
 
 import sr_imaging
-from sr_imaging import CancelledError, ConfigError, cluster, upscale
-from sr_imaging.batch import BatchOptions, plan_batch, run_batch
-from sr_imaging.batch_cluster import is_sent
-from sr_imaging.batch_task import Task
+from sr_imaging import CancelledError, ConfigError, upscale
+from sr_imaging.batch.on_cluster import is_sent
+from sr_imaging.batch.plan import plan_batch
+from sr_imaging.batch.run import run_batch
+from sr_imaging.batch.task import BatchOptions, Task
+from sr_imaging.inference.tiling import cluster
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings(
@@ -73,7 +75,7 @@ def test_model_is_no_part_of_the_blocks(client: Any) -> None:
 
 
 def test_model_reaches_each_worker_once(client: Any, tmp_path: Path) -> None:
-    from sr_imaging.delivery import _ARRIVED
+    from sr_imaging.inference.tiling.delivery import _ARRIVED
 
     sr = [upscale(blocks() + k, WIDE) for k in range(3)]  # held, as an array that is written in parts is
     for one in sr:
@@ -256,7 +258,7 @@ def test_only_what_is_no_bottleneck_is_sent_whole(tmp_path: Path) -> None:
 
 def test_scans_on_a_cluster_are_those_of_one_process(client: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(scans(tmp_path / "in").parent)
-    monkeypatch.setattr("sr_imaging.batch.connect", lambda place: nullcontext(client))
+    monkeypatch.setattr("sr_imaging.batch.run.connect", lambda place: nullcontext(client))
     tiles: list[tuple[int, int]] = []
     with dask.config.set(scheduler="threads"):
         here = run_batch(plan_batch(["in"], "here", BatchOptions("cubic", scale=2)))
@@ -295,7 +297,7 @@ def test_killed_worker_costs_no_scan_and_leaves_nothing(
 ) -> None:
     for name in ("a.tif", "b.tif", "c.tif"):
         sr_imaging.write(raster((3, 300, 320), dtype=np.uint16), tmp_path / "in" / name)
-    monkeypatch.setattr("sr_imaging.batch.connect", lambda place: nullcontext(client))
+    monkeypatch.setattr("sr_imaging.batch.run.connect", lambda place: nullcontext(client))
     killed: list[int] = []
 
     class Killer(Told):
@@ -320,7 +322,7 @@ def test_killed_worker_costs_no_scan_and_leaves_nothing(
 def test_interrupt_stops_the_workers(client: Any, tmp_path: Path, monkeypatch: Any) -> None:
     for name in ("a.tif", "b.tif", "c.tif"):
         sr_imaging.write(raster((3, 300, 320), dtype=np.uint16), tmp_path / "in" / name)
-    monkeypatch.setattr("sr_imaging.batch.connect", lambda place: nullcontext(client))
+    monkeypatch.setattr("sr_imaging.batch.run.connect", lambda place: nullcontext(client))
 
     class Impatient(Told):
         def ended(self, result: Any) -> None:

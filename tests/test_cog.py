@@ -13,8 +13,10 @@ import xarray as xr
 from builders import raster
 from rasterio.shutil import copy
 
-from sr_imaging import WriteError, io, write
-from sr_imaging.io import geotiff_layout, geotiff_write
+from sr_imaging import WriteError, write
+from sr_imaging.errors import ReadError
+from sr_imaging.io.raster import cog_layout
+from sr_imaging.io.raster import write as geotiff_write
 
 KINDS = ["plain", "float", "mask", "palette", "bands", "big", "chunks", "empty", "alpha"]
 
@@ -158,12 +160,12 @@ def test_nothing_stands_beside_a_cog_while_it_is_written(tmp_path: Path) -> None
 def test_neighbouring_parts_of_a_file_change_places(
     lengths: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(geotiff_layout, "_PIECE", 2)
+    monkeypatch.setattr(cog_layout, "_PIECE", 2)
     one, other = (bytes(range(at, at + n)) for at, n in zip((10, 50), lengths, strict=True))
     path = tmp_path / "file"
     path.write_bytes(b"<<" + one + other + b">>")
     with path.open("r+b") as file:
-        geotiff_layout._swap(file, 2, 2 + len(one), 2 + len(one) + len(other))
+        cog_layout._swap(file, 2, 2 + len(one), 2 + len(one) + len(other))
     assert path.read_bytes() == b"<<" + other + one + b">>"
 
 
@@ -172,15 +174,15 @@ def test_layout_that_cannot_be_ordered_is_refused(tmp_path: Path) -> None:
     with rasterio.open(path, "r+") as dst:
         dst.build_overviews([2])  # whose directory GDAL puts behind the pixels
     with pytest.raises(WriteError, match=r"a directory behind its pixels; write it as geotiff"):
-        geotiff_layout.order_blocks(path)
+        cog_layout.order_blocks(path)
 
 
 def test_a_cog_of_an_array_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def broken(block: np.ndarray) -> np.ndarray:
-        raise io.ReadError("no such block; fetch it again")
+        raise ReadError("no such block; fetch it again")
 
     lazy = dask.array.zeros((1, 700, 600), chunks=(1, 512, 512), dtype="uint8")
     lazy = lazy.map_blocks(broken, dtype="uint8", meta=np.empty((0, 0, 0), "uint8"))
-    with pytest.raises(io.ReadError, match="no such block"):
+    with pytest.raises(ReadError, match="no such block"):
         write(raster((1, 700, 600), dtype="uint8").copy(data=lazy), tmp_path / "a.tif", format="cog")
     assert list(tmp_path.iterdir()) == []

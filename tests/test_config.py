@@ -7,11 +7,11 @@ import pytest
 
 import sr_imaging
 from sr_imaging import ConfigError
-from sr_imaging.config import TrainConfig, parse_config, read_config
 from sr_imaging.networks import build_generator
+from sr_imaging.training.config.run import TrainConfig, parse_config, read_config
 
 LEAST: dict[str, Any] = {"name": "run", "data": {"train": ["*.tif"]}}
-ZOO = Path(sr_imaging.__file__).parent / "zoo"
+ZOO = Path(sr_imaging.__file__).parent / "models/zoo"
 
 
 def changed(path: str, value: object) -> dict[str, Any]:

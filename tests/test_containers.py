@@ -11,7 +11,7 @@ import xarray as xr
 from builders import generator, raster, scan, smooth
 
 from sr_imaging import GridError, InputTypeError, ModelError, upscale
-from sr_imaging.geometry import edges
+from sr_imaging.image.grid.reference import edges
 
 ESPCN = generator("espcn", scale=(2, 3))
 both = pytest.mark.parametrize("chunked", [False, True])

@@ -7,7 +7,8 @@ import scipy.ndimage
 import xarray as xr
 
 from sr_imaging import ConfigError, GridError, InputTypeError, degrade
-from sr_imaging.degradation import BOX, GAUSSIAN, Noise, Psf, margin, psf_kernel
+from sr_imaging.degradation.noise import Noise
+from sr_imaging.degradation.psf import BOX, GAUSSIAN, Psf, margin, psf_kernel
 
 
 def raster(values: np.ndarray, **attrs: object) -> xr.DataArray:

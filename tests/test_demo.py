@@ -9,10 +9,15 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import sr_imaging
-from sr_imaging import choice, demo, figures, model_file, pictures, samples
+from sr_imaging.cli.demo import run as demo
+from sr_imaging.cli.demo import samples
 from sr_imaging.errors import ConfigError, ReadError
-from sr_imaging.geometry import edges, volume
-from sr_imaging.model_file import ModelCard
+from sr_imaging.evaluation.figures import drawing as pictures
+from sr_imaging.evaluation.figures import scan_rows as figures
+from sr_imaging.image.grid.reference import edges, volume
+from sr_imaging.inference import model_choice as choice
+from sr_imaging.models import model_file
+from sr_imaging.models.card import ModelCard
 from sr_imaging.networks import build_generator
 
 TINY = {
@@ -147,7 +152,7 @@ def test_demo_without_a_readable_scan_says_why(zoo: Path, tmp_path: Path) -> Non
 
 
 def test_command_prints_grids_and_gains(zoo: Path, tmp_path: Path) -> None:
-    from sr_imaging.cli import app
+    from sr_imaging.cli.__main__ import app
 
     sr_imaging.write(scene(), tmp_path / "mine.tif")
     done = CliRunner().invoke(app, ["demo", str(tmp_path / "mine.tif"), "-o", str(tmp_path / "out")])

@@ -13,12 +13,12 @@ from pydicom.uid import ImplicitVRLittleEndian
 from test_dicom_write import derive, refined, scan_of
 from typer.testing import CliRunner
 
-from sr_imaging.cli import app
+from sr_imaging.cli.__main__ import app
 from sr_imaging.io.check import Check, check_scans
-from sr_imaging.io.dicom_quiet import quiet_pydicom
-from sr_imaging.io.dicom_read import read_series
-from sr_imaging.io.dicom_scan import find_series
-from sr_imaging.io.dicom_write import write_series
+from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
+from sr_imaging.io.dicom.reading.find_series import find_series
+from sr_imaging.io.dicom.reading.series import read_series
+from sr_imaging.io.dicom.writing.series import write_series
 
 Edit = Callable[[Dataset], None]
 

@@ -16,11 +16,13 @@ from pydicom.datadict import keyword_for_tag
 from test_dicom_write import dciodvfy_errors, refined, scan_of
 from typer.testing import CliRunner
 
-from sr_imaging import WriteError, batch_scan, find_scans, geometry, read, write
-from sr_imaging.cli import app
+from sr_imaging import WriteError, find_scans, read, write
+from sr_imaging.batch import one_scan as batch_scan
+from sr_imaging.cli.__main__ import app
+from sr_imaging.image.grid.reference import affine, volume
 from sr_imaging.io.check import Check, check_scans
-from sr_imaging.io.dicom_deidentify import KEPT, new_uid
-from sr_imaging.io.dicom_read import read_series
+from sr_imaging.io.dicom.reading.series import read_series
+from sr_imaging.io.dicom.writing.deidentify import KEPT, new_uid
 
 PLANTED = ("Secret", "SECRETID", "Hiddenstreet", "Operatorix", "Doctorow", "Klinikum", "Erzähler", "A77")
 DATES = ("20200102", "030405", "030507", "19440506")
@@ -224,7 +226,7 @@ def test_deidentified_values_and_place_are_the_same(patient: Path, tmp_path: Pat
     write(da, tmp_path / "out", source=source, deidentify=True)
     back = read(tmp_path / "out")
     np.testing.assert_array_equal(back.values, da.values)
-    np.testing.assert_allclose(geometry.affine(back), geometry.affine(da), atol=1e-6)
+    np.testing.assert_allclose(affine(back), affine(da), atol=1e-6)
 
 
 def test_two_series_of_a_study_stay_in_one_study_and_frame(tmp_path: Path) -> None:
@@ -300,7 +302,7 @@ def test_rasters_are_not_deidentified(tmp_path: Path) -> None:
 
 
 def test_command_line_deidentifies_dicom_alone(tmp_path: Path) -> None:
-    write(geometry.volume(np.zeros((4, 6, 5), np.int16), np.eye(4)), tmp_path / "in/x.nii.gz")
+    write(volume(np.zeros((4, 6, 5), np.int16), np.eye(4)), tmp_path / "in/x.nii.gz")
     arguments = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", "cubic", "--scale", "2"]
     done = CliRunner().invoke(app, [*arguments, "--deidentify"])
     assert done.exit_code == 5

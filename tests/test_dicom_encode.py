@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sr_imaging.io.dicom_encode import Encoding, choose_encoding, ds_text, encode
-from sr_imaging.io.dicom_frame import Frame
-from sr_imaging.io.dicom_header import read_frames
+from sr_imaging.io.dicom.frame import Frame
+from sr_imaging.io.dicom.reading.headers import read_frames
+from sr_imaging.io.dicom.writing.encoding import Encoding, choose_encoding, ds_text, encode
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,13 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from test_dicom_write import dciodvfy_errors, refined, scan_of
 from typer.testing import CliRunner
 
-from sr_imaging import Scan, WriteError, geometry, read, write
-from sr_imaging.cli import app
-from sr_imaging.io import dicom_map
-from sr_imaging.io.dicom_quiet import quiet_pydicom
-from sr_imaging.io.dicom_scan import find_series
+from sr_imaging import Scan, WriteError, read, write
+from sr_imaging.cli.__main__ import app
+from sr_imaging.image.grid.reference import affine
+from sr_imaging.image.grid.reference import volume as grid_volume
+from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
+from sr_imaging.io.dicom.reading.find_series import find_series
+from sr_imaging.io.dicom.writing import parametric_map as dicom_map
 
 DATES = re.compile("Date$|Time$|DateTime$")
 
@@ -37,7 +39,7 @@ def placed(path: Path, da: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Values and affine as highdicom reads them, slices in the order of the array."""
     volume = hd.imread(path).get_volume(dtype=np.float32)
     matrix, values = np.array(volume.affine), np.asarray(volume.array)
-    if matrix[:3, 0] @ geometry.affine(da)[:3, 0] < 0:  # highdicom may count slices the other way
+    if matrix[:3, 0] @ affine(da)[:3, 0] < 0:  # highdicom may count slices the other way
         matrix[:3, 3] = (matrix @ [len(values) - 1, 0, 0, 1])[:3]
         matrix[:3, 0] *= -1
         values = values[::-1]
@@ -57,7 +59,7 @@ def test_map_reads_back_exactly_and_in_place(made: tuple) -> None:
     da, _, path = made
     values, matrix = placed(path, da)
     np.testing.assert_array_equal(values, da.values)
-    np.testing.assert_allclose(matrix, geometry.affine(da), atol=1e-6)
+    np.testing.assert_allclose(matrix, affine(da), atol=1e-6)
 
 
 def test_map_keeps_patient_study_and_frame_of_reference(made: tuple) -> None:
@@ -129,7 +131,7 @@ def test_map_of_a_real_scan_lies_in_place(shared_data: Path, tmp_path: Path, nam
     made = write(da, tmp_path / "map.dcm", source=source, format="parametric-map")
     values, matrix = placed(made, da)
     np.testing.assert_array_equal(values, da.where(da != da.attrs.get("_FillValue")).values)
-    np.testing.assert_allclose(matrix, geometry.affine(da), atol=1e-6)
+    np.testing.assert_allclose(matrix, affine(da), atol=1e-6)
     known = {error for file in source.files for error in dciodvfy_errors(file)}
     assert dciodvfy_errors(made) - known == set()
 
@@ -205,7 +207,7 @@ def test_map_of_a_source_with_a_damaged_window_has_one_over_its_values(tmp_path:
 
 
 def test_map_without_a_source_is_refused(tmp_path: Path) -> None:
-    da = geometry.volume(real_pixels(3), affine_of(OBLIQUE), reference={"modality": "CT"})
+    da = grid_volume(real_pixels(3), affine_of(OBLIQUE), reference={"modality": "CT"})
     with pytest.raises(WriteError, match="names the series that it was made from; pass source="):
         write(da, tmp_path / "map.dcm", format="parametric-map")
 

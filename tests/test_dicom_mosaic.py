@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from sr_imaging import ReadError, find_scans, geometry, read, write
+from sr_imaging import ReadError, find_scans, read, write
+from sr_imaging.image.grid.reference import affine
 
 FOLDER = "medical/dcm_mr_transfer_syntaxes_siemens"
 COUNT = 35
@@ -33,7 +34,7 @@ def test_mosaic_tiles_become_slices(shared_data: Path) -> None:
 def test_mosaic_slices_lie_where_the_protocol_of_the_scanner_says(shared_data: Path) -> None:
     path = shared_data / FOLDER / "1.dcm"
     text = dcmread(path)[0x0029, 0x1020].value.decode("latin-1")
-    matrix = geometry.affine(read(path))
+    matrix = affine(read(path))
     for number in (0, 1, 34):
         stated = [0.0, 0.0, 0.0]
         for axis, name in enumerate(("dSag", "dCor", "dTra")):
@@ -49,7 +50,7 @@ def test_mosaics_of_every_transfer_syntax_read_alike(shared_data: Path) -> None:
     assert len(arrays) == 9
     for da in arrays[1:]:
         np.testing.assert_array_equal(da.values, arrays[0].values)
-        np.testing.assert_array_equal(geometry.affine(da), geometry.affine(arrays[0]))
+        np.testing.assert_array_equal(affine(da), affine(arrays[0]))
 
 
 def test_mosaics_of_one_series_are_one_volume_each(shared_data: Path, tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_series_derived_from_a_mosaic_is_no_mosaic(shared_data: Path, tmp_path: 
     da = read(source)
     again = read(write(da, tmp_path / "out", source=source))
     np.testing.assert_array_equal(again.values, da.values)
-    np.testing.assert_allclose(geometry.affine(again), geometry.affine(da), atol=1e-6)
+    np.testing.assert_allclose(affine(again), affine(da), atol=1e-6)
     header = dcmread(next((tmp_path / "out").iterdir()))
     assert "MOSAIC" not in header.ImageType
     assert "ReferencedFrameNumber" not in header.SourceImageSequence[0]

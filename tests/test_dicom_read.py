@@ -25,10 +25,12 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian
 
-from sr_imaging import ReadError, geometry
-from sr_imaging.io import dicom_header
-from sr_imaging.io.dicom_read import read_series
-from sr_imaging.io.dicom_scan import find_series
+from sr_imaging import ReadError
+from sr_imaging.image.grid.reference import affine as grid_affine
+from sr_imaging.image.grid.reference import axis_step, spacing
+from sr_imaging.io.dicom.reading import headers as dicom_header
+from sr_imaging.io.dicom.reading.find_series import find_series
+from sr_imaging.io.dicom.reading.series import read_series
 
 GOOD_SERIES = (
     "medical/dcm_ct_body_siemens_mct_jpeg2000",
@@ -69,8 +71,8 @@ def test_read_series_places_every_orientation(tmp_path: Path, orientation: tuple
     build_series(tmp_path, orientation=orientation)
     da = read_folder(tmp_path)
     assert da.dims == ("z", "y", "x")
-    np.testing.assert_allclose(geometry.affine(da), affine_of(orientation), atol=1e-9)
-    assert geometry.spacing(da) == pytest.approx({"z": 6, "y": 1.25, "x": 0.8}, abs=1e-9)
+    np.testing.assert_allclose(grid_affine(da), affine_of(orientation), atol=1e-9)
+    assert spacing(da) == pytest.approx({"z": 6, "y": 1.25, "x": 0.8}, abs=1e-9)
 
 
 @pytest.mark.parametrize("orientation", [AXIAL, SAGITTAL, OBLIQUE])
@@ -79,10 +81,10 @@ def test_read_series_agrees_with_highdicom(tmp_path: Path, orientation: tuple) -
     da = read_folder(tmp_path)
     oracle = hd.get_volume_from_series([dcmread(path) for path in paths], apply_modality_transform=True)
     matrix, values = oracle.affine, oracle.array
-    if matrix[:3, 0] @ geometry.affine(da)[:3, 0] < 0:  # highdicom may count slices the other way
+    if matrix[:3, 0] @ grid_affine(da)[:3, 0] < 0:  # highdicom may count slices the other way
         matrix = matrix @ np.array([[-1, 0, 0, len(values) - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
         values = values[::-1]
-    np.testing.assert_allclose(geometry.affine(da), matrix, atol=1e-6)
+    np.testing.assert_allclose(grid_affine(da), matrix, atol=1e-6)
     np.testing.assert_array_equal(da.values, values)
 
 
@@ -92,13 +94,13 @@ def test_read_series_agrees_with_simpleitk_on_real_scans(shared_data: Path, fold
     da = read_series(scan)
     values, matrix = simpleitk(list(scan.files))
     np.testing.assert_allclose(da.values, values, rtol=1e-6)  # float32 against ITK's doubles
-    np.testing.assert_allclose(geometry.affine(da), matrix, atol=1e-6)
+    np.testing.assert_allclose(grid_affine(da), matrix, atol=1e-6)
 
 
 @pytest.mark.parametrize("folder", GOOD_SERIES)
 def test_read_series_places_first_and_last_slice_as_stated(shared_data: Path, folder: str) -> None:
     scan = find_series((shared_data / folder).iterdir())[0][0]
-    matrix = geometry.affine(read_series(scan))
+    matrix = grid_affine(read_series(scan))
     for k in (0, -1):
         stated = [float(v) for v in dcmread(scan.files[k], stop_before_pixels=True).ImagePositionPatient]
         index = len(scan.files) - 1 if k else 0
@@ -374,11 +376,11 @@ def test_read_series_agrees_with_highdicom_on_enhanced_files(shared_data: Path, 
     image = hd.imread(path)
     oracle = image.get_volume(apply_modality_transform=True)
     matrix, values = oracle.affine, oracle.array
-    if matrix[:3, 0] @ geometry.affine(da)[:3, 0] < 0:
+    if matrix[:3, 0] @ grid_affine(da)[:3, 0] < 0:
         matrix = matrix @ np.array([[-1, 0, 0, len(values) - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
         values = values[::-1]
     np.testing.assert_allclose(
-        geometry.affine(da), matrix, atol=1e-4
+        grid_affine(da), matrix, atol=1e-4
     )  # highdicom goes along the normal, positions are rounded
     np.testing.assert_allclose(da.values, values, rtol=1e-6)
 
@@ -387,7 +389,7 @@ def test_read_series_of_one_slice_keeps_three_axes(tmp_path: Path) -> None:
     build_series(tmp_path, 1, orientation=OBLIQUE)
     da = read_folder(tmp_path)
     assert da.shape == (1, *SHAPE)
-    np.testing.assert_allclose(geometry.affine(da), affine_of(OBLIQUE, step=5.0), atol=1e-9)
+    np.testing.assert_allclose(grid_affine(da), affine_of(OBLIQUE, step=5.0), atol=1e-9)
     assert da.coords["volume_ref"].attrs["origin"] == pytest.approx(ORIGIN)
 
 
@@ -395,7 +397,7 @@ def test_read_series_normalises_rounded_cosines(tmp_path: Path) -> None:
     rounded = (0.7071, 0.7071, 0, -0.7071, 0.7071, 0)  # off unit length by 1e-5
     build_series(tmp_path, edit=lambda ds, k: setattr(ds, "ImageOrientationPatient", list(rounded)))
     scan = find_series(tmp_path.iterdir())[0][0]
-    direction = geometry.affine(read_series(scan))[:3, :3]
+    direction = grid_affine(read_series(scan))[:3, :3]
     np.testing.assert_allclose(np.linalg.norm(direction, axis=0), [6, 1.25, 0.8], rtol=1e-12)
     assert any("normalised" in note for note in scan.verdict.notes)
 
@@ -458,9 +460,9 @@ def test_read_series_of_enhanced_files_keeps_the_stated_spacing(
 ) -> None:
     for scan in find_series([shared_data / "medical/dcm_mr_enhanced_multiframe" / name])[0]:
         da = read_series(scan)
-        assert [geometry.axis_step(da, dim) for dim in "yx"] == [stated, stated]
+        assert [axis_step(da, dim) for dim in "yx"] == [stated, stated]
         assert da.coords["volume_ref"].attrs["spacing"][1:] == (stated, stated)
-        lengths = np.linalg.norm(geometry.affine(da)[:3, 1:3], axis=0)
+        lengths = np.linalg.norm(grid_affine(da)[:3, 1:3], axis=0)
         np.testing.assert_allclose(lengths, stated, rtol=1e-15)
 
 
@@ -471,7 +473,7 @@ def aged(paths: list[Path]) -> None:
 
 
 def test_changed_file_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sr_imaging.io.dicom_header.SETTLED_NS", 0)
+    monkeypatch.setattr("sr_imaging.io.dicom.reading.headers.SETTLED_NS", 0)
     paths = build_series(tmp_path, 4)
     aged(paths)
     assert read_folder(tmp_path).coords["volume_ref"].attrs["origin"] == pytest.approx(ORIGIN)
@@ -484,7 +486,7 @@ def test_changed_file_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_headers_are_parsed_once_for_a_scan_that_is_found_and_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sr_imaging.io.dicom_header.SETTLED_NS", 0)
+    monkeypatch.setattr("sr_imaging.io.dicom.reading.headers.SETTLED_NS", 0)
     paths, calls = build_series(tmp_path, 4), []
     parse = dicom_header._read
     monkeypatch.setattr(dicom_header, "_read", lambda path: calls.append(path) or parse(path))

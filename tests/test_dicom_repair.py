@@ -25,8 +25,9 @@ from dicom_series import (
 from pydicom import Dataset
 from typer.testing import CliRunner
 
-from sr_imaging import ConfigError, ReadError, find_scans, geometry, read, write
-from sr_imaging.cli import app
+from sr_imaging import ConfigError, ReadError, find_scans, read, write
+from sr_imaging.cli.__main__ import app
+from sr_imaging.image.grid.reference import affine, spacing
 from sr_imaging.io.scan import under_policies
 
 LARGE = (64, 48)
@@ -55,7 +56,7 @@ def test_missing_slice_is_filled_on_request(tmp_path: Path) -> None:
     assert da.shape == (6, *SHAPE)
     np.testing.assert_array_equal(np.delete(da.values, 3, 0), np.delete(pixels, 3, 0))
     np.testing.assert_array_equal(da.values[3], np.rint((pixels[2] + pixels[4]) / 2))
-    np.testing.assert_allclose(geometry.affine(da), affine_of(AXIAL), atol=1e-9)
+    np.testing.assert_allclose(affine(da), affine_of(AXIAL), atol=1e-9)
 
 
 def test_two_missing_slices_are_filled_by_their_distance(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_tilted_slices_are_straightened_on_request(
 ) -> None:
     tilted(tmp_path, degrees, orientation=orientation)
     da = read(tmp_path, on_tilt="resample")
-    matrix = geometry.affine(da)
+    matrix = affine(da)
     unit = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
     np.testing.assert_allclose(unit.T @ unit, np.eye(3), atol=1e-9)
     fill = da.attrs["_FillValue"]
@@ -195,7 +196,7 @@ def test_repaired_scan_states_the_grid_that_is_read(tmp_path: Path) -> None:
     (scan,) = under_policies(find_scans(tmp_path), on_missing="resample", on_tilt="resample")
     da = read(scan)
     assert scan.shape == da.shape
-    assert scan.spacing == pytest.approx(tuple(geometry.spacing(da).values()))
+    assert scan.spacing == pytest.approx(tuple(spacing(da).values()))
 
 
 def test_verdict_is_one_line_and_json(tmp_path: Path) -> None:
@@ -217,13 +218,13 @@ def test_repaired_volume_is_written_with_its_own_source(tmp_path: Path) -> None:
     da = read(tmp_path / "in", on_missing="resample")
     again = read(write(da, tmp_path / "out", source=tmp_path / "in"))
     np.testing.assert_array_equal(again.values, da.values)
-    np.testing.assert_allclose(geometry.affine(again), geometry.affine(da), atol=1e-6)
+    np.testing.assert_allclose(affine(again), affine(da), atol=1e-6)
 
 
 def test_real_series_with_a_hole_is_filled_where_it_is(shared_data: Path) -> None:
     whole = read(shared_data / "odd/dicom_derived_series/ok_reference")
     da = read(shared_data / "odd/dicom_derived_series/missing_slice", on_missing="resample")
-    np.testing.assert_allclose(geometry.affine(da), geometry.affine(whole), atol=1e-6)
+    np.testing.assert_allclose(affine(da), affine(whole), atol=1e-6)
     np.testing.assert_array_equal(np.delete(da.values, 6, 0), np.delete(whole.values, 6, 0))
 
 
@@ -231,7 +232,7 @@ def test_real_tilt_with_a_hole_is_repaired(shared_data: Path) -> None:
     folder = shared_data / "odd/dicom_broken_series/sliceincrement/002"
     da = read(folder, on_missing="resample", on_tilt="resample")
     assert da.shape[0] == 5
-    assert geometry.spacing(da)["z"] == pytest.approx(0.7497, abs=1e-4)
+    assert spacing(da)["z"] == pytest.approx(0.7497, abs=1e-4)
 
 
 @pytest.mark.parametrize("decimals", [1, 2, 3])
@@ -246,7 +247,7 @@ def test_two_rounded_slices_are_not_tilted(tmp_path: Path, decimals: int, seed: 
     build_series(tmp_path, 2, orientation=(*row, *column), steps=np.array([0, 1.1]), edit=edit)
     (scan,) = find_scans(tmp_path)
     assert scan.verdict.ok, scan.verdict
-    matrix = geometry.affine(read(scan))
+    matrix = affine(read(scan))
     assert np.abs(matrix[:3, 0] @ matrix[:3, 1:3]).max() < 1e-9
 
 

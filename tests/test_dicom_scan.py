@@ -10,7 +10,7 @@ import pytest
 from dicom_series import AXIAL, CORONAL, ORIGIN, PIXEL, SHAPE, STEP, build_series, real_pixels, set_pixels
 from pydicom.data import get_testdata_file
 
-from sr_imaging.io.dicom_scan import find_series, is_dicom
+from sr_imaging.io.dicom.reading.find_series import find_series, is_dicom
 from sr_imaging.io.find import find_scans
 from sr_imaging.io.scan import Scan
 
@@ -307,7 +307,7 @@ def test_find_series_survives_every_damage(tmp_path: Path) -> None:
 
 def test_find_series_names_a_missing_codec(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "sr_imaging.io.dicom_pixels.get_decoder", lambda syntax: SimpleNamespace(is_available=False)
+        "sr_imaging.io.dicom.reading.pixels.get_decoder", lambda syntax: SimpleNamespace(is_available=False)
     )
     scan = find_series([shared_data / "odd/dicom_nema_wg04/J2KR/MR1_J2KR"])[0][0]
     assert re.search(r"JPEG 2000.*pip install 'sr-imaging\[codecs\]'", scan.verdict.reason)

@@ -11,8 +11,9 @@ from dicom_series import OBLIQUE, affine_of, build_series, real_pixels
 from pydicom import Dataset, dcmread
 from pydicom.uid import JPEG2000Lossless, RLELossless, generate_uid
 
-from sr_imaging import find_scans, geometry, read
-from sr_imaging.io.dicom_read import read_series
+from sr_imaging import find_scans, read
+from sr_imaging.image.grid.reference import affine
+from sr_imaging.io.dicom.reading.series import read_series
 
 LARGE = (24, 256, 320)
 MOST = 1.3  # of the volume
@@ -38,7 +39,7 @@ def test_enhanced_file_reads_like_its_slices(tmp_path: Path, modality: str, synt
         ds.save_as(tmp_path / "e.dcm")
     da, single = read(tmp_path / "e.dcm"), read(tmp_path / "slices")
     np.testing.assert_array_equal(da.values, single.values)
-    np.testing.assert_allclose(geometry.affine(da), affine_of(OBLIQUE), atol=1e-9)
+    np.testing.assert_allclose(affine(da), affine_of(OBLIQUE), atol=1e-9)
     assert da.coords["volume_ref"].attrs["modality"] == modality
 
 

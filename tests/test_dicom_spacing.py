@@ -9,8 +9,9 @@ from dicom_series import OBLIQUE, ORIGIN, STEP, build_series, set_pixels
 from pydicom import Dataset
 from typer.testing import CliRunner
 
-from sr_imaging import find_scans, geometry, read, upscale
-from sr_imaging.cli import app
+from sr_imaging import find_scans, read, upscale
+from sr_imaging.cli.__main__ import app
+from sr_imaging.image.grid.reference import affine, spacing
 from sr_imaging.networks import build_generator
 
 COUNT, SIDE = 20, (12, 14)
@@ -37,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 def worst_on_ramp(da: Any) -> float:
     """Largest deviation in HU from the ramp, at the places in the patient that the array states."""
-    matrix = geometry.affine(da)
+    matrix = affine(da)
     along = np.array([(matrix @ [k, 0, 0, 1])[:3] @ NORMAL for k in range(len(da))]) - ORIGIN @ NORMAL
     inner = (along >= 3 * STEP) & (along <= (COUNT - 4) * STEP)  # beyond it the border is replicated
     assert inner.sum() > 10
@@ -50,7 +51,7 @@ def worst_on_ramp(da: Any) -> float:
 def test_target_spacing_places_every_plane_of_a_ramp(folder: Path, factor: float, model: Any) -> None:
     da = read(folder)
     fine = upscale(da, model, spacing={"z": STEP / factor})
-    assert geometry.spacing(fine)["z"] == pytest.approx(STEP / factor, rel=1e-12)
+    assert spacing(fine)["z"] == pytest.approx(STEP / factor, rel=1e-12)
     assert len(fine) == round(COUNT * factor)
     assert worst_on_ramp(fine) < 1e-4 * float(np.ptp(da.values))
 
@@ -59,7 +60,7 @@ def test_target_spacing_places_every_plane_of_a_ramp(folder: Path, factor: float
 def test_plain_number_refines_through_the_plane_alone(folder: Path, model: Any) -> None:
     fine = upscale(read(folder), model, spacing=1.0)
     assert fine.shape == (120, *SIDE)
-    assert geometry.spacing(fine) == pytest.approx({"z": 1.0, "y": 0.8, "x": 0.7})
+    assert spacing(fine) == pytest.approx({"z": 1.0, "y": 0.8, "x": 0.7})
     assert worst_on_ramp(fine) < 1e-4 * 1000
 
 

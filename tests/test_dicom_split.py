@@ -11,9 +11,9 @@ from dicom_series import STEP, build_series
 from pydicom import Dataset, dcmread
 from test_dicom_size import enhanced
 
-from sr_imaging.io.dicom_read import read_series
-from sr_imaging.io.dicom_scan import find_series
-from sr_imaging.io.dicom_write import write_series
+from sr_imaging.io.dicom.reading.find_series import find_series
+from sr_imaging.io.dicom.reading.series import read_series
+from sr_imaging.io.dicom.writing.series import write_series
 from sr_imaging.io.scan import Scan
 
 

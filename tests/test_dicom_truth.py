@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from sr_imaging import Scan, find_scans, geometry, read
+from sr_imaging import Scan, find_scans, read
+from sr_imaging.image.grid.reference import affine as grid_affine
 
 MM = 1e-3  # how well the peers' affines must agree: dcm2niix keeps float32
 RELATIVE = 1e-6  # of float values: peers multiply in float32 or with a slope of float32; whole numbers: none
@@ -78,7 +79,7 @@ def dicom_scans(folder: Path) -> list[Scan]:
 
 def ours(scan: Scan) -> Volume:
     da = read(scan)
-    return da.values, geometry.affine(da)
+    return da.values, grid_affine(da)
 
 
 def like(volume: Volume, affine: np.ndarray) -> Volume:
@@ -187,7 +188,7 @@ def test_straightened_tilt_lies_where_dcm2niix_puts_it(shared_data: Path, tmp_pa
     for number in range(8, 15):  # the slices of one spacing
         (tmp_path / f"{number}.dcm").write_bytes((source / f"{number:02d}.dcm").read_bytes())
     da = read(tmp_path, on_tilt="resample")
-    affine = geometry.affine(da)
+    affine = grid_affine(da)
     (tmp_path / "out").mkdir()
     straight = [like(peer, affine) for peer in from_dcm2niix(tmp_path, tmp_path / "out")]
     others, matrix = next(peer for peer in straight if peer[0].shape == da.shape)

@@ -10,9 +10,9 @@ from dicom_series import build_series, real_pixels, set_pixels
 from pydicom import Dataset, config, dcmread
 from pydicom.data import get_testdata_file
 
-from sr_imaging.io.dicom_read import read_series
-from sr_imaging.io.dicom_scan import find_series
-from sr_imaging.io.dicom_write import write_series
+from sr_imaging.io.dicom.reading.find_series import find_series
+from sr_imaging.io.dicom.reading.series import read_series
+from sr_imaging.io.dicom.writing.series import write_series
 from sr_imaging.io.scan import Scan
 
 

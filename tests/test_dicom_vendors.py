@@ -17,11 +17,12 @@ from pydicom import dcmread, dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from test_dicom_write import dciodvfy_errors, refined, scan_of
 
-from sr_imaging import Scan, geometry
+from sr_imaging import Scan
+from sr_imaging.image.grid.reference import affine
 from sr_imaging.io.check import Check, check_scans
-from sr_imaging.io.dicom_quiet import quiet_pydicom
-from sr_imaging.io.dicom_read import read_series
-from sr_imaging.io.dicom_write import write_series
+from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
+from sr_imaging.io.dicom.reading.series import read_series
+from sr_imaging.io.dicom.writing.series import write_series
 
 MAKERS = {
     "GE CT": "medical/dcm_ct_head_ge_tilt_varspacing/*",
@@ -100,9 +101,9 @@ def test_derived_series_passes_our_own_check(derived: tuple) -> None:
 
 def test_derived_series_lies_in_place_for_three_readers(derived: tuple) -> None:
     fine, _, folder = derived
-    matrix = geometry.affine(fine)
+    matrix = affine(fine)
     back = read_series(scan_of(folder))
-    np.testing.assert_allclose(geometry.affine(back), matrix, atol=1e-6)
+    np.testing.assert_allclose(affine(back), matrix, atol=1e-6)
 
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     files = [str(path) for path in sorted(folder.iterdir())]

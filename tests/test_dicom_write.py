@@ -15,10 +15,13 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
-from sr_imaging import WriteError, geometry, read, upscale, write
-from sr_imaging.io.dicom_read import read_series
-from sr_imaging.io.dicom_scan import find_series
-from sr_imaging.io.dicom_write import write_series
+from sr_imaging import WriteError, read, upscale, write
+from sr_imaging.image.grid.axes import fine_centres
+from sr_imaging.image.grid.reference import affine, axis_step, volume
+from sr_imaging.image.grid.refinement import refine
+from sr_imaging.io.dicom.reading.find_series import find_series
+from sr_imaging.io.dicom.reading.series import read_series
+from sr_imaging.io.dicom.writing.series import write_series
 from sr_imaging.io.scan import Scan
 
 FACTS = {
@@ -40,7 +43,7 @@ def scan_of(folder: Path) -> Scan:
 
 def refined(da: xr.DataArray, scale: int = 4) -> xr.DataArray:
     """The volume on a grid of finer slices, values linear between the old ones."""
-    centres = geometry.fine_centres(da.z.values, scale, geometry.axis_step(da, "z"))
+    centres = fine_centres(da.z.values, scale, axis_step(da, "z"))
     place = np.interp(centres, da.z.values, np.arange(da.sizes["z"]))
     low = np.floor(place).astype(int).clip(0, max(da.sizes["z"] - 2, 0))
     weight = (place - low)[:, None, None]
@@ -51,7 +54,7 @@ def refined(da: xr.DataArray, scale: int = 4) -> xr.DataArray:
         values[(da.values[low] == fill) | (da.values[high] == fill)] = fill
     dtype = da.dtype
     data = (np.rint(values) if dtype.kind in "iu" else values).astype(dtype)
-    return geometry.refine(da, data, {"z": scale}).assign_attrs(FACTS)
+    return refine(da, data, {"z": scale}).assign_attrs(FACTS)
 
 
 def derive(folder: Path, *, scale: int = 4) -> tuple[xr.DataArray, Scan, list[Dataset]]:
@@ -73,7 +76,7 @@ def test_write_series_reads_back_equal(built: tuple, tmp_path: Path) -> None:
     fine, _, _ = built
     back = read_series(scan_of(tmp_path / "out"))
     np.testing.assert_array_equal(back.values, fine.values)
-    np.testing.assert_allclose(geometry.affine(back), geometry.affine(fine), atol=1e-6)
+    np.testing.assert_allclose(affine(back), affine(fine), atol=1e-6)
     assert (back.dtype, back.attrs["units"]) == (fine.dtype, "HU")
 
 
@@ -393,13 +396,13 @@ def test_write_series_converts_a_big_endian_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize("modality", ["CT", "MR"])
 def test_write_series_makes_a_new_series_without_a_source(tmp_path: Path, modality: str) -> None:
     values = real_pixels(4) - np.int16(1000 * (modality == "CT"))
-    da = geometry.volume(values, affine_of(OBLIQUE), reference={"modality": modality, "slice_thickness": 5.0})
+    da = volume(values, affine_of(OBLIQUE), reference={"modality": modality, "slice_thickness": 5.0})
     write_series(da, tmp_path / "out", None)
     scan = scan_of(tmp_path / "out")
     assert (scan.modality, scan.verdict.ok) == (modality, True)
     back = read_series(scan)
     np.testing.assert_array_equal(back.values, values)
-    np.testing.assert_allclose(geometry.affine(back), geometry.affine(da), atol=1e-6)
+    np.testing.assert_allclose(affine(back), affine(da), atol=1e-6)
     assert back.coords["volume_ref"].attrs["slice_thickness"] == 5
 
 
@@ -422,9 +425,9 @@ def test_write_series_writes_a_cropped_and_flipped_volume_in_place(built: tuple,
     write_series(part, tmp_path / "part", source)
     back = read_series(scan_of(tmp_path / "part"))
     index = np.array([2, 5, 4, 1])
-    world = geometry.affine(part) @ index
-    place = np.rint(np.linalg.solve(geometry.affine(back), world)).astype(int)
-    np.testing.assert_allclose(geometry.affine(back) @ place, world, atol=1e-6)
+    world = affine(part) @ index
+    place = np.rint(np.linalg.solve(affine(back), world)).astype(int)
+    np.testing.assert_allclose(affine(back) @ place, world, atol=1e-6)
     assert back.values[tuple(place[:3])] == part.values[tuple(index[:3])]
 
 
@@ -441,7 +444,7 @@ def test_write_series_refuses_leading_dims(built: tuple, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("modality", ["PT", None])
 def test_write_series_refuses_other_modalities(tmp_path: Path, modality: str | None) -> None:
-    da = geometry.volume(np.zeros((2, 3, 4), np.int16), affine_of(AXIAL), reference={"modality": modality})
+    da = volume(np.zeros((2, 3, 4), np.int16), affine_of(AXIAL), reference={"modality": modality})
     with pytest.raises(WriteError, match="CT and MR, not"):
         write_series(da, tmp_path / "out", None)
 
@@ -449,7 +452,7 @@ def test_write_series_refuses_other_modalities(tmp_path: Path, modality: str | N
 def test_write_series_refuses_a_sheared_volume(tmp_path: Path) -> None:
     matrix = affine_of(AXIAL)
     matrix[1, 0] = 1.0
-    da = geometry.volume(np.zeros((2, 3, 4), np.int16), matrix, reference={"modality": "CT"})
+    da = volume(np.zeros((2, 3, 4), np.int16), matrix, reference={"modality": "CT"})
     with pytest.raises(WriteError, match=r"sheared by 9\.46 degrees"):
         write_series(da, tmp_path / "out", None)
 
@@ -489,9 +492,7 @@ def test_write_series_says_what_of_its_source_was_repaired(tmp_path: Path) -> No
     assert "slice spacing 6 mm" in ds.DerivationDescription
     assert "GantryDetectorTilt" not in ds  # or some readers would straighten them again
     again = read(tmp_path / "out")
-    np.testing.assert_allclose(
-        geometry.affine(again)[:3, :3], geometry.affine(refined(da, 2))[:3, :3], atol=1e-6
-    )
+    np.testing.assert_allclose(affine(again)[:3, :3], affine(refined(da, 2))[:3, :3], atol=1e-6)
 
 
 def test_write_series_keeps_the_tilt_of_slices_that_are_straight(tmp_path: Path) -> None:
@@ -535,7 +536,7 @@ def real(
 def test_write_series_of_real_scans_reads_back_in_place(real: tuple) -> None:
     fine, _, folder = real
     back = read_series(scan_of(folder))
-    np.testing.assert_allclose(geometry.affine(back), geometry.affine(fine), atol=1e-6)
+    np.testing.assert_allclose(affine(back), affine(fine), atol=1e-6)
     np.testing.assert_allclose(back.values, fine.values, rtol=1e-6, atol=0.1 * (fine.dtype.kind == "f"))
 
 
@@ -545,7 +546,7 @@ def test_write_series_of_real_scans_lies_there_for_simpleitk(real: tuple) -> Non
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames([str(path) for path in sorted(folder.iterdir())])
     image = reader.Execute()
-    matrix = geometry.affine(fine)
+    matrix = affine(fine)
     np.testing.assert_allclose(image.GetOrigin(), matrix[:3, 3], atol=1e-6)
     for column, axis in ((1, 1), (2, 0)):
         index = [0, 0, 0]
@@ -558,7 +559,7 @@ def test_write_series_of_real_scans_lies_there_for_simpleitk(real: tuple) -> Non
 def test_write_series_of_real_scans_lies_there_for_highdicom(real: tuple) -> None:
     fine, _, folder = real
     oracle = hd.get_volume_from_series([dcmread(path) for path in folder.iterdir()])
-    matrix, flip = geometry.affine(fine), 1
+    matrix, flip = affine(fine), 1
     if oracle.affine[:3, 0] @ matrix[:3, 0] < 0:  # highdicom may count slices the other way
         matrix[:3, 3] = (matrix @ [fine.sizes["z"] - 1, 0, 0, 1])[:3]
         flip = -1
@@ -576,7 +577,7 @@ def test_write_series_of_real_scans_adds_no_error_for_dciodvfy(real: tuple) -> N
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian package dicom3tools)")
 @pytest.mark.parametrize("modality", ["CT", "MR"])
 def test_write_series_without_a_source_has_no_error_for_dciodvfy(tmp_path: Path, modality: str) -> None:
-    da = geometry.volume(real_pixels(3), affine_of(OBLIQUE), reference={"modality": modality})
+    da = volume(real_pixels(3), affine_of(OBLIQUE), reference={"modality": modality})
     write_series(da, tmp_path, None)
     assert dciodvfy_errors(tmp_path / "IM_0002.dcm") == set()
 

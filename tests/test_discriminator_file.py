@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from sr_imaging import ModelError, WriteError
-from sr_imaging.discriminator_file import load_discriminator, save_discriminator
-from sr_imaging.networks.discriminators import DISCRIMINATORS, build_discriminator
+from sr_imaging.models.discriminator_file import load_discriminator, save_discriminator
+from sr_imaging.networks.discriminators.patch import DISCRIMINATORS, build_discriminator
 
 KEY = "sr_imaging_discriminator"
 FACTS: dict[str, Any] = {"architecture": "patch", "arguments": {"channels": 4, "norm": "batch"}}
@@ -100,8 +100,8 @@ def test_file_of_another_kind_is_refused(content: bytes | None, match: str, tmp_
 
 
 def test_model_file_is_no_discriminator() -> None:
-    import sr_imaging.zoo
+    import sr_imaging.models.zoo
 
-    model = Path(sr_imaging.zoo.__file__).with_name("raster-x2.safetensors")
+    model = Path(sr_imaging.models.zoo.__file__).with_name("raster-x2.safetensors")
     with pytest.raises(ModelError, match="save_discriminator"):
         load_discriminator(model)

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sr_imaging import ModelError
-from sr_imaging.adversarial import ADVERSARIAL_LOSSES
-from sr_imaging.networks.discriminators import DISCRIMINATORS, build_discriminator, patch_layers
-from sr_imaging.networks.discriminators_layers import NORMS
+from sr_imaging.losses.games import ADVERSARIAL_LOSSES
+from sr_imaging.networks.discriminators.layers import NORMS
+from sr_imaging.networks.discriminators.patch import DISCRIMINATORS, build_discriminator, patch_layers
 
 SIZES = [(8, 8), (17, 40), (96, 64), (8, 20, 11)]
 every = pytest.mark.parametrize(("architecture", "norm"), list(product(DISCRIMINATORS, NORMS)))

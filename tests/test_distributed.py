@@ -17,7 +17,7 @@ import torch
 from rasterio import Affine
 
 from sr_imaging import ConfigError, load_model
-from sr_imaging.distributed import ALONE, Team, team_of
+from sr_imaging.training.distributed import ALONE, Team, team_of
 
 RUN = """
 name = "shared"
@@ -130,7 +130,7 @@ def test_two_processes_validate_on_the_whole_set(finished: Path) -> None:
 def test_weights_are_equal_in_all_processes(root: Path, tmp_path: Path) -> None:
     code = f"""
 import hashlib, torch
-import sr_imaging.training as training
+import sr_imaging.training.loop as training
 finish = training._finish
 def told(run, phase):
     for name, module in sorted(run.modules.items()):

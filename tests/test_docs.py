@@ -56,7 +56,7 @@ def test_worked_example_keeps(law: str, fsrcnn: types.ModuleType) -> None:
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with small scans of the names that the README uses."""
     import sr_imaging
-    from sr_imaging.world import volume
+    from sr_imaging.image.grid.reference import volume
 
     folder = tmp_path_factory.mktemp("scans")
     rng = np.random.default_rng(3)
@@ -93,7 +93,7 @@ def test_readme_python_does_what_it_says(scans: Path, monkeypatch: pytest.Monkey
 
 
 def test_readme_training_file_is_valid(tmp_path: Path) -> None:
-    from sr_imaging.config import read_config
+    from sr_imaging.training.config.run import read_config
 
     (block,) = blocks("README.md", "toml")
     (tmp_path / "run.toml").write_text(block, encoding="utf-8")

@@ -12,7 +12,7 @@ from builders import Strided, generator, holes, raster, seam, smooth
 from torch import Tensor
 
 from sr_imaging import CancelledError, ConfigError, GridError, ModelError, ResourceError, upscale
-from sr_imaging.engine import make_engine
+from sr_imaging.inference.tiling.engine import make_engine
 from sr_imaging.networks import Generator
 
 ESPCN = generator("espcn", scale=(2, 3))
@@ -49,7 +49,7 @@ def test_out_of_memory_of_a_batch_splits_it_first(monkeypatch: pytest.MonkeyPatc
             raise torch.OutOfMemoryError("CUDA out of memory")
         return torch.as_tensor(forward(self, x))
 
-    monkeypatch.setattr("sr_imaging.engine._bytes_per_pixel", lambda generator: 4)
+    monkeypatch.setattr("sr_imaging.inference.tiling.engine._bytes_per_pixel", lambda generator: 4)
     monkeypatch.setattr(type(ESPCN), "forward", run)
     assert seam(expected, upscale(lr, ESPCN)) < 1e-6
 
@@ -58,7 +58,7 @@ def test_out_of_memory_on_the_smallest_tile_is_an_error(monkeypatch: pytest.Monk
     def run(self: Any, x: Tensor) -> Tensor:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
 
-    monkeypatch.setattr("sr_imaging.engine._bytes_per_pixel", lambda generator: 400)
+    monkeypatch.setattr("sr_imaging.inference.tiling.engine._bytes_per_pixel", lambda generator: 400)
     monkeypatch.setattr(type(ESPCN), "forward", run)
     with pytest.raises(ResourceError, match=r"a tile of \(.*\) pixels needs too much memory; use a smaller"):
         upscale(LARGE, ESPCN)
@@ -68,7 +68,7 @@ def test_other_errors_of_a_generator_pass(monkeypatch: pytest.MonkeyPatch) -> No
     def run(self: Any, x: Tensor) -> Tensor:
         raise RuntimeError("something else")
 
-    monkeypatch.setattr("sr_imaging.engine._bytes_per_pixel", lambda generator: 400)
+    monkeypatch.setattr("sr_imaging.inference.tiling.engine._bytes_per_pixel", lambda generator: 400)
     monkeypatch.setattr(type(ESPCN), "forward", run)
     with pytest.raises(RuntimeError, match="something else"):
         upscale(LARGE, ESPCN)
@@ -257,7 +257,7 @@ def test_tile_of_invalid_pixels_is_skipped(monkeypatch: pytest.MonkeyPatch) -> N
 
     lr = raster((24, 24)).values
     lr[:, 12:] = np.nan
-    monkeypatch.setattr("sr_imaging.engine._bytes_per_pixel", lambda generator: 400)
+    monkeypatch.setattr("sr_imaging.inference.tiling.engine._bytes_per_pixel", lambda generator: 400)
     monkeypatch.setattr(type(ESPCN), "forward", run)
     upscale(lr, ESPCN, tile=12)
     assert len(calls) == 2

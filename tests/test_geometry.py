@@ -12,17 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sr_imaging import GridError, InputTypeError
-from sr_imaging.geometry import (
-    affine,
-    check_grid,
-    edges,
-    fine_centres,
-    geo_transform,
-    refine,
-    spacing,
-    spatial_dims,
-    volume,
-)
+from sr_imaging.image.grid.axes import check_grid, fine_centres, spatial_dims
+from sr_imaging.image.grid.reference import affine, edges, geo_transform, spacing, volume
+from sr_imaging.image.grid.refinement import refine
 
 quick = settings(max_examples=40, deadline=None)
 firsts = st.floats(-1e7, 1e7)

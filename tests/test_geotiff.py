@@ -17,7 +17,9 @@ import xarray as xr
 from rasterio import Affine
 from rasterio.enums import ColorInterp
 
-from sr_imaging import GridError, ReadError, WriteError, find_scans, geometry, read, write
+from sr_imaging import GridError, ReadError, WriteError, find_scans, read, write
+from sr_imaging.image.grid.reference import geo_transform
+from sr_imaging.image.grid.refinement import refine
 
 NORTH_UP = Affine(2.0, 0.0, 500.0, 0.0, -3.0, 900.0)
 UTM = "EPSG:32615"
@@ -102,7 +104,7 @@ def assert_same_raster(one: xr.DataArray, other: xr.DataArray) -> None:
 def fine(da: xr.DataArray, scale: int) -> xr.DataArray:
     """Every pixel repeated, on the refined grid."""
     values = da.data.repeat(scale, axis=1).repeat(scale, axis=2)
-    return geometry.refine(da, values, {"y": scale, "x": scale})
+    return refine(da, values, {"y": scale, "x": scale})
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -248,7 +250,7 @@ def test_geolocation_arrays_scale_with_crop_and_refinement(
         dst.write(np.ones((1, 5, 7), np.uint8))
         dst.update_tags(ns="GEOLOCATION", **tags)
     da = read(tmp_path / "in.tif")[:, :, 1:]
-    fine = geometry.refine(da, da.data.repeat(2, 1).repeat(2, 2), {"y": 2, "x": 2})
+    fine = refine(da, da.data.repeat(2, 1).repeat(2, 2), {"y": 2, "x": 2})
     with rasterio.open(write(fine, tmp_path / "out.tif")) as dst:
         told = dst.tags(ns="GEOLOCATION")
     with pytest.raises(WriteError, match="COG holds no geolocation arrays; write geotiff"):
@@ -297,7 +299,7 @@ def test_read_is_lazy_for_a_million_by_a_million(tmp_path: Path) -> None:
         pass
     da = read(path)
     assert da.shape == (1, n, n)
-    assert geometry.geo_transform(da) == [500.0, 2.0, 0.0, 900.0, 0.0, -3.0]
+    assert geo_transform(da) == [500.0, 2.0, 0.0, 900.0, 0.0, -3.0]
     assert da[0, 500_000:500_003, 7:9].values.tolist() == [[0, 0]] * 3
 
 
@@ -311,7 +313,7 @@ def test_huge_rotated_raster_has_lazy_centres(tmp_path: Path) -> None:
         pass
     da = read(tmp_path / "turned.tif")
     assert da.coords["xc"].chunks is not None
-    assert geometry.geo_transform(da) == pytest.approx(list(turned.to_gdal()))
+    assert geo_transform(da) == pytest.approx(list(turned.to_gdal()))
 
 
 def test_slices_of_the_lazy_array_equal_slices_of_the_file(shared_data: Path) -> None:

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 import sr_imaging
 from sr_imaging import GridError, InputTypeError, ModelError
-from sr_imaging.cli import app
-from sr_imaging.engine import BothPlanes, Windowed
-from sr_imaging.model_file import ModelCard, load_model, save_model
+from sr_imaging.cli.__main__ import app
+from sr_imaging.inference.tiling.engine import BothPlanes, Windowed
+from sr_imaging.models.card import ModelCard
+from sr_imaging.models.model_file import load_model, save_model
 from sr_imaging.networks import GeneratorModule, build_generator, replicate
 from sr_imaging.networks.layers import shuffle, unshuffle
 

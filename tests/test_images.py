@@ -9,7 +9,7 @@ import rasterio
 from PIL import Image
 
 from sr_imaging import ReadError, find_scans, read
-from sr_imaging.sources import find_training_scans
+from sr_imaging.training.data.scan_list import find_training_scans
 
 COLOURS = np.zeros((8, 10, 3), np.uint8)
 COLOURS[..., 0] = 200

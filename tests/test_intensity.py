@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sr_imaging import InputTypeError
-from sr_imaging.intensity import fill_nearest, is_flag, values_of
+from sr_imaging.image.pixels.values import fill_nearest, values_of
+from sr_imaging.image.stored_numbers import is_flag
 
 INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "uint64"]
 FLOATS = ["float16", "float32", "float64"]

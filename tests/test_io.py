@@ -13,7 +13,9 @@ import xarray as xr
 from pydicom.data import get_testdata_file
 from pydicom.fileset import FileSet
 
-from sr_imaging import ReadError, WriteError, find_scans, geometry, read, write
+from sr_imaging import ReadError, WriteError, find_scans, read, write
+from sr_imaging.image.grid.reference import affine
+from sr_imaging.image.grid.reference import volume as grid_volume
 from sr_imaging.io import READERS, WRITERS
 
 SERIES = "odd/dicom_derived_series/ok_reference"
@@ -28,7 +30,7 @@ def raster(value: int = 1) -> xr.DataArray:
 def volume() -> xr.DataArray:
     values = np.random.default_rng(0).integers(0, 900, (4, 6, 5)).astype(np.int16)
     reference = {"modality": "CT", "frame_of_reference_uid": "1.2.3"}
-    return geometry.volume(values, np.diag([3.0, 2.0, 1.5, 1.0])[[2, 1, 0, 3]], reference=reference)
+    return grid_volume(values, np.diag([3.0, 2.0, 1.5, 1.0])[[2, 1, 0, 3]], reference=reference)
 
 
 @pytest.fixture
@@ -320,7 +322,7 @@ def test_suffix_chooses_the_format_of_a_raster(tmp_path: Path, name: str) -> Non
 def test_suffix_chooses_the_format_of_a_volume(tmp_path: Path, name: str) -> None:
     again = read(write(volume(), tmp_path / name))
     assert np.array_equal(again.values, volume().values)
-    assert geometry.affine(again) == pytest.approx(geometry.affine(volume()), abs=1e-6)
+    assert affine(again) == pytest.approx(affine(volume()), abs=1e-6)
 
 
 def test_dicom_takes_its_source_by_path(shared_data: Path, tmp_path: Path) -> None:

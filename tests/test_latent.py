@@ -13,11 +13,12 @@ from builders import SMALL, generator, raster, scan, smooth
 
 import sr_imaging
 from sr_imaging import ModelError
-from sr_imaging.engine import BothPlanes
-from sr_imaging.model_file import ModelCard, load_model, save_model
+from sr_imaging.degradation.noise import normal_at
+from sr_imaging.inference.tiling.engine import BothPlanes
+from sr_imaging.models.card import ModelCard
+from sr_imaging.models.model_file import load_model, save_model
 from sr_imaging.networks import Generator, build_generator
 from sr_imaging.networks.contrast import local_contrast
-from sr_imaging.noise import normal_at
 
 NOISY: list[tuple[str, dict[str, Any]]] = [
     ("vae", {"scale": (2, 3)}),

@@ -8,8 +8,9 @@ import torch
 from skimage.metrics import structural_similarity as skimage_ssim
 from torch import Tensor
 
-from sr_imaging import ConfigError, losses
-from sr_imaging.losses import (
+from sr_imaging import ConfigError
+from sr_imaging.losses import image_terms as losses
+from sr_imaging.losses.image_terms import (
     PIXEL_LOSSES,
     STRUCTURE_LOSSES,
     check_losses,

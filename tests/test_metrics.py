@@ -11,8 +11,8 @@ from torchmetrics.functional.image import (
 )
 
 from sr_imaging import GridError
-from sr_imaging.metrics import data_range, ms_ssim, mse, psnr, ssim
-from sr_imaging.metrics_bands import ergas, sam
+from sr_imaging.evaluation.metrics.pixels import data_range, ms_ssim, mse, psnr, ssim
+from sr_imaging.evaluation.metrics.spectra import ergas, sam
 
 RNG = np.random.default_rng(0)
 HR = np.cumsum(RNG.normal(size=(31, 44)), axis=1)

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from sr_imaging import GridError
-from sr_imaging.metrics_fourier import FourierCorrelation, fourier_correlation
+from sr_imaging.evaluation.metrics.fourier import FourierCorrelation, fourier_correlation
 
 
 def noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

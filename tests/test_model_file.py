@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from sr_imaging import ModelError, WriteError
-from sr_imaging.model_file import ModelCard, list_models, load_model, read_card, save_model
+from sr_imaging.models.card import ModelCard
+from sr_imaging.models.model_file import list_models, load_model, read_card, save_model
 from sr_imaging.networks import CLASSICAL, GENERATORS
 
 ARGUMENTS = {"scale": (2, 3), "channels": 4}
@@ -368,7 +369,7 @@ def test_pipe_is_no_model(tmp_path: Path) -> None:
 
 def test_bundled_model_is_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill_zoo(tmp_path)
-    monkeypatch.setattr("sr_imaging.model_file.ZOO", tmp_path)
+    monkeypatch.setattr("sr_imaging.models.model_file.ZOO", tmp_path)
     assert [c.name for c in list_models()] == ["ct-through-x4", "mr-through-x4", "raster-x2"]
     loaded: Any = load_model("raster-x2")
     assert loaded.card == read_card("raster-x2")
@@ -380,7 +381,7 @@ def test_model_of_a_path_that_looks_like_a_name_is_the_bundled_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill_zoo(tmp_path)
-    monkeypatch.setattr("sr_imaging.model_file.ZOO", tmp_path)
+    monkeypatch.setattr("sr_imaging.models.model_file.ZOO", tmp_path)
     with pytest.raises(ModelError, match="no model"):
         load_model("../raster-x2")
 

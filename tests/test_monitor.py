@@ -8,10 +8,10 @@ import pytest
 import torch
 from matplotlib import image as pictures
 
-from sr_imaging.monitor import Monitor, draw_curves
 from sr_imaging.networks import build_generator
-from sr_imaging.runlog import COLUMNS
-from sr_imaging.validation import HeldOut, judge
+from sr_imaging.training.monitoring.log import COLUMNS
+from sr_imaging.training.monitoring.pictures import Monitor, draw_curves
+from sr_imaging.training.monitoring.validation import HeldOut, judge
 
 
 def held_out(shape: tuple[int, ...], bands: int, scale: tuple[int, ...]) -> HeldOut:
@@ -100,7 +100,7 @@ def test_missing_tensorboard_is_told_and_leaves_the_run_alone(
     import sys
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
-    caplog.set_level("INFO", "sr_imaging.monitor")
+    caplog.set_level("INFO", "sr_imaging.training.monitoring.pictures")
     with Monitor(tmp_path, step=0) as monitor:
         monitor.write({"step": 1, "phase": "pixel", "loss": 1.0})
     assert "pip install 'sr-imaging[train]'" in caplog.text

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sr_imaging import ModelError
-from sr_imaging.engine import BothPlanes
+from sr_imaging.inference.tiling.engine import BothPlanes
 from sr_imaging.networks import (
     CLASSICAL,
     GENERATORS,

@@ -10,7 +10,9 @@ import pytest
 import SimpleITK
 import xarray as xr
 
-from sr_imaging import ReadError, WriteError, find_scans, geometry, read, write
+from sr_imaging import ReadError, WriteError, find_scans, read, write
+from sr_imaging.image.grid.reference import affine, spacing, volume
+from sr_imaging.image.grid.refinement import refine
 
 OBLIQUE = np.array([[1.9, 0.3, -0.2, -31.0], [-0.25, 1.4, 0.6, 12.5], [0.3, -0.35, 2.8, 40.0], [0, 0, 0, 1]])
 SHAPE = (7, 5, 4)  # i, j, k
@@ -36,7 +38,7 @@ def placed(dtype: str = "int16", lead: tuple[int, ...] = ()) -> xr.DataArray:
     matrix = np.eye(4)
     matrix[:3, :3] = turn * (3.5, 1.75, 2.0)
     matrix[:3, 3] = (-10.5, 20.25, 33.0)
-    return geometry.volume(voxels((*lead, 4, 5, 7), dtype), matrix, spacing=(3.5, 1.75, 2.0))
+    return volume(voxels((*lead, 4, 5, 7), dtype), matrix, spacing=(3.5, 1.75, 2.0))
 
 
 def test_index_and_place_are_those_of_nibabel(tmp_path: Path) -> None:
@@ -45,7 +47,7 @@ def test_index_and_place_are_those_of_nibabel(tmp_path: Path) -> None:
     assert da.dims == ("z", "y", "x")
     assert da.values[3, 1, 6] == values[6, 1, 3]
     ras = nibabel.load(tmp_path / "a.nii").affine @ (6, 1, 3, 1)
-    assert geometry.affine(da) @ (3, 1, 6, 1) == pytest.approx([-ras[0], -ras[1], ras[2], 1])
+    assert affine(da) @ (3, 1, 6, 1) == pytest.approx([-ras[0], -ras[1], ras[2], 1])
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_voxel_places_are_those_of_nibabel_on_odd_files(shared_data: Path, name:
     da, image = read(path), nibabel.load(path)
     assert np.array_equal(da.values, np.asarray(image.dataobj).T)
     wanted = np.diag([-1, -1, 1, 1]) @ image.affine @ (5, 2, 9, 1)
-    assert geometry.affine(da) @ (9, 2, 5, 1) == pytest.approx(wanted)
+    assert affine(da) @ (9, 2, 5, 1) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_other_software_sees_the_written_volume_at_its_place(tmp_path: Path) -> 
     da = placed()
     image = SimpleITK.ReadImage(str(write(da, tmp_path / "a.nii.gz")))
     assert np.array_equal(SimpleITK.GetArrayFromImage(image), da.values)
-    wanted = (geometry.affine(da) @ (3, 1, 6, 1))[:3]
+    wanted = (affine(da) @ (3, 1, 6, 1))[:3]
     assert image.TransformIndexToPhysicalPoint((6, 1, 3)) == pytest.approx(tuple(wanted), abs=1e-5)  # float32
 
 
@@ -110,13 +112,11 @@ def test_space_of_the_file_is_kept(shared_data: Path, tmp_path: Path) -> None:
 
 def test_refined_volume_keeps_its_outer_edges(tmp_path: Path) -> None:
     da = placed("float32")
-    fine = geometry.refine(da, da.values.repeat(5, 0), {"z": 5})
+    fine = refine(da, da.values.repeat(5, 0), {"z": 5})
     again = read(write(fine, tmp_path / "fine.nii"))
     for corner, small in ((-0.5, -0.5), (3.5, 19.5)):
-        before = geometry.affine(da) @ (corner, 0, 0, 1)
-        assert geometry.affine(again) @ (small, 0, 0, 1) == pytest.approx(
-            before, abs=1e-5
-        )  # float32 in the file
+        before = affine(da) @ (corner, 0, 0, 1)
+        assert affine(again) @ (small, 0, 0, 1) == pytest.approx(before, abs=1e-5)  # float32 in the file
 
 
 def test_attrs_and_modality_survive(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_whole_slopes_keep_integers(tmp_path: Path, slope: float, inter: float, 
 @pytest.mark.parametrize(("code", "factor"), [(1, 1000.0), (2, 1.0), (3, 0.001), (0, 1.0)])
 def test_lengths_become_millimetres(tmp_path: Path, code: int, factor: float) -> None:
     da = read(make_nifti(tmp_path / "a.nii", voxels(), np.diag([2.0, 3.0, 5.0, 1.0]), xyzt_units=code))
-    assert geometry.spacing(da) == pytest.approx({"z": 5 * factor, "y": 3 * factor, "x": 2 * factor})
+    assert spacing(da) == pytest.approx({"z": 5 * factor, "y": 3 * factor, "x": 2 * factor})
     assert da.coords["x"].attrs["units"] == "mm"
 
 
@@ -171,7 +171,7 @@ def test_qform_places_where_there_is_no_sform(tmp_path: Path) -> None:
     image.set_sform(None, 0)
     nibabel.save(image, path)
     lps = np.diag([-1, -1, 1, 1]) @ turn
-    assert geometry.affine(read(path)) @ (2, 3, 1, 1) == pytest.approx(lps @ (1, 3, 2, 1), abs=1e-5)
+    assert affine(read(path)) @ (2, 3, 1, 1) == pytest.approx(lps @ (1, 3, 2, 1), abs=1e-5)
 
 
 def test_file_without_place_gets_spacing_only_and_a_note(shared_data: Path) -> None:
@@ -180,7 +180,7 @@ def test_file_without_place_gets_spacing_only_and_a_note(shared_data: Path) -> N
     assert "no place in the world" in scan.verdict.notes[0]
     da = read(path)
     assert "volume_ref" not in da.coords
-    assert geometry.spacing(da) == {"z": 1.0, "y": 1.0, "x": 1.0}
+    assert spacing(da) == {"z": 1.0, "y": 1.0, "x": 1.0}
 
 
 def test_contradicting_forms_are_noted(shared_data: Path) -> None:
@@ -203,9 +203,7 @@ def test_slice_is_written_where_it_was_cut(tmp_path: Path) -> None:
     da = placed()
     again = read(write(da.isel(z=2), tmp_path / "a.nii"))
     assert again.dims == ("y", "x")
-    assert geometry.affine(again) @ (0, 1, 3, 1) == pytest.approx(
-        geometry.affine(da) @ (2, 1, 3, 1), abs=1e-5
-    )
+    assert affine(again) @ (0, 1, 3, 1) == pytest.approx(affine(da) @ (2, 1, 3, 1), abs=1e-5)
 
 
 @pytest.mark.parametrize("chunks", [{"z": 2}, {"z": 3, "y": 2, "x": 4}])
@@ -219,7 +217,7 @@ def test_dask_and_numpy_give_the_same_bytes(
 
 
 def test_long_axis_is_written_as_nifti_2(tmp_path: Path) -> None:
-    da = geometry.volume(np.zeros((2, 3, 40_000), np.uint8), np.eye(4)[[2, 1, 0, 3]])
+    da = volume(np.zeros((2, 3, 40_000), np.uint8), np.eye(4)[[2, 1, 0, 3]])
     path = write(da, tmp_path / "a.nii")
     assert isinstance(nibabel.load(path), nibabel.Nifti2Image)
     xr.testing.assert_identical(read(path), da.assign_coords(volume_ref=read(path).volume_ref))
@@ -303,7 +301,7 @@ def test_every_real_type_is_read_and_written_exactly(
     again = read(write(da, tmp_path / "b.nii.gz"))
     assert again.dtype == da.dtype
     np.testing.assert_array_equal(again.values, da.values)
-    np.testing.assert_allclose(geometry.affine(again), geometry.affine(da), rtol=1e-6)  # float32 in NIfTI-1
+    np.testing.assert_allclose(affine(again), affine(da), rtol=1e-6)  # float32 in NIfTI-1
 
 
 @pytest.mark.parametrize("label", ["complex64", "complex128", "RGB", "RGBA", "float128", "complex256"])
@@ -322,5 +320,5 @@ def test_qform_of_a_left_handed_file_flips_the_third_axis(tmp_path: Path) -> Non
     image.set_sform(None, 0)
     assert image.header["pixdim"][0] == -1
     nibabel.save(image, tmp_path / "a.nii")
-    matrix = geometry.affine(read(tmp_path / "a.nii"))
+    matrix = affine(read(tmp_path / "a.nii"))
     assert matrix @ (1, 0, 0, 1) == pytest.approx([-5, -6, 3, 1], abs=1e-5)

@@ -13,19 +13,17 @@ from monai.transforms import LoadImaged
 from rasterio import Affine
 
 from sr_imaging import ConfigError, GridError, degrade, find_scans, read
-from sr_imaging.config import DataConfig, DegradationConfig
-from sr_imaging.degradation import BOX, GAUSSIAN, Psf, margin
+from sr_imaging.degradation.psf import BOX, GAUSSIAN, Psf, margin
+from sr_imaging.degradation.tensors import Degraded, degrade_batch
 from sr_imaging.networks import build_generator
-from sr_imaging.patches import (
-    PatchBatches,
-    PatchPlan,
-    _random,
-    cached_scans,
-    find_training_scans,
-    patch_batches,
-)
 from sr_imaging.plain import plain_tensors
-from sr_imaging.transforms import Degraded, LoadScand, SrImagingReader, degrade_batch, take_plane, views
+from sr_imaging.training.config.data import DataConfig, DegradationConfig
+from sr_imaging.training.data.batches import PatchBatches, _random, patch_batches
+from sr_imaging.training.data.loading import LoadScand, SrImagingReader
+from sr_imaging.training.data.patch_sizes import PatchPlan
+from sr_imaging.training.data.scan_cache import cached_scans
+from sr_imaging.training.data.scan_list import find_training_scans
+from sr_imaging.training.data.transforms import take_plane, views
 
 PIXELS = {"driver": "GTiff", "crs": "EPSG:32632", "transform": Affine(10, 0, 500000, 0, -20, 5000000)}
 

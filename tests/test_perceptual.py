@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from sr_imaging import ConfigError
-from sr_imaging.networks.features import FEATURE_NETWORKS
-from sr_imaging.perceptual import PerceptualLoss, perceptual_loss
+from sr_imaging.losses.feature_networks import FEATURE_NETWORKS
+from sr_imaging.training.perceptual import PerceptualLoss, perceptual_loss
 
 # Of torchvision: the places of the convolutions in `features`, and their widths
 CONVS = {

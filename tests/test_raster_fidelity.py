@@ -13,7 +13,7 @@ from rasterio import Affine
 from rasterio.enums import MaskFlags
 
 from sr_imaging import GridError, WriteError, read, upscale, write
-from sr_imaging.overlay import check_overlay
+from sr_imaging.image.grid.overlay import check_overlay
 
 ESPCN = generator("espcn", scale=(2, 2))
 COLOURS = generator("espcn", scale=(2, 2), in_channels=3)
@@ -329,7 +329,7 @@ def test_a_result_that_is_off_is_refused(change: Any, message: str) -> None:
 def test_every_result_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     import sr_imaging.infer
 
-    monkeypatch.setattr(sr_imaging.infer, "refine", lambda da, data, scale: da.copy(deep=True))
+    monkeypatch.setattr(sr_imaging.inference.upscaling, "refine", lambda da, data, scale: da.copy(deep=True))
     with pytest.raises(GridError, match=r"along y has 7 pixels, not 14"):
         upscale(raster((7, 8)), "cubic", scale=2)
 

@@ -16,8 +16,10 @@ from builders import generator, raster
 from rasterio.shutil import copy
 
 from sr_imaging import ReadError, find_scans, read, upscale, write
-from sr_imaging.batch import BatchOptions, plan_batch, run_batch
-from sr_imaging.io.address import address_of, name_of
+from sr_imaging.batch.plan import plan_batch
+from sr_imaging.batch.run import run_batch
+from sr_imaging.batch.task import BatchOptions
+from sr_imaging.io.addresses import address_of, name_of
 
 ESPCN = generator("espcn", scale=(2, 2))
 COG = "odd/geotiff_variants/cogeo.tif"

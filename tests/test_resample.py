@@ -9,9 +9,9 @@ from builders import smooth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sr_imaging.axes import fine_centres, fine_size
+from sr_imaging.image.grid.axes import fine_centres, fine_size
+from sr_imaging.image.pixels.resampling import repeat_nearest, resample
 from sr_imaging.networks import INTERPOLATIONS
-from sr_imaging.resample import repeat_nearest, resample
 
 PAIRS = [(1, 2.5), (1, 1.2), (4, 5), (4, 2.5), (2, 3.3), (4, 1.7), (1, 0.4), (3, 1)]
 

@@ -16,15 +16,9 @@ import torch
 from rasterio import Affine
 
 from sr_imaging import load_model, train
-from sr_imaging.config import (
-    AdversarialConfig,
-    DataConfig,
-    LoopConfig,
-    ModelConfig,
-    PixelConfig,
-    ScheduleConfig,
-    TrainConfig,
-)
+from sr_imaging.training.config.data import DataConfig, ModelConfig
+from sr_imaging.training.config.phases import AdversarialConfig, LoopConfig, PixelConfig, ScheduleConfig
+from sr_imaging.training.config.run import TrainConfig
 
 STEPS = 24, 16
 CODE = """
@@ -126,8 +120,8 @@ def test_run_killed_at_a_random_step_ends_as_the_unbroken_one(
 HALF = """
 import os, signal
 from pathlib import Path
-import sr_imaging.checkpoint as checkpoint
-from sr_imaging.config import DataConfig, TrainConfig
+import sr_imaging.training.checkpoint as checkpoint
+from sr_imaging.training.config.run import DataConfig, TrainConfig
 from torch import nn
 
 def half(path, whole):
@@ -147,7 +141,7 @@ for step, write in ((7, real), (9, half)):
 def test_checkpoint_survives_a_kill_in_the_middle_of_writing(tmp_path: Path) -> None:
     from torch import nn
 
-    from sr_imaging.checkpoint import load_checkpoint
+    from sr_imaging.training.checkpoint import load_checkpoint
 
     path = tmp_path / "x.checkpoint.safetensors"
     code = HALF.format(path=str(path))

@@ -6,8 +6,7 @@ import xarray as xr
 from builders import fine_like
 
 from sr_imaging import GridError, upscale
-from sr_imaging.geometry import geo_transform, spacing
-from sr_imaging.world import is_rotated
+from sr_imaging.image.grid.reference import geo_transform, is_rotated, spacing
 
 
 def rotated(rows: int = 4, cols: int = 6, shear: float = 0.0) -> xr.DataArray:

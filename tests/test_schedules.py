@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sr_imaging.config import ScheduleConfig
-from sr_imaging.schedules import ramp, rate_at
+from sr_imaging.training.config.phases import ScheduleConfig
+from sr_imaging.training.schedules import ramp, rate_at
 
 
 def trace(schedule: ScheduleConfig, steps: int = 100) -> np.ndarray:

@@ -13,9 +13,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from sr_imaging import ConfigError, degrade, read, self_config, train, upscale, write
-from sr_imaging.cli import app
-from sr_imaging.geometry import volume
-from sr_imaging.metrics import data_range, psnr
+from sr_imaging.cli.__main__ import app
+from sr_imaging.evaluation.metrics.pixels import data_range, psnr
+from sr_imaging.image.grid.reference import volume
 
 
 def tissue(*shape: int, seed: int = 0) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sr_imaging import ModelError
-from sr_imaging.stability import WINDOW, Watch
+from sr_imaging.training.monitoring.stability import WINDOW, Watch
 
 
 def row(step: int, **changes: Any) -> dict[str, Any]:

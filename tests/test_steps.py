@@ -10,20 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from sr_imaging import ConfigError, ModelError
-from sr_imaging.config import (
-    AdversarialConfig,
-    DataConfig,
-    DegradationConfig,
-    LoopConfig,
-    ModelConfig,
-    PixelConfig,
-    ScheduleConfig,
-    TrainConfig,
-)
-from sr_imaging.distributed import ALONE
-from sr_imaging.learner import Learner, build_learner, fresh_generator, recompute_blocks
-from sr_imaging.patches import PatchPlan
-from sr_imaging.steps import adversarial_step, average, pixel_step
+from sr_imaging.training.config.data import DataConfig, DegradationConfig, ModelConfig
+from sr_imaging.training.config.phases import AdversarialConfig, LoopConfig, PixelConfig, ScheduleConfig
+from sr_imaging.training.config.run import TrainConfig
+from sr_imaging.training.data.patch_sizes import PatchPlan
+from sr_imaging.training.distributed import ALONE
+from sr_imaging.training.learner import Learner, build_learner, fresh_generator, recompute_blocks
+from sr_imaging.training.steps import adversarial_step, average, pixel_step
 
 CPU = torch.device("cpu")
 FLAT = ScheduleConfig("constant", warmup=0)

@@ -16,7 +16,7 @@ from builders import raster
 from rasterio.transform import from_origin
 
 from sr_imaging import write
-from sr_imaging.io import geotiff_stream
+from sr_imaging.io.raster import block_stream as geotiff_stream
 
 
 def made(path: Path, side: int) -> Path:

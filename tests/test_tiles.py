@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sr_imaging import upscale
-from sr_imaging.tiles import Tile, halve, split, window_of
+from sr_imaging.inference.tiling.tile_arithmetic import Tile, halve, split, window_of
 
 ESPCN = generator("espcn", scale=(2, 3))
 PAIR = generator("espcn", scale=(2, 2), in_channels=2)

@@ -14,18 +14,17 @@ import torch
 from rasterio import Affine
 
 from sr_imaging import CancelledError, ConfigError, ModelError, load_model, train
-from sr_imaging.checkpoint import load_checkpoint
-from sr_imaging.config import (
+from sr_imaging.models.model_file import read_card
+from sr_imaging.training.checkpoint import load_checkpoint
+from sr_imaging.training.config.data import DataConfig, ModelConfig
+from sr_imaging.training.config.phases import (
     AdversarialConfig,
-    DataConfig,
     FeatureConfig,
     LoopConfig,
-    ModelConfig,
     PixelConfig,
     ScheduleConfig,
-    TrainConfig,
 )
-from sr_imaging.model_file import read_card
+from sr_imaging.training.config.run import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +276,7 @@ def test_resume_and_overwrite_exclude_each_other(scans: Path, tmp_path: Path) ->
 def test_lines_of_a_run_tell_its_start_its_tenths_and_its_validations(
     scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "sr_imaging.runlog")
+    caplog.set_level("INFO", "sr_imaging.training.monitoring.log")
     run(
         tiny(
             tmp_path,

@@ -15,13 +15,17 @@ from builders import raster
 from PIL import Image
 
 from sr_imaging import ConfigError, degrade, train, write
-from sr_imaging.config import DataConfig, DegradationConfig, parse_config
-from sr_imaging.degrading import degrade_any
-from sr_imaging.geometry import volume
+from sr_imaging.degradation.psf import BOX, GAUSSIAN, Psf
+from sr_imaging.degradation.tensors import degrade_any
+from sr_imaging.image.grid.reference import volume
 from sr_imaging.networks import build_generator
 from sr_imaging.networks.interpolation import Interpolation
-from sr_imaging.patches import PatchBatches, PatchPlan, cached_scans, training_scans
-from sr_imaging.psf import BOX, GAUSSIAN, Psf
+from sr_imaging.training.config.data import DataConfig, DegradationConfig
+from sr_imaging.training.config.run import parse_config
+from sr_imaging.training.data.batches import PatchBatches
+from sr_imaging.training.data.patch_sizes import PatchPlan
+from sr_imaging.training.data.scan_cache import cached_scans
+from sr_imaging.training.data.scan_list import training_scans
 
 DATA = DataConfig(train=("hr*",), patch=8, batch=4, per_plane=2)
 

@@ -10,8 +10,9 @@ from builders import generator, raster, scan, smooth
 
 import sr_imaging
 from sr_imaging import ModelError
-from sr_imaging.engine import make_engine
-from sr_imaging.model_file import ModelCard, load_model, save_model
+from sr_imaging.inference.tiling.engine import make_engine
+from sr_imaging.models.card import ModelCard
+from sr_imaging.models.model_file import load_model, save_model
 from sr_imaging.networks import build_generator, check_generator
 
 CASES: list[dict[str, Any]] = [

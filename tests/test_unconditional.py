@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sr_imaging import ConfigError, ModelError
-from sr_imaging.adversarial import ADVERSARIAL_LOSSES
-from sr_imaging.networks.discriminators import build_discriminator
-from sr_imaging.networks.unconditional import UNCONDITIONAL, build_unconditional
-from sr_imaging.unconditional import train_unconditional
+from sr_imaging.losses.games import ADVERSARIAL_LOSSES
+from sr_imaging.networks.discriminators.patch import build_discriminator
+from sr_imaging.networks.generators.dcgan import UNCONDITIONAL, build_unconditional
+from sr_imaging.training.unconditional import train_unconditional
 
 SIZES = [(8, 9), (17, 40), (64, 48), (8, 20, 11)]
 every_size = pytest.mark.parametrize("size", SIZES)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sr_imaging import upscale
-from sr_imaging.geometry import affine, edges, geo_transform, spacing
+from sr_imaging.image.grid.reference import affine, edges, geo_transform, spacing
 from sr_imaging.networks import build_generator
 
 ESPCN = generator("espcn", scale=(2, 3))

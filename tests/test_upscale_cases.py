@@ -12,8 +12,9 @@ import xarray as xr
 from builders import fill_zoo, generator, raster, scan, smooth
 
 from sr_imaging import GridError, InputTypeError, ModelError, upscale
-from sr_imaging.geometry import affine, geo_transform
-from sr_imaging.model_file import ModelCard, load_model, save_model
+from sr_imaging.image.grid.reference import affine, geo_transform
+from sr_imaging.models.card import ModelCard
+from sr_imaging.models.model_file import load_model, save_model
 
 ESPCN = generator("espcn", scale=(2, 3))
 BANDS = generator("espcn", scale=(2, 2), in_channels=3)
@@ -312,8 +313,8 @@ def test_c22_degrees_are_refined_on_their_grid(names: tuple[str, str]) -> None:
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill_zoo(tmp_path, spacing_range=(3.0, 6.0), spacing_unit="mm")
-    monkeypatch.setattr("sr_imaging.choice.ZOO", tmp_path)
-    monkeypatch.setattr("sr_imaging.model_file.ZOO", tmp_path)
+    monkeypatch.setattr("sr_imaging.inference.model_choice.ZOO", tmp_path)
+    monkeypatch.setattr("sr_imaging.models.model_file.ZOO", tmp_path)
 
 
 @pytest.mark.usefixtures("trained")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sr_imaging import ConfigError
-from sr_imaging.verdicts import verdicts
+from sr_imaging.evaluation.discriminator_accuracy import verdicts
 
 CPU: dict[str, Any] = {"fixed_values": None, "device": "cpu"}
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sr_imaging import ReadError, WriteError, find_scans, geometry, read, write
+from sr_imaging import ReadError, WriteError, find_scans, read, write
+from sr_imaging.image.grid.reference import spacing
 
 RASTERS = [
     "odd/geotiff_derived/rotated20deg_uint16.tif",
@@ -49,7 +50,7 @@ def test_write_restores_what_was_read(shared_data: Path, tmp_path: Path, name: s
     assert again.dtype == da.dtype
     for key, value in da.attrs.items():
         assert type(again.attrs[key]) is type(value)
-    assert geometry.spacing(again) == geometry.spacing(da)
+    assert spacing(again) == spacing(da)
 
 
 def test_masked_read_is_written_as_it_was(shared_data: Path, tmp_path: Path) -> None:

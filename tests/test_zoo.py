@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import sr_imaging
-from sr_imaging.config import read_config
-from sr_imaging.model_file import ZOO
+from sr_imaging.models.model_file import ZOO
+from sr_imaging.training.config.run import read_config
 
 NAMES = ["ct-through-x4", "mr-through-x4", "raster-x2"]
 ALL = sorted([*NAMES, *(f"{name}-gan" for name in NAMES)])

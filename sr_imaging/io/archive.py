@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from ..errors import ReadError, ResourceError
+from sr_imaging.errors import ReadError, ResourceError
 
 __all__ = ["unpacked"]
 

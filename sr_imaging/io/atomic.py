@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import ResourceError, WriteError
+from sr_imaging.errors import ResourceError, WriteError
 
 __all__ = ["clear_leftovers", "whole_output"]
 

@@ -46,6 +46,6 @@ def check_scans(scans: Sequence[Scan]) -> list[Check | None]:
     """
     if not any(scan.kind == "dicom" for scan in scans):
         return [None] * len(scans)
-    from .dicom_check import check_series
+    from sr_imaging.io.dicom.checking.series import check_series
 
     return check_series(scans)

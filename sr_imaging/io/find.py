@@ -7,9 +7,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..errors import ReadError
-from .address import address_of
-from .dicom_scan import is_dicomdir, with_note, with_other_folders
+from sr_imaging.errors import ReadError
+from sr_imaging.io.dicom.reading.find_series import is_dicomdir, with_note, with_other_folders
+
+from .addresses import address_of
 from .scan import Scan, Verdict
 
 __all__ = ["find_scans"]
@@ -24,12 +25,12 @@ _NO_SCANS = ("BMP", "GIF", "HDF5", "JPEG", "netCDF", "PDF", "PNG", "WEBP")  # GD
 _SHOWN = 5  # names in a message
 _LISTED = 20  # scans in a message
 _SCANNERS = {
-    "geotiff": ("geotiff", "scan_geotiff"),
-    "image": ("images", "scan_image"),
-    "netcdf": ("netcdf", "scan_netcdf"),
-    "nifti": ("nifti", "scan_nifti"),
-    "raster": ("geotiff", "scan_raster"),
-    "zarr": ("zarr", "scan_zarr"),
+    "geotiff": ("raster.read", "scan_geotiff"),
+    "image": ("raster.png_jpeg", "scan_image"),
+    "netcdf": ("stores.netcdf", "scan_netcdf"),
+    "nifti": ("nifti.read", "scan_nifti"),
+    "raster": ("raster.read", "scan_raster"),
+    "zarr": ("stores.zarr", "scan_zarr"),
 }
 
 _log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def _is_zip(path: Path) -> bool:
 
 def _in_dicomdir(path: Path) -> list[Scan]:
     """Scans of the files that a DICOMDIR names; what is absent is told in every verdict."""
-    from .dicom_dir import referenced_files
+    from sr_imaging.io.dicom.dicomdir import referenced_files
 
     files, absent = referenced_files(path)
     scans = _series(files)
@@ -165,7 +166,7 @@ def _in_folder(folder: Path, named: Path, images: bool) -> list[Scan]:
 
 def _folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Folders and their visible files; a Zarr store comes without files and is not entered."""
-    from .zarr import is_zarr
+    from sr_imaging.io.stores.zarr import is_zarr
 
     for name, subfolders, files in os.walk(folder, onerror=lambda error: _log.warning("left out: %s", error)):
         here = Path(name)
@@ -179,9 +180,9 @@ def _folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
 
 def _kind(path: Path) -> str | None:
     """What a file is by its first bytes, or None."""
-    from .dicom_scan import is_dicom
-    from .geotiff import is_tiff
-    from .nifti_header import first_bytes, is_nifti
+    from sr_imaging.io.dicom.reading.find_series import is_dicom
+    from sr_imaging.io.nifti.header import first_bytes, is_nifti
+    from sr_imaging.io.raster.read import is_tiff
 
     try:
         head = first_bytes(path)
@@ -208,8 +209,8 @@ def _raster_or_unreadable(path: Path) -> Scan:
 
 def _is_image(path: Path) -> bool:
     """Tell a PNG or JPEG by its first bytes."""
-    from .images import is_image
-    from .nifti_header import first_bytes
+    from sr_imaging.io.nifti.header import first_bytes
+    from sr_imaging.io.raster.png_jpeg import is_image
 
     return is_image(first_bytes(path))
 
@@ -228,7 +229,7 @@ def _scan(path: Path, kind: str) -> Scan:
 
 def _find_series(files: list[Path]) -> tuple[list[Scan], list[tuple[Path, str]]]:
     """Import pydicom only for DICOM."""
-    from .dicom_scan import find_series
+    from sr_imaging.io.dicom.reading.find_series import find_series
 
     return find_series(files)
 
@@ -252,7 +253,7 @@ def _is_damage(reason: str) -> bool:
 
 def _paired_header(path: Path) -> Path | None:
     """The NIfTI header beside an .img that was named."""
-    from .nifti_header import first_bytes, is_nifti
+    from sr_imaging.io.nifti.header import first_bytes, is_nifti
 
     if not path.name.lower().endswith((".img", ".img.gz")):
         return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from sr_imaging.errors import ConfigError
 
 __all__ = ["POLICIES", "Scan", "Verdict", "under_policies"]
 

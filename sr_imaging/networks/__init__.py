@@ -1,29 +1,8 @@
-"""Generators: networks that super-resolve, and the classical methods they are measured against.
+"""Generators and discriminators: torch alone, no image and no file."""
 
-``GENERATORS`` is the list one can read; :func:`build_generator` makes one from its name and arguments.
-"""
-
-import inspect
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
-
-from torch import nn
-
-from ..errors import ModelError
-from .attention import Attention
-from .classical import BackProjection, Wiener
-from .contract import PLANE_AXES, Generator, GeneratorModule, Trimmed, check_generator, known_names, replicate
-from .espcn import ESPCN
-from .guided import Guided
-from .interpolation import INTERPOLATIONS, Interpolation
-from .latent import with_latent
-from .rrdb import RRDB
-from .srcnn import SRCNN
-from .srresnet import EDSR, SRResNet
-from .transposed import Transposed
-from .vae import VAE
-from .vdsr import VDSR
+from .contract import PLANE_AXES, Generator, GeneratorModule, Trimmed, check_generator, replicate
+from .interpolation import INTERPOLATIONS
+from .registry import CLASSICAL, GENERATORS, build_generator
 
 __all__ = [
     "CLASSICAL",
@@ -37,74 +16,3 @@ __all__ = [
     "check_generator",
     "replicate",
 ]
-
-# methods without weights: any scale may be asked of them, by name
-CLASSICAL: dict[str, Callable[..., nn.Module]] = {
-    "nearest": partial(Interpolation, "nearest"),
-    "linear": partial(Interpolation, "linear"),
-    "cubic": partial(Interpolation, "cubic"),
-    "lanczos": partial(Interpolation, "lanczos"),
-    "fourier": partial(Interpolation, "fourier"),
-    "wiener": Wiener,
-    "back-projection": BackProjection,
-}
-GENERATORS: dict[str, Callable[..., nn.Module]] = {
-    **CLASSICAL,
-    "srcnn": SRCNN,
-    "vdsr": VDSR,
-    "espcn": ESPCN,
-    "srresnet": SRResNet,
-    "edsr": EDSR,
-    "rrdb": RRDB,
-    "attention": Attention,
-    "transposed": Transposed,
-    "vae": VAE,
-    "guided": Guided,
-}
-
-
-def build_generator(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build a generator with fresh weights.
-
-    Parameters
-    ----------
-    architecture : str
-        Key of ``GENERATORS``.
-    arguments : mapping
-        Its keyword arguments, ``scale`` among them, or ``scale_range`` where it takes that. Any learned one
-        takes ``latent_channels`` as well: bands of noise that make it give several plausible results.
-
-    Returns
-    -------
-    nn.Module
-        A module that meets :class:`Generator`.
-
-    Raises
-    ------
-    ModelError
-        If the architecture or one of the arguments is unknown or impossible.
-    """
-    if architecture not in GENERATORS:
-        raise ModelError(f"unknown architecture {architecture!r}; use one of {', '.join(GENERATORS)}")
-    make = GENERATORS[architecture]
-    known = list(inspect.signature(make).parameters)
-    if noisy := "in_channels" in known and "latent_channels" not in known:
-        known.append("latent_channels")
-    for key in arguments:
-        if key not in known:
-            raise ModelError(f"{architecture} takes no argument {key!r}; {known_names(key, known)}")
-    if "scale_range" in known and "scale_range" not in arguments:
-        raise ModelError(
-            f"{architecture} needs a 'scale_range'; give lowest and highest factor per axis, "
-            "e.g. ((1.5, 4), (1.5, 4))"
-        )
-    if "scale" in known and "scale" not in arguments:
-        raise ModelError(f"{architecture} needs a 'scale'; give one factor per axis, e.g. (2, 2)")
-    try:
-        return with_latent(make, arguments) if noisy else make(**arguments)
-    except (TypeError, ValueError, RuntimeError, OverflowError, ZeroDivisionError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(
-            f"{architecture} cannot be built of {dict(arguments)} ({error}); change them"
-        ) from error

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from ..errors import ModelError
-from ..psf import BOX, Psf, psf_kernel
+from sr_imaging.degradation.psf import BOX, Psf, psf_kernel
+from sr_imaging.errors import ModelError
+
 from .contract import GeneratorModule
 from .interpolation import LARGEST, Interpolation, interleave, interpolation_weights
 from .layers import crop

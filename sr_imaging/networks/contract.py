@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ..errors import ModelError
+from sr_imaging.errors import ModelError
 
 __all__ = [
     "PLANE_AXES",

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ModelError
+from sr_imaging.errors import ModelError
+
 from .contract import GeneratorModule
 
 __all__ = ["INTERPOLATIONS", "LARGEST", "Interpolation", "interleave", "interpolation_weights"]

@@ -1,0 +1,202 @@
+"""What the arguments of a batch mean: files, folders, globs, lists, DICOMDIR and zip become scans."""
+
+import glob
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sr_imaging.errors import ConfigError, ReadError, ResourceError
+from sr_imaging.io.addresses import address_of, name_of
+from sr_imaging.io.dicom.reading.find_series import find_series, is_dicom, is_dicomdir
+from sr_imaging.io.find import find_scans
+from sr_imaging.io.scan import Scan, Verdict, under_policies
+
+__all__ = ["Found", "find_inputs", "one_scan", "shown_cause"]
+
+_MAGIC = frozenset("*?[")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scan, the name that a user knows it by, and its place in the tree of its input.
+
+    Parameters
+    ----------
+    scan : Scan
+        What was found; one with a bad verdict stands for a path that cannot be read.
+    label : str
+        Path as the user would write it, inside a zip behind the path of the zip.
+    place : Path
+        Relative path of the file, or of the folder of a DICOM series, that an output tree mirrors.
+    root : Path
+        Folder that `place` is relative to.
+    """
+
+    scan: Scan
+    label: str
+    place: Path
+    root: Path
+
+
+def find_inputs(
+    arguments: Sequence[str | os.PathLike[str]], *, on_missing: str = "raise", on_tilt: str = "raise"
+) -> list[Found]:
+    """Return the scans that the arguments of a batch stand for.
+
+    Parameters
+    ----------
+    arguments : sequence of path
+        Files, folders (searched with their subfolders), patterns with ``*``, ``?``, ``**``, lists
+        ``@list.txt`` (a path a line, ``#`` for comments), DICOMDIR files and zips. DICOM files that are named
+        one by one form series.
+    on_missing, on_tilt : {"raise", "resample"}
+        As in :func:`sr_imaging.read`.
+
+    Returns
+    -------
+    list of Found
+        In the order of the arguments, each scan once. What cannot be read is in it with its reason.
+
+    Raises
+    ------
+    ConfigError
+        If a list cannot be read, or a policy does not exist.
+    """
+    found: list[Found] = []
+    slices: dict[Path, list[Path]] = {}
+    for path, root in _expand(arguments):
+        if os.path.isfile(path) and is_dicom(path) and not is_dicomdir(path):
+            slices.setdefault(path.parent, []).append(path)
+        else:
+            found += _scans_of(path, root)
+    for folder, files in slices.items():
+        found += _named_slices(folder, files)
+    once: dict[tuple[object, ...], Found] = {}
+    for item in found:
+        once.setdefault(_identity(item.scan), item)
+    scans = under_policies([item.scan for item in once.values()], on_missing=on_missing, on_tilt=on_tilt)
+    return [replace(item, scan=scan) for item, scan in zip(once.values(), scans, strict=True)]
+
+
+def one_scan(path: Path) -> Scan:
+    """Return the one scan that a path stands for.
+
+    Parameters
+    ----------
+    path : Path
+        File, or folder of a DICOM series.
+
+    Returns
+    -------
+    Scan
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or more than one, or it cannot be read.
+    """
+    scans = find_scans(path) if path.exists() else []
+    good = [scan for scan in scans if scan.verdict.ok]
+    if len(good) == 1:
+        return good[0]
+    reason = f"; {scans[0].verdict.reason}" if len(scans) == 1 else ""
+    raise ConfigError(f"{path} holds {len(good)} readable scans where one is wanted{reason}; name its file")
+
+
+def _identity(scan: Scan) -> tuple[object, ...]:
+    """What makes two findings the same scan."""
+    return scan.path.resolve(), scan.series_uid, scan.facts.get("split")
+
+
+def _expand(arguments: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:
+    """Paths and the folders that their outputs mirror, with lists and patterns resolved."""
+    for argument in arguments:
+        text = os.fspath(argument)
+        path = Path(text)
+        if address_of(text):
+            yield path, path.parent
+        elif text.startswith("@") and not os.path.exists(path):
+            yield from _expand(_lines(Path(text[1:])))
+        elif os.path.exists(path) or not _MAGIC & set(text):
+            yield path, path if os.path.isdir(path) else path.parent
+        else:
+            matches = sorted(glob.glob(text, recursive=True))
+            fixed = [part for part in _until_magic(path)]
+            root = Path(*fixed) if fixed else Path()
+            yield from ((Path(match), root) for match in matches or [text])
+
+
+def _until_magic(path: Path) -> Iterator[str]:
+    """Parts of a pattern before the first that matches many."""
+    for part in path.parts[:-1]:
+        if _MAGIC & set(part):
+            return
+        yield part
+
+
+def _lines(path: Path) -> list[str]:
+    """Paths of a list file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read the list {path}: {error}; give a text file, one path a line"
+        ) from error
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _scans_of(path: Path, root: Path) -> list[Found]:
+    """Scans of one path; one with the reason where there is none."""
+    try:
+        scans = find_scans(path)
+    except (ReadError, ResourceError) as error:
+        bad = Scan(path, "unknown", Verdict(False, str(error)), files=(path,))
+        return [Found(bad, str(path), Path(path.name), root)]
+    if path.is_file() and scans and not scans[0].path.is_relative_to(path.parent):
+        return [_in_zip(scan, path) for scan in scans]
+    return [Found(scan, address_of(scan.path) or str(scan.path), _place(scan, root), root) for scan in scans]
+
+
+def _in_zip(scan: Scan, path: Path) -> Found:
+    """A scan of an unpacked zip under the name of the zip."""
+    from sr_imaging.io.archive import unpacked
+
+    inner = scan.path.relative_to(unpacked(path))
+    label = str(path / inner)
+    reason = scan.verdict.reason.replace(str(scan.path), label)
+    scan = replace(scan, verdict=replace(scan.verdict, reason=reason))
+    return Found(scan, label, inner if inner.parts else Path(path.stem), path.parent)
+
+
+def _place(scan: Scan, root: Path) -> Path:
+    """Place in the tree of the input; a series that fills the whole input takes its name."""
+    if not scan.path.is_relative_to(root):
+        return Path(scan.path.name)
+    if address := address_of(scan.path):
+        return Path(name_of(address))
+    inner = scan.path.relative_to(root)
+    return inner if inner.parts else Path(root.resolve().name or "series")
+
+
+def _named_slices(folder: Path, files: list[Path]) -> list[Found]:
+    """DICOM files of one folder that were named one by one, as series."""
+    scans, left_out = find_series(files)
+    name = folder.resolve().name or "series"
+    places = [Path(scan.path.name if scan.path.is_file() else name) for scan in scans]
+    found = [Found(scan, str(scan.path), place, folder) for scan, place in zip(scans, places, strict=True)]
+    for path, reason in left_out:
+        bad = Scan(path, "dicom", Verdict(False, f"{path}: {reason}"), files=(path,))
+        found.append(Found(bad, str(path), Path(path.name), folder))
+    return found
+
+
+def shown_cause(cause: str, label: str) -> str:
+    """Return a reason without the path that stands before it in a line of its own."""
+    for lead in (f"{label}: ", f"{label} ", f"cannot read {label}: "):
+        cause = cause.removeprefix(lead)
+    return " ".join(cause.split())

@@ -1,0 +1,229 @@
+"""What a batch remembers: which input, model and parameters a finished output was made from; the report."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sr_imaging import __version__
+from sr_imaging.io.atomic import whole_output
+from sr_imaging.io.scan import Scan
+
+__all__ = ["Journal", "RunReport", "ScanResult", "fingerprint", "parameters_sha256"]
+
+JOURNAL = ".sr_imaging-done.jsonl"
+_BESIDE = (".aux.xml", ".msk")  # what GDAL reads with a raster
+_WORLD_FILES = (".tfw", ".wld")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class ScanResult:
+    """What became of one scan.
+
+    Parameters
+    ----------
+    input, output : str
+        Paths.
+    status : str
+        ``done``, ``up to date``, ``skipped``, ``failed``, ``interrupted`` or ``not started``.
+    cause : str
+        Why it failed or was skipped, with the remedy.
+    trace : str
+        The traceback of a failure.
+    warnings : list of str
+        What was doubtful: the range of the model, a tile halved for want of memory, … .
+    facts : dict
+        Shapes, spacings, model, hashes.
+    seconds : float
+        Time from reading to the finished output.
+    """
+
+    input: str
+    output: str
+    status: str = "not started"
+    cause: str = ""
+    trace: str = ""
+    warnings: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What became of a batch.
+
+    Parameters
+    ----------
+    results : list of ScanResult
+        In the order of the plan.
+    options : dict
+        What was asked for.
+    started : str
+        UTC, ISO 8601.
+    seconds : float
+        Duration.
+    interrupted : bool
+        Whether it was stopped from outside.
+    """
+
+    results: list[ScanResult]
+    options: dict[str, Any]
+    started: str
+    seconds: float
+    interrupted: bool = False
+
+    def count(self, *status: str) -> int:
+        """Return the number of scans with one of these statuses."""
+        return sum(result.status in status for result in self.results)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done or up to date, 3 some failed, 4 nothing readable, 5 all failed, 130 interrupted."""
+        if self.interrupted:
+            return 130
+        if not any(result.facts.get("readable") for result in self.results):
+            return 4
+        if not self.count("failed"):
+            return 0
+        return 3 if self.count("done", "up to date", "skipped") else 5
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a report file holds."""
+        return {
+            "sr_imaging": __version__,
+            "started": self.started,
+            "seconds": round(self.seconds, 3),
+            "exit_code": self.exit_code,
+            "interrupted": self.interrupted,
+            "options": self.options,
+            "scans": [asdict(result) for result in self.results],
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON, replacing an earlier one.
+
+        Raises
+        ------
+        WriteError
+            If it cannot be written.
+        """
+        with whole_output(path, overwrite=True) as temporary:
+            temporary.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def parameters_sha256(parameters: Mapping[str, Any]) -> str:
+    """Return the hash of parameters that JSON can hold."""
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def fingerprint(scan: Scan) -> str:
+    """Return the hash of all bytes that a scan is read from.
+
+    Parameters
+    ----------
+    scan : Scan
+        Files that lie beside a raster and place it count as well; of a URL the address alone does.
+
+    Returns
+    -------
+    str
+        Hexadecimal SHA-256.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read.
+    """
+    digest = hashlib.sha256(str(scan.facts.get("split", "")).encode())
+    if not scan.files:
+        digest.update(str(scan.path).encode())
+    for path in sorted(_bytes_of(scan)):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _bytes_of(scan: Scan) -> Iterable[Path]:
+    """Files of a scan, those of a store included."""
+    for path in scan.files:
+        if path.is_dir():
+            yield from (inner for inner in path.rglob("*") if inner.is_file())
+            continue
+        yield path
+        if scan.kind in ("geotiff", "raster"):
+            beside = [path.with_name(path.name + suffix) for suffix in _BESIDE]
+            beside += [path.with_suffix(suffix) for suffix in _WORLD_FILES]
+            yield from (other for other in beside if other.is_file())
+
+
+class Journal:
+    """Finished outputs of a folder and what they were made from, one line of JSON each.
+
+    An output counts as finished only if it is there, is the very file that was written (size and time), and
+    was made from the same input, model and parameters.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder; the journal is a hidden file in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / JOURNAL
+        self._entries: dict[str, dict[str, Any]] = {}
+        if self.path.is_file():
+            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+                self._take(line)
+
+    def _take(self, line: str) -> None:
+        """Remember a line; one that was cut short by a crash says nothing."""
+        try:
+            entry = json.loads(line)
+            self._entries[entry["output"]] = entry
+        except (ValueError, KeyError, TypeError):
+            log.debug("left out a damaged line of %s", self.path)
+
+    def is_up_to_date(self, output: Path, hashes: Mapping[str, str]) -> bool:
+        """Tell whether an output is finished and was made from what these hashes stand for."""
+        entry = self._entries.get(self._key(output))
+        if entry is None or not output.exists():
+            return False
+        return entry.get("hashes") == dict(hashes) and entry.get("stamp") == _stamp(output)
+
+    def add(self, output: Path, hashes: Mapping[str, str]) -> None:
+        """Write down a finished output.
+
+        Raises
+        ------
+        OSError
+            If the journal cannot be written.
+        """
+        key = self._key(output)
+        entry: dict[str, Any] = {"output": key, "hashes": dict(hashes), "stamp": _stamp(output)}
+        self._entries[key] = entry
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _key(self, output: Path) -> str:
+        """Path of an output relative to the folder of the journal."""
+        return output.relative_to(self.path.parent).as_posix()
+
+
+def _stamp(output: Path) -> str:
+    """Hash of names, sizes and times of an output's files."""
+    files = sorted(path for path in output.rglob("*") if path.is_file()) if output.is_dir() else [output]
+    facts = [(path.relative_to(output).as_posix(), *_size_and_time(path)) for path in files]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns

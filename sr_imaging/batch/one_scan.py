@@ -1,0 +1,222 @@
+"""One scan of a batch, brought to its end: read, super-resolved, written; a failure stays with it."""
+
+import logging
+import struct
+import time
+import traceback
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import Any
+
+import xarray as xr
+
+from sr_imaging.errors import CancelledError, SrImagingError
+from sr_imaging.image.grid.axes import spatial_dims
+from sr_imaging.inference.tiling.cluster import current_client
+from sr_imaging.inference.upscaling import upscale
+from sr_imaging.io import read, write
+
+from .inputs import one_scan, shown_cause
+from .journal import Journal, ScanResult
+from .task import BatchOptions, Task
+
+__all__ = ["FAILURES", "cause_of", "record", "work_on"]
+
+Progress = Callable[[int, int], None]
+
+# What one scan may raise without stopping the others: our own errors, and those of the libraries below us.
+FAILURES = (
+    SrImagingError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+_BLOCKS_PER_THREAD = 3  # of a cluster: the last ones to be done then wait for little
+_MULTIPLE = 256  # LR pixels: a block of the result is a whole number of tiles of its file
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Stop:
+    """Asks the threads that still compute tiles of an abandoned scan to stop."""
+
+    asked: bool = False
+
+
+def work_on(
+    task: Task, result: ScanResult, options: BatchOptions, model: Any, tiles: Progress
+) -> dict[str, str] | None:
+    """Bring one scan to its end.
+
+    Parameters
+    ----------
+    task : Task
+        What is planned; its action is ``run``.
+    result : ScanResult
+        Filled in: status, cause, trace, warnings, seconds.
+    options : BatchOptions
+        What is asked for.
+    model : str or Generator
+        What super-resolves it.
+    tiles : callable
+        Called as ``tiles(done, total)`` from any thread.
+
+    Returns
+    -------
+    dict or None
+        What the finished output was made from, for the journal; None where it is not finished.
+    """
+    stop, hashes = _Stop(), None
+    began = time.perf_counter()
+    with _noted(result):
+        try:
+            hashes = _upscale(task, options, model, _stoppable(tiles, stop))
+            result.status = "done"
+        except KeyboardInterrupt:
+            stop.asked, result.status = True, "interrupted"
+        except FAILURES as error:
+            stop.asked, result.status = True, "failed"
+            private = task.found.scan.kind == "dicom"
+            result.cause = cause_of(error, task.found.label, private=private)
+            result.trace = _trace_without_texts(error) if private else traceback.format_exc()
+    result.seconds = round(time.perf_counter() - began, 3)
+    return hashes
+
+
+def record(journal: Journal, task: Task, result: ScanResult, hashes: dict[str, str]) -> None:
+    """Write down a finished scan; a journal that cannot be written is only warned of."""
+    with _noted(result):
+        try:
+            if task.output is not None:
+                journal.add(task.output, hashes)
+        except OSError as error:
+            log.warning("%s is done, but --resume will do it again: %s", task.output, error)
+
+
+def _upscale(task: Task, options: BatchOptions, model: Any, progress: Progress) -> dict[str, str]:
+    """Read, super-resolve and write; return what the result was made from."""
+    scan = task.found.scan
+    if task.output is None:
+        raise SrImagingError(f"{task.found.label} has no output; plan it with plan_batch")
+    hashes = task.hashes()
+    finer = upscale(
+        cut(read(scan, masked=task.format == "parametric-map")),  # which keeps the floats
+        model,
+        scale=options.scale,
+        spacing=options.spacing,
+        device=options.device,
+        precision=options.precision,
+        tile=options.tile,
+        max_memory=options.max_memory,
+        seed=options.seed,
+        guide=None if options.guide is None else read(one_scan(options.guide)),
+        progress=progress,
+    )
+    write(
+        finer,
+        task.output,
+        source=scan if scan.kind == "dicom" else None,
+        format=task.format,
+        overwrite=options.existing == "overwrite",
+        deidentify=options.deidentify,
+    )
+    return hashes
+
+
+def cut(da: xr.DataArray) -> xr.DataArray:
+    """Return a lazy array in blocks enough to keep a cluster busy, where one is connected."""
+    client = current_client()
+    if client is None or da.chunks is None:
+        return da
+    wanted = _BLOCKS_PER_THREAD * sum(client.nthreads().values())
+    have = prod(len(lengths) for lengths in da.chunks)
+    if have >= wanted:
+        return da
+    dims = [dim for axis, dim in spatial_dims(da).items() if axis in "yx"]
+    parts = (wanted / have) ** (1 / len(dims))
+    largest = {dim: max(da.chunksizes[dim]) for dim in dims}
+    return da.chunk({dim: _MULTIPLE * ceil(n / parts / _MULTIPLE) for dim, n in largest.items()})
+
+
+def _stoppable(tell: Callable[[int, int], None], stop: _Stop) -> Callable[[int, int], None]:
+    """Pass progress on until a stop is asked for."""
+
+    def step(done: int, total: int) -> None:
+        if stop.asked:
+            raise CancelledError("the run was stopped; start it again with --resume")
+        tell(done, total)
+
+    return step
+
+
+def cause_of(error: BaseException, label: str, *, private: bool = False) -> str:
+    """Return one line on an error; one that is not ours is named, since it was not foreseen.
+
+    A library may quote values of a header in its errors; `private` leaves its text out.
+    """
+    if isinstance(error, SrImagingError):
+        return shown_cause(str(error), label)
+    if private:
+        return f"{type(error).__name__}; see the traceback with -v and report it if the scan is sound"
+    text = next(
+        iter(str(error).splitlines()), "no message"
+    )  # pydicom puts whole tracebacks into its messages
+    return f"{type(error).__name__}: {text}; see the traceback with -v and report it if the scan is sound"
+
+
+def _trace_without_texts(error: BaseException) -> str:
+    """Format a traceback with the texts of our own errors alone, the first cause first."""
+    parts: list[str] = []
+    link: BaseException | None = error
+    while link is not None:
+        text = f": {link}" if isinstance(link, SrImagingError) else ""
+        lines = "".join(traceback.format_tb(link.__traceback__))
+        parts.insert(0, f"Traceback (most recent call last):\n{lines}{type(link).__name__}{text}\n")
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return "\n".join(parts)
+
+
+@contextmanager
+def _noted(result: ScanResult) -> Iterator[None]:
+    """Keep what is warned of while a scan is worked on."""
+    handler = _Notes(result.warnings)
+    package = logging.getLogger("sr_imaging")
+    package.addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            yield
+        for warning in caught:
+            level = logging.WARNING if warning.category is UserWarning else logging.DEBUG
+            log.log(level, "%s: %s", result.input, warning.message)
+    finally:
+        package.removeHandler(handler)
+
+
+class _Notes(logging.Handler):
+    """Collects warnings as text."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message once."""
+        if (text := record.getMessage()) not in self._notes:
+            self._notes.append(text)

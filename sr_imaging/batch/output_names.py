@@ -1,0 +1,279 @@
+"""Where the outputs of a batch go: one file, or a folder that mirrors the inputs; never onto an input."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
+from string import Formatter
+
+from sr_imaging.errors import ConfigError
+from sr_imaging.io.scan import Scan
+
+from .inputs import Found
+
+__all__ = [
+    "FIELDS",
+    "FORMATS",
+    "anonymous_place",
+    "check_names",
+    "format_of_file",
+    "format_of_kind",
+    "is_output_file",
+    "output_names",
+    "without_outputs",
+]
+
+# format -> suffix of its files; a DICOM series is a folder
+FORMATS = {
+    "geotiff": ".tif",
+    "cog": ".tif",
+    "dicom": "",
+    "parametric-map": ".dcm",
+    "nifti": ".nii.gz",
+    "zarr": ".zarr",
+}
+FIELDS = ("stem", "scale", "model", "SeriesNumber")
+_SUFFIXES = {
+    "geotiff": (".tif", ".tiff", ".gtif", ".gtiff"),
+    "cog": (".tif", ".tiff"),
+    "nifti": (".nii.gz", ".nii"),
+    "zarr": (".zarr",),
+    "dicom": (),
+    "parametric-map": (".dcm",),
+}
+_IMAGE_SUFFIXES = {
+    ".tif",
+    ".tiff",
+    ".gtif",
+    ".gtiff",
+    ".gz",
+    ".jp2",
+    ".nc",
+    ".nii",
+    ".zarr",
+    ".zip",
+    ".dcm",
+    ".ima",
+    ".dicom",
+    ".vrt",
+}
+_FOREIGN = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jp2",
+    ".nc",
+    ".h5",
+    ".hdf",
+    ".img",
+    ".hdr",
+    ".mha",
+    ".mhd",
+    ".nrrd",
+}
+
+
+def format_of_file(output: Path) -> str | None:
+    """Return the format that the suffix of one output file means; None for a folder, and for ``.dcm``."""
+    if not is_output_file(output):
+        return None
+    name = output.name.lower()
+    return next((kind for kind in ("geotiff", "nifti", "zarr") if name.endswith(_SUFFIXES[kind])), None)
+
+
+def format_of_kind(kind: str) -> str:
+    """Return the format that a scan of a kind is written in unless another is asked for."""
+    return {"raster": "geotiff", "netcdf": "zarr"}.get(kind, kind)
+
+
+def is_output_file(output: Path) -> bool:
+    """Tell whether an output path names one file (or Zarr store), not a folder for many.
+
+    Raises
+    ------
+    ConfigError
+        If its suffix is that of an image format which is not written here.
+    """
+    if os.path.isdir(output) and output.suffix != ".zarr":
+        return False
+    name = output.name.lower()
+    if name.endswith(tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)):
+        return True
+    if output.suffix.lower() in _FOREIGN:
+        raise ConfigError(
+            f"cannot write {output.suffix} files ({output}); use .tif, .nii, .nii.gz or .zarr, "
+            "or a folder, which a DICOM series is written to"
+        )
+    return False
+
+
+def output_names(
+    found: Sequence[Found],
+    output: Path,
+    *,
+    formats: Sequence[str],
+    template: str | None,
+    fields: Sequence[Mapping[str, str]],
+) -> list[Path]:
+    """Return the output of every scan.
+
+    Parameters
+    ----------
+    found : sequence of Found
+        Scans with their places.
+    output : Path
+        A file for one scan, else a folder.
+    formats : sequence of str
+        Format of each output, a key of :data:`FORMATS`.
+    template : str, optional
+        Name of an output with ``{stem}``, ``{scale}``, ``{model}``, ``{SeriesNumber}``; without it the output
+        is called like its input.
+    fields : sequence of mapping
+        What ``{scale}`` and ``{model}`` stand for, for each scan.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    ConfigError
+        If the output is a file for several scans or for a series, or the template has an unknown field.
+    """
+    if is_output_file(output):
+        if len(found) != 1:
+            raise ConfigError(f"{output} is one file, but there are {len(found)} scans; give a folder")
+        if output.suffix.lower() == ".dcm" and formats[0] != "parametric-map":
+            raise ConfigError(
+                f"{output} is one file, and a DICOM series is many; give a folder, or --format parametric-map"
+            )
+        return [output]
+    names = [
+        _name(item, place, kind, template, values)
+        for item, place, kind, values in zip(found, _places(found), formats, fields, strict=True)
+    ]
+    return [output / name for name in names]
+
+
+def anonymous_place(item: Found) -> Found:
+    """Return a DICOM series whose output is named by a hash: folders may be called like their patients."""
+    if item.scan.kind != "dicom":
+        return item
+    told = f"{item.scan.series_uid or item.label} {item.scan.facts.get('split', '')}"
+    return replace(item, place=Path(f"scan-{hashlib.sha256(told.encode()).hexdigest()[:12]}"))
+
+
+def _places(found: Sequence[Found]) -> list[Path]:
+    """Places without suffix; a series that shares its folder gets a folder of its own below it."""
+    count = Counter(item.place for item in found)
+    above = Counter(parent for item in found for parent in item.place.parents)
+    places = []
+    seen: Counter[Path] = Counter()
+    for item in found:
+        place = item.place
+        if item.scan.kind == "dicom" and (count[place] > 1 or above[place]):
+            place = place / _series_name(item.scan)
+            seen[place] += 1
+            place = place if seen[place] == 1 else place.with_name(f"{place.name}-{seen[place]}")
+        places.append(place)
+    return places
+
+
+def _series_name(scan: Scan) -> str:
+    """Name of a series among others."""
+    number = scan.facts.get("series_number")
+    if number is not None:
+        return f"series-{number}"
+    return f"series-{scan.series_uid.rsplit('.', 1)[-1]}" if scan.series_uid else "series"
+
+
+def _name(item: Found, place: Path, kind: str, template: str | None, values: Mapping[str, str]) -> Path:
+    """Relative path of an output."""
+    suffix = FORMATS[kind]
+    stem = _stem(place.name)
+    if template is None:
+        own = place.name.lower().endswith(_SUFFIXES[kind]) if _SUFFIXES[kind] else False
+        return place if own else place.with_name(stem + suffix)
+    number = item.scan.facts.get("series_number")
+    known = {"stem": stem, "SeriesNumber": "" if number is None else str(number), **values}
+    _check_template(template)
+    name = template.format_map(known)
+    relative = PurePath(name)
+    if not name or relative.is_absolute() or ".." in relative.parts:
+        raise ConfigError(f"--name {template!r} makes {name!r}; it must be a name below the output folder")
+    if not name.lower().endswith(_SUFFIXES[kind] or ("",)):
+        relative = relative.with_name(relative.name + suffix)
+    return place.parent / relative
+
+
+def _check_template(template: str) -> None:
+    """Refuse fields that a name cannot have."""
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        raise ConfigError(
+            f"--name {template!r} is no template ({error}); write fields as {{stem}}"
+        ) from error
+    for field in fields:
+        if field not in FIELDS:
+            known = ", ".join(f"{{{name}}}" for name in FIELDS)
+            raise ConfigError(f"unknown field {{{field}}} in --name {template!r}; use {known}")
+
+
+def _stem(name: str) -> str:
+    """A name without the suffixes of an image; dots of a date or a UID stay."""
+    path = PurePath(name)
+    while path.suffix.lower() in _IMAGE_SUFFIXES and path.stem:
+        path = path.with_suffix("")
+    return path.name
+
+
+def check_names(outputs: Sequence[tuple[Path, str]], inputs: Sequence[Scan]) -> None:
+    """Refuse outputs that would meet each other or an input.
+
+    Parameters
+    ----------
+    outputs : sequence of (Path, str)
+        Outputs and the labels of their scans.
+    inputs : sequence of Scan
+        All scans of the batch.
+
+    Raises
+    ------
+    ConfigError
+        Naming both.
+    """
+    taken: dict[Path, str] = {}
+    for path, label in outputs:
+        whole = path.resolve()
+        if whole in taken:
+            raise ConfigError(
+                f"{taken[whole]} and {label} would both be written to {path}; "
+                "give their common folder as input, or --name"
+            )
+        taken[whole] = label
+    for path, label in taken.items():
+        if above := next((parent for parent in path.parents if parent in taken), None):
+            raise ConfigError(
+                f"the output of {label} would lie inside that of {taken[above]}, {above}; give --name"
+            )
+    for scan in inputs:
+        for file in {scan.path.resolve(), *(file.resolve() for file in scan.files)}:
+            if met := next((path for path in (file, *file.parents) if path in taken), None):
+                raise ConfigError(f"the output {met} would replace the input {file}; give another folder")
+
+
+def without_outputs(found: Sequence[Found], output: Path) -> list[Found]:
+    """Leave out the results of an earlier run, where the output folder lies inside an input folder."""
+    if is_output_file(output):  # it may be an input that was named, which is never replaced
+        return list(found)
+    folder = output.resolve()
+    return [item for item in found if not _is_result(item, folder)]
+
+
+def _is_result(item: Found, folder: Path) -> bool:
+    root = item.root.resolve()
+    inside = folder != root and folder.is_relative_to(root)
+    return inside and item.scan.path.resolve().is_relative_to(folder)

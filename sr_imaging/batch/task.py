@@ -1,0 +1,179 @@
+"""What a batch is asked for, and what it decides for one scan."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sr_imaging.errors import ConfigError
+
+from .inputs import Found
+from .journal import fingerprint, parameters_sha256
+from .output_names import FORMATS
+
+__all__ = ["BatchOptions", "Task", "steps_text"]
+
+IF_EXISTS = ("error", "skip", "overwrite")
+_EAGER = ("dicom", "nifti")  # kinds that are read into memory
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What a batch is asked for; the first group is that of :func:`sr_imaging.upscale`.
+
+    Parameters
+    ----------
+    model, scale, spacing, device, precision, tile, max_memory, seed
+        As in :func:`sr_imaging.upscale`.
+    guide : path, optional
+        File or DICOM folder of the second image that a guided model takes; it lies on the grid of one result.
+    on_missing, on_tilt
+        As in :func:`sr_imaging.read`.
+    format : str, optional
+        ``geotiff``, ``cog``, ``dicom``, ``parametric-map``, ``nifti``, ``zarr``; that of each input by
+        default.
+    deidentify : bool
+        As in :func:`sr_imaging.write`, for DICOM inputs; the names of the outputs are made from hashes.
+    name : str, optional
+        Template of the outputs' names with ``{stem}``, ``{scale}``, ``{model}``, ``{SeriesNumber}``.
+    if_exists : str, optional
+        ``error`` refuses the batch, ``skip`` keeps an output that exists, ``overwrite`` replaces it. By
+        default ``error``, with `resume` ``overwrite``.
+    resume : bool
+        Keep outputs that are finished and were made from the same input, model and parameters.
+    fail_fast : bool
+        Stop at the first scan that fails.
+    cluster : str, optional
+        ``local:2`` or the address of a dask scheduler, as in
+        :func:`sr_imaging.inference.tiling.cluster.connect`.
+
+    Raises
+    ------
+    ConfigError
+        If a choice does not exist.
+    """
+
+    model: str = "auto"
+    scale: float | tuple[float, ...] | Mapping[Any, float] | None = None
+    spacing: float | Mapping[Any, float] | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int | tuple[int, ...] | None = None
+    max_memory: int | str | None = None
+    seed: int = 0
+    guide: Path | None = None
+    on_missing: str = "raise"
+    on_tilt: str = "raise"
+    format: str | None = None
+    deidentify: bool = False
+    name: str | None = None
+    if_exists: str | None = None
+    resume: bool = False
+    fail_fast: bool = False
+    cluster: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.format is not None and self.format not in FORMATS:
+            raise ConfigError(f"unknown format {self.format!r}; choose one of {', '.join(FORMATS)}")
+        if self.if_exists is not None and self.if_exists not in IF_EXISTS:
+            raise ConfigError(f"unknown choice {self.if_exists!r}; choose one of {', '.join(IF_EXISTS)}")
+
+    @property
+    def existing(self) -> str:
+        """What becomes of outputs that exist."""
+        return self.if_exists or ("overwrite" if self.resume else "error")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One scan of a plan.
+
+    Parameters
+    ----------
+    found : Found
+        The scan.
+    action : str
+        ``run``, ``up to date``, ``skip``, ``exists`` or ``fail``.
+    cause : str
+        Why it is skipped or cannot be done.
+    output : Path, optional
+        Where the result goes.
+    format : str
+        Format of the result.
+    model, model_sha256 : str
+        What makes it.
+    dims : tuple of str
+        Dims of the shapes.
+    shape, fine_shape : tuple of int
+        Before and after.
+    spacing, fine_spacing : dict
+        By dim, in the scan's unit; empty where the scan states none.
+    nbytes, fine_nbytes : int
+        Size of the pixels before and after, uncompressed.
+    parameters : dict
+        What the result depends on beside input and model.
+    generator : object
+        The model itself.
+    """
+
+    found: Found
+    action: str = "run"
+    cause: str = ""
+    output: Path | None = None
+    format: str = ""
+    model: str = ""
+    model_sha256: str = ""
+    dims: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    fine_shape: tuple[int, ...] = ()
+    spacing: dict[str, float] = field(default_factory=dict)
+    fine_spacing: dict[str, float] = field(default_factory=dict)
+    nbytes: int = 0
+    fine_nbytes: int = 0
+    parameters: dict[str, Any] = field(default_factory=dict)
+    generator: Any = field(default=None, repr=False)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Most bytes that writing the output takes; the overviews of a COG are a third of it."""
+        return self.fine_nbytes * 4 // 3 if self.format == "cog" else self.fine_nbytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that hold the arrays where the scan is read at once; nothing where it streams."""
+        return self.nbytes + 2 * self.fine_nbytes if self.found.scan.kind in _EAGER else 0
+
+    def hashes(self) -> dict[str, str]:
+        """Return what a finished output must have been made from; reads the whole input."""
+        return {
+            "input": fingerprint(self.found.scan),
+            "model": self.model_sha256,
+            "parameters": parameters_sha256(self.parameters),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a report says of the plan."""
+        names = ("format", "model", "model_sha256", "dims", "shape", "fine_shape", "spacing", "fine_spacing")
+        scan = self.found.scan
+        own = {"kind": scan.kind, "series_uid": scan.series_uid, "modality": scan.modality}
+        return {
+            **own,
+            "readable": scan.verdict.ok,
+            **{name: getattr(self, name) for name in names},
+            "parameters": self.parameters,
+        }
+
+
+def steps_text(before: Mapping[Any, float], after: Mapping[Any, float], unit: str = "") -> str:
+    """Return spacings before and after, dims that agree together; dims that stay are left out.
+
+    Examples
+    --------
+    >>> steps_text({"z": 4, "y": 2, "x": 2}, {"z": 4, "y": 1, "x": 1}, " mm")
+    'y, x 2 -> 1 mm'
+    """
+    dims: dict[str, list[str]] = {}
+    for dim, step in before.items():
+        if abs(after[dim] - step) > 1e-9 * step:
+            dims.setdefault(f"{step:.4g} -> {after[dim]:.4g}{unit}", []).append(str(dim))
+    return "; ".join(f"{', '.join(names)} {text}" for text, names in dims.items())

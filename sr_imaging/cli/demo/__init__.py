@@ -1,0 +1,1 @@
+"""`sr-imaging demo`: sample scans super-resolved, with pictures."""

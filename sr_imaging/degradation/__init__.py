@@ -1,0 +1,1 @@
+"""How a coarse image arises from a fine one: point-spread function, area mean, noise, real pairs."""

@@ -1,0 +1,1 @@
+"""A model measured on scans, always beside cubic interpolation."""

@@ -1,0 +1,144 @@
+"""How often a discriminator is right: on patches of originals, and on the same patches of estimates."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from math import nan
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sr_imaging.errors import ConfigError
+from sr_imaging.losses.games import ADVERSARIAL_LOSSES, Adversarial, accuracy
+
+__all__ = ["verdicts"]
+
+_PATCHES = 64  # of one scan, spread evenly
+_AT_ONCE = 8
+
+
+def verdicts(
+    discriminator: Any,
+    hr: np.ndarray,
+    estimates: Mapping[str, np.ndarray],
+    *,
+    valid: np.ndarray,
+    spread: np.ndarray,
+    fixed_values: tuple[float, float] | None,
+    device: str,
+) -> dict[str, float]:
+    """Return the share of a discriminator's verdicts that are right.
+
+    Parameters
+    ----------
+    discriminator : nn.Module
+        With ``size``, ``in_channels`` and ``loss``, as
+        :func:`sr_imaging.models.discriminator_file.load_discriminator` returns it.
+    hr : (N, C, *n) ndarray
+        Originals.
+    estimates : mapping of (N, C, *n) ndarray
+        Estimates by name, at least one.
+    valid : (N, C, *n) bool ndarray
+        Patches with any other pixel do not count.
+    spread : (N,) ndarray
+        Standard deviation of the scan, or band of a scan, that each original is of.
+    fixed_values : (float, float), optional
+        Offset and scale of the values that the generator states; by default each patch is shifted and scaled
+        as in training, by the mean and deviation of its original.
+    device : str
+        Where to run.
+
+    Returns
+    -------
+    dict of float
+        ``hr`` of the originals, and by name of the estimates, by the rule of
+        :func:`sr_imaging.losses.games.accuracy`; NaN where no patch fits. A patch discriminator gives many
+        verdicts on one patch, and all count.
+
+    Raises
+    ------
+    ConfigError
+        If the discriminator is for another number of axes or bands, or its loss is unknown.
+    """
+    size = tuple(discriminator.size)
+    if len(size) != hr.ndim - 2 or discriminator.in_channels != hr.shape[1]:
+        raise ConfigError(
+            f"the discriminator takes {discriminator.in_channels} bands of patches {size}, the model makes "
+            f"{hr.shape[1]} bands along {hr.ndim - 2} axes; give the one it was trained with"
+        )
+    places = _spread(list(_places(valid, hr, size)))
+    if not places:
+        return dict.fromkeys(["hr", *estimates], nan)
+    logits = _logits(discriminator.to(device), {"hr": hr, **estimates}, places, spread, fixed_values)
+    game = _game(discriminator.loss)
+    right = {name: accuracy(game, logits["hr"], logits[name]) for name in estimates}
+    return {"hr": next(iter(right.values()))[0], **{name: of_sr for name, (_, of_sr) in right.items()}}
+
+
+def _game(loss: str) -> Adversarial:
+    """The game whose rule tells right verdicts from wrong; without a boundary where none is known."""
+    if not loss:
+        return replace(next(iter(ADVERSARIAL_LOSSES.values())), boundary=None)
+    if loss not in ADVERSARIAL_LOSSES:
+        raise ConfigError(
+            f"the discriminator was trained with the unknown loss {loss!r}; known are "
+            f"{', '.join(ADVERSARIAL_LOSSES)}"
+        )
+    return ADVERSARIAL_LOSSES[loss]
+
+
+def _logits(
+    discriminator: Any,
+    images: Mapping[str, np.ndarray],
+    places: Sequence[Any],
+    spread: np.ndarray,
+    fixed_values: tuple[float, float] | None,
+) -> dict[str, Tensor]:
+    """All verdicts on the same patches of originals and estimates."""
+    device = next((p.device for p in discriminator.parameters()), torch.device("cpu"))
+    found: dict[str, list[Tensor]] = {name: [] for name in images}
+    for first in range(0, len(places), _AT_ONCE):
+        some = places[first : first + _AT_ONCE]
+        patches = {
+            name: np.stack([of[place] for place in some], dtype=np.float32) for name, of in images.items()
+        }
+        offset, unit = _values(patches["hr"], spread[[place[0] for place in some]], fixed_values)
+        for name, values in patches.items():
+            with torch.inference_mode():
+                verdict = discriminator(torch.from_numpy((values - offset) / unit).to(device))[-1]
+            found[name].append(verdict.float().cpu().flatten())
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _places(valid: np.ndarray, hr: np.ndarray, size: Sequence[int]) -> Iterator[Any]:
+    """Index of every whole valid patch that is not constant, side by side from the middle."""
+    starts = [
+        range((n - n // side * side) // 2, n - side + 1, side)
+        for n, side in zip(hr.shape[2:], size, strict=True)
+    ]
+    for number in range(len(hr)):
+        for corner in product(*starts):
+            window = (slice(low, low + side) for low, side in zip(corner, size, strict=True))
+            place: Any = (number, slice(None), *window)
+            if valid[place].all() and hr[place].std() > 0:
+                yield place
+
+
+def _spread(places: Sequence[Any]) -> list[Any]:
+    """At most so many of them, evenly."""
+    count = min(len(places), _PATCHES)
+    return [places[k * len(places) // count] for k in range(count)]
+
+
+def _values(
+    hr: np.ndarray, spread: np.ndarray, fixed_values: tuple[float, float] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Offset and unit of each patch, as `sr_imaging.training.data.batches` gives them by default."""
+    if fixed_values is not None:
+        return np.asarray(fixed_values[0], np.float32), np.asarray(fixed_values[1], np.float32)
+    offset = hr.mean(tuple(range(2, hr.ndim)), keepdims=True)
+    own = hr.reshape(len(hr), -1).std(1, ddof=1)
+    unit = np.sqrt(own * spread).reshape(-1, *[1] * (hr.ndim - 1))
+    return offset, unit.astype(np.float32)

@@ -1,0 +1,310 @@
+"""How good a model is on scans: degrade each, super-resolve it, compare with the original, beside cubic."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from sr_imaging.degradation.arrays import degrade
+from sr_imaging.degradation.noise import NOISELESS, Noise
+from sr_imaging.degradation.real_pairs import mean_on_grid
+from sr_imaging.errors import ConfigError, GridError
+from sr_imaging.evaluation.figures.drawing import Row as PictureRow
+from sr_imaging.evaluation.figures.drawing import check_matplotlib, draw
+from sr_imaging.evaluation.figures.exhibit import Exhibit
+from sr_imaging.evaluation.metrics.pixels import data_range
+from sr_imaging.image.grid.axes import spatial_dims
+from sr_imaging.inference.tiling.engine import pick_device
+from sr_imaging.inference.upscaling import upscale
+from sr_imaging.io import find_scans, read
+from sr_imaging.models.discriminator_file import load_discriminator
+from sr_imaging.models.model_file import load_model
+from sr_imaging.networks import CLASSICAL, check_generator
+from sr_imaging.training.config.data import DegradationConfig, as_range
+from sr_imaging.training.monitoring.validation import fill_invalid, upscale_image
+from sr_imaging.training.run_card import describe
+
+from .comparison import Case, accuracy, compare
+from .originals import Trial, trials
+from .report import Report, Row
+
+__all__ = ["evaluate"]
+
+log = logging.getLogger(__name__)
+_DRAWN = 16  # trials in a figure
+
+
+def evaluate(
+    model: str | os.PathLike[str] | torch.nn.Module,
+    scans: Any,
+    *,
+    scale: float | Sequence[float] | None = None,
+    degradation: DegradationConfig | None = None,
+    guides: Any = None,
+    discriminator: str | os.PathLike[str] | torch.nn.Module | None = None,
+    figure: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Report:
+    """Measure a model on scans of full resolution, beside cubic interpolation on the same pixels.
+
+    Every scan is made coarser, super-resolved, and compared with what it was, over the pixels that are valid
+    in all. A through-plane model is measured with each fine axis of a volume playing z; where the other axes
+    are not all fine, on the fine planes alone. One scan is in memory at a time.
+
+    Parameters
+    ----------
+    model : str, path or Generator
+        Bundled name, model file, classical method, or a module with the facts of a generator.
+    scans : path, Scan, DataArray, or a list of them
+        The originals; folders are searched. PNG and JPEG images count as in training: where they are named,
+        and in folders that hold no other scan.
+    scale : number or tuple, optional
+        Of a classical method or a model for any factor, whose scale is free; a number stands for y and x, or
+        for all axes that a model for any factor refines.
+    degradation : DegradationConfig, optional
+        How LR is made, in the words of a training file; ranges are taken at their middle. By default as
+        :func:`sr_imaging.degrade` does: box along z, Gaussian of 0.4 LR pixels along y and x, no noise.
+    guides : path, Scan, DataArray, or a list of them, optional
+        Second images that a guided model takes, one for each scan in the same order: on the grid of the
+        original, or finer, whereupon their area mean over its pixels is taken as in training.
+    discriminator : path or nn.Module, optional
+        Saved beside a GAN-trained model as ``NAME-gan.discriminator.safetensors``: how often it tells the
+        results from originals.
+    figure : path, optional
+        PNG to draw: crops, error maps and the Fourier correlation of up to 16 trials; needs matplotlib.
+    seed : int
+        Of the noise of the degradation, and of a stochastic model.
+    device : str
+        As in :func:`sr_imaging.upscale`.
+
+    Returns
+    -------
+    Report
+        With ``rows``, ``mean``, ``to_json()`` and ``table()``.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing to measure, `scale` is missing or not for this model, there is not one guide for
+        each scan, or the discriminator is for other patches.
+    GridError
+        If a scan has not the axes that the model works on, or is constant or invalid throughout.
+    ModelError
+        If there is no such model or discriminator, or the model does not do what is asked.
+    """
+    generator, name = _generator(model, scale)
+    factors = _factors(generator, name, scale)
+    _check_guides(generator, name, guides)
+    judge: Any = discriminator
+    if isinstance(discriminator, str | os.PathLike):
+        judge = load_discriminator(discriminator)
+    if figure is not None:
+        check_matplotlib()
+    test = _Test(generator, name, factors, degradation, judge, seed, device)
+    rows: list[Row] = []
+    pictures: list[PictureRow] = []
+    for label, da, guide in _arrays(scans, guides):
+        whole, under = _laid(da.astype(np.float32), guide)
+        for trial in trials(label, whole, axes=generator.axes, scale=factors, guide=under):
+            log.info("%s, %s", trial.scan, trial.axes)
+            row, exhibit = _measure(trial, test)
+            rows.append(row)
+            if figure is not None and len(pictures) < 2 * _DRAWN:
+                pictures += exhibit.rows(row)
+    if not rows:
+        raise ConfigError("there are no readable scans to evaluate on; give files or folders")
+    if figure is not None:
+        draw(pictures, Path(figure))
+    return Report(name, factors, _words(degradation, generator.axes), tuple(rows))
+
+
+@dataclass(frozen=True)
+class _Test:
+    """What every scan is put through."""
+
+    generator: Any
+    name: str
+    factors: tuple[float, ...]
+    degradation: DegradationConfig | None
+    discriminator: Any
+    seed: int
+    device: str
+
+
+def _generator(model: Any, scale: float | Sequence[float] | None) -> tuple[Any, str]:
+    """Return the module and its name."""
+    if isinstance(model, str | os.PathLike):
+        if model in CLASSICAL and scale is None:
+            raise ConfigError(f"the method {model!r} has no scale of its own; give for example scale=2")
+        numbers = (scale, scale) if isinstance(scale, int | float) else scale
+        loaded: Any = load_model(model, scale=numbers if model in CLASSICAL else None)
+        return loaded, loaded.card.name
+    check_generator(model)
+    card = getattr(model, "card", None)
+    return model, type(model).__name__ if card is None else card.name
+
+
+def _factors(generator: Any, name: str, scale: float | Sequence[float] | None) -> tuple[float, ...]:
+    """HR pixels per LR pixel of each axis of the model."""
+    own: tuple[float, ...] = tuple(generator.scale)
+    asked = own if scale is None else (scale,) * len(own) if isinstance(scale, int | float) else tuple(scale)
+    spans = getattr(generator, "scale_range", None)
+    if spans is None:
+        if asked != own:
+            raise ConfigError(f"{name} has a scale of its own, {own}, not {scale}; leave scale out")
+        return own
+    if scale is None:
+        raise ConfigError(f"{name} does any factor of {spans}; give for example scale=2")
+    if len(asked) != len(own):
+        raise ConfigError(f"scale {scale} has not one number for each of {len(own)} axes; give them")
+    if isinstance(scale, int | float):
+        return tuple(1.0 if tuple(span) == (1, 1) else s for s, span in zip(asked, spans, strict=True))
+    return asked
+
+
+def _check_guides(generator: Any, name: str, guides: Any) -> None:
+    """Raise where a guide is missing or has no use."""
+    takes = getattr(generator, "guide_channels", 0) > 0
+    if takes and guides is None:
+        raise ConfigError(f"{name} takes a guide beside each scan; give guides")
+    if guides is not None and not takes:
+        raise ConfigError(f"{name} takes no guide; leave guides out")
+
+
+def _arrays(scans: Any, guides: Any) -> Iterator[tuple[str, xr.DataArray, xr.DataArray | None]]:
+    """Names, arrays and their guides, one in memory at a time."""
+    if guides is None:
+        yield from ((label, da, None) for label, da in _images(scans))
+        return
+    beside = _images(guides)
+    for label, da in _images(scans):
+        found = next(beside, None)
+        if found is None:
+            raise ConfigError(f"there is no guide for {label}; give one for each scan")
+        yield label, da, found[1]
+    if (more := next(beside, None)) is not None:
+        raise ConfigError(f"the guide {more[0]} has no scan; give one for each scan")
+
+
+def _laid(da: xr.DataArray, guide: xr.DataArray | None) -> tuple[xr.DataArray, xr.DataArray | None]:
+    """A scan and its guide on one grid; by their coordinates where their sizes differ and both have them."""
+    if guide is None:
+        return da, None
+    dims = [spatial_dims(one) for one in (da, guide)]
+    sizes = [[one.sizes[dim] for dim in own.values()] for one, own in zip((da, guide), dims, strict=True)]
+    placed = all(
+        dim in one.coords for one, own in zip((da, guide), dims, strict=True) for dim in own.values()
+    )
+    if sizes[0] == sizes[1] or not placed:
+        return da, guide
+    mean, covered = mean_on_grid(guide, da)
+    return covered, mean
+
+
+def _images(scans: Any) -> Iterator[tuple[str, xr.DataArray]]:
+    """Names and arrays."""
+    for one in scans if isinstance(scans, list | tuple) else [scans]:
+        if isinstance(one, xr.DataArray):
+            yield str(one.name or "array"), one
+            continue
+        for scan in find_scans(one, images=True) if isinstance(one, str | os.PathLike) else [one]:
+            if scan.verdict.ok:
+                yield scan.path.name, read(scan, masked=True).load()
+            else:
+                log.warning("%s is left out: %s", scan.path, scan.verdict)
+
+
+def _measure(trial: Trial, test: _Test) -> tuple[Row, Exhibit]:
+    """Degrade, super-resolve, compare."""
+    profiles = None
+    if test.degradation is not None:
+        axes = dict(zip(test.generator.axes, test.degradation.psfs(len(test.factors)), strict=True))
+        dims = spatial_dims(trial.hr)
+        profiles = {dims[axis]: psf for axis, psf in axes.items() if dims.get(axis) in trial.factors}
+    noise = _noise(test.degradation, trial.hr.values)
+    lr = degrade(trial.hr, trial.factors, psf=profiles, noise=noise, seed=test.seed)
+    case = _case(trial, lr, test)
+    again = {name: degrade(da, trial.factors, psf=profiles) for name, da in case.results.items()}
+    row = compare(case, again)
+    if test.discriminator is not None:
+        right = accuracy(case, test.generator, test.discriminator, pick_device(test.device))
+        shares: dict[str, Any] = {f"accuracy_{name}": share for name, share in right.items()}
+        row = replace(row, **shares)
+    return row, Exhibit(trial, lr, case.hr, case.results, test.name)
+
+
+def _case(trial: Trial, lr: xr.DataArray, test: _Test) -> Case:
+    """Super-resolve and interpolate a coarse scan, and find the pixels to compare."""
+    factors = {dim: float(s) for dim, s in trial.factors.items()}
+    window = {dim: slice(0, round(lr.sizes[dim] * s)) for dim, s in factors.items()}
+    hr = trial.hr.isel(window)
+    cubic = upscale(lr, "cubic", scale=factors)
+    guide = None if trial.guide is None else trial.guide.isel(window)
+    if trial.planes:
+        second = None if guide is None else guide.values
+        sr = hr.copy(data=_upscale_planes(test.generator, lr.values, second, pick_device(test.device)))
+    else:
+        free = getattr(test.generator, "scale_range", None) is not None
+        sr = upscale(
+            lr,
+            test.generator,
+            scale=factors if free else None,
+            guide=guide,
+            seed=test.seed,
+            device=test.device,
+        )
+    valid = np.isfinite(hr.values) & np.isfinite(sr.values) & np.isfinite(cubic.values)
+    span = data_range(hr.values, valid=valid) if valid.any() else 0.0
+    if span == 0:
+        raise GridError(f"{trial.scan} is constant or invalid throughout; leave it out")
+    return Case(trial, lr, hr, {"sr": sr, "cubic": cubic}, valid, span)
+
+
+def _noise(degradation: DegradationConfig | None, hr: np.ndarray) -> Noise:
+    """The noise of a scan, whose strength is stated as a fraction of its standard deviation."""
+    if degradation is None or degradation.noise == "none":
+        return NOISELESS
+    spread = float(np.std(hr[np.isfinite(hr)], dtype=np.float64))
+    sigma, gain = (
+        sum(as_range(value)) / 2 * spread for value in (degradation.noise_sigma, degradation.noise_gain)
+    )
+    return Noise(degradation.noise, sigma, gain=gain, zero=degradation.noise_zero)
+
+
+def _upscale_planes(generator: Any, lr: np.ndarray, guide: np.ndarray | None, device: str) -> np.ndarray:
+    """Super-resolve the (z, x) planes of a volume, one at a time."""
+    generator = deepcopy(generator).to(device).eval()  # the caller's own stays where and as it is
+    out = []
+    for k in range(lr.shape[1]):
+        plane = lr[:, k]
+        if not np.isfinite(plane).any():
+            out.append(np.full((round(plane.shape[0] * generator.scale[0]), plane.shape[1]), np.nan))
+            continue
+        image, offset, unit = _as_input(plane, generator.fixed_values)
+        second = None if guide is None else _as_input(guide[:, k], None)[0].to(device)
+        out.append(upscale_image(generator, image.to(device), guide=second)[0] * unit + offset)
+    return np.stack(out, axis=1)
+
+
+def _as_input(plane: np.ndarray, fixed_values: tuple[float, float] | None) -> tuple[Tensor, float, float]:
+    """A plane as a batch of one, with what was taken off its values and what they were divided by."""
+    filled = fill_invalid(plane, np.isfinite(plane))
+    offset, unit = fixed_values or (float(filled.mean()), float(filled.std()) or 1.0)
+    return torch.from_numpy((filled - offset) / unit).float()[None, None], offset, unit
+
+
+def _words(degradation: DegradationConfig | None, axes: Sequence[str]) -> str:
+    """How LR was made."""
+    if degradation is not None:
+        return describe(degradation)
+    psf = {"z": "box along z", "y": "Gaussian of 0.4 LR pixels along y and x"}
+    return f"{', '.join(words for axis, words in psf.items() if axis in axes)}, then area mean"

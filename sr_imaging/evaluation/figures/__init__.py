@@ -1,0 +1,1 @@
+"""Pictures and curves of an evaluation."""

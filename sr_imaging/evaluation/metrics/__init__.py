@@ -1,0 +1,1 @@
+"""Distances to the truth: pixels and structure, spectra, frequencies."""

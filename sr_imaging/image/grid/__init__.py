@@ -1,0 +1,1 @@
+"""Where an image lies: its axes, the reference that places it, and the refined grid."""

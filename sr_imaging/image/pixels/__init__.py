@@ -1,0 +1,1 @@
+"""What the numbers of an image stand for: values and back, fill, masks, resampling."""

@@ -1,0 +1,259 @@
+"""Values as they are stored, and as a model sees them: floats in physical units, NaN where invalid."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy import ndimage
+
+from sr_imaging.errors import InputTypeError, ModelError
+from sr_imaging.image.stored_numbers import is_flag, nodata_of
+
+__all__ = ["Values", "fill_nearest", "is_far", "is_flag", "values_of"]
+
+log = logging.getLogger(__name__)
+_CHECKED = 2**22  # values decoded at once to look at their range
+_UNIT = 2.0**8  # stored steps in a model's unit; a power of 2 rounds nothing
+
+
+@dataclass(frozen=True)
+class Values:
+    """How the values of one array are stored, and how to come back to that from floats.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Type in memory.
+    out_dtype : dtype
+        Type of the result.
+    nodata : float or None
+        Stored value of invalid pixels; NaN and infinities are invalid in any case.
+    factor, offset : float
+        ``physical = stored * factor + offset``; 1 and 0 but for packed integers that were not decoded.
+    low, high : float
+        Range of the result in physical units: of the packing of a decoded array, else unbounded.
+    avoid, step : float
+        What the nodata value and one unit of that packing are in physical units; NaN where there are none.
+    physical : bool
+        Leave the result in physical units, NaN where invalid, for a step that follows.
+    trained : (float, float), optional
+        Range of the values that the model was trained on, in physical units.
+    strict : bool
+        Raise where values lie outside it, instead of warning in the log.
+    comfort : (float, float), optional
+        Shift and unit of a model's float32 input that are the same for every tile, so that no tile rounds
+        otherwise than another; None lets each tile have its own.
+    """
+
+    dtype: np.dtype[Any]
+    out_dtype: np.dtype[Any]
+    nodata: float | int | None = None
+    factor: float = 1.0
+    offset: float = 0.0
+    low: float = -np.inf
+    high: float = np.inf
+    avoid: float = np.nan
+    step: float = np.nan
+    physical: bool = False
+    comfort: tuple[float, float] | None = None
+    trained: tuple[float, float] | None = None
+    strict: bool = False
+
+    @property
+    def may_be_invalid(self) -> bool:
+        """Whether any pixel can be invalid."""
+        return self.dtype.kind == "f" or self.nodata is not None
+
+    @property
+    def work_dtype(self) -> np.dtype[Any]:
+        """Float type that holds the values: float32 up to 16 bits and any but a huge offset, else float64."""
+        narrow = self.dtype in (np.float16, np.float32) or self.dtype.itemsize < 4
+        return np.dtype(np.float32 if narrow and abs(self.offset) < 1e5 * abs(self.factor) else np.float64)
+
+    def as_float(self) -> "Values":
+        """Return the same values with a result that stays float, in physical units, NaN where invalid."""
+        return replace(self, out_dtype=self.work_dtype, physical=True)
+
+    def decode(self, block: np.ndarray) -> np.ndarray:
+        """Return stored values as floats in physical units, NaN where they are nodata."""
+        values = block.astype(self.work_dtype)
+        if self.factor != 1 or self.offset != 0:
+            values = values * self.work_dtype.type(self.factor) + self.work_dtype.type(self.offset)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            values[block == self.nodata] = np.nan
+        return values
+
+    def check_trained(self, block: np.ndarray) -> None:
+        """Warn, or raise, where a block of stored values lies outside what the model was trained on."""
+        if self.trained is None:
+            return
+        (low, high), flat = self.trained, block.reshape(-1)
+        seen = [np.nan, np.nan]
+        for start in range(0, flat.size, _CHECKED):  # floats of all of it would be as large again
+            values = self.decode(flat[start : start + _CHECKED])
+            if (finite := values[np.isfinite(values)]).size:
+                seen = [np.fmin(seen[0], finite.min()), np.fmax(seen[1], finite.max())]
+        slack = 0.05 * (high - low)  # a few per cent are no doubt
+        if seen[0] < low - slack or seen[1] > high + slack:
+            told = f"values from {seen[0]:g} to {seen[1]:g} lie outside the trained {low:g} to {high:g}"
+            if self.strict:
+                raise ModelError(f"{told}; drop strict=True to try it")
+            log.warning("%s; check the result", told)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Return floats as stored values: clipped, rounded, never by accident the nodata value."""
+        if self.physical:
+            return values
+        values = self._clip(values)
+        if self.factor != 1 or self.offset != 0:
+            values = (values - self.offset) / self.factor
+        if self.out_dtype.kind == "f":
+            stored = self._narrow(values)
+            if self.nodata is None or np.isnan(self.nodata):
+                return np.asarray(stored)
+            nodata = self.out_dtype.type(self.nodata)
+            beside = np.nextafter(nodata, self.out_dtype.type(0 if nodata else 1))
+            stored[stored == nodata] = beside
+            stored[np.isnan(stored)] = nodata
+            return stored
+        return self._encode_integer(values)
+
+    def _narrow(self, values: np.ndarray) -> np.ndarray:
+        """Cast to the float type of the result; what is too large for it becomes its largest number."""
+        if self.out_dtype.itemsize < values.dtype.itemsize:
+            top = np.finfo(self.out_dtype).max
+            values = np.where(np.isfinite(values), np.clip(values, -top, top), values)
+        return values.astype(self.out_dtype)
+
+    def _clip(self, values: np.ndarray) -> np.ndarray:
+        """Clip to the packed range, off its nodata value, and log how many values were out of range."""
+        if np.isinf(self.low) and np.isinf(self.high):
+            return values
+        with np.errstate(invalid="ignore"):
+            outside = int(np.count_nonzero((values < self.low) | (values > self.high)))
+        if outside:
+            log.info("clipped %d values to the packed range %g to %g", outside, self.low, self.high)
+        values = np.clip(values, values.dtype.type(self.low), values.dtype.type(self.high))
+        close = np.abs(values - self.avoid) < 0.51 * self.step  # 0.5 would round to nodata, or nearly
+        if close.any():
+            aside = np.where(values < self.avoid, self.avoid - self.step, self.avoid + self.step)
+            values = np.where(close, aside.astype(values.dtype), values)
+        return np.asarray(values)
+
+    def _encode_integer(self, values: np.ndarray) -> np.ndarray:
+        """Round and clip to the integer type; invalid pixels become nodata and no other does."""
+        info = np.iinfo(self.out_dtype)
+        invalid = ~np.isfinite(values)
+        high = float(info.max)
+        if high > info.max:  # the largest 64-bit integers are no floats and would wrap
+            high = float(np.nextafter(high, 0))
+        wide = values.astype(np.float64) if self.out_dtype.itemsize >= 4 else values
+        stored = np.clip(np.rint(np.where(invalid, 0, wide)), info.min, high).astype(self.out_dtype)
+        if self.nodata is not None and info.min <= self.nodata <= info.max:
+            nodata = self.out_dtype.type(self.nodata)
+            stored[stored == nodata] = nodata - 1 if nodata > 0 else nodata + 1
+            stored[invalid] = nodata
+        elif invalid.any():
+            raise InputTypeError(
+                f"{np.count_nonzero(invalid)} pixels are invalid and {self.out_dtype} has no nodata value; "
+                "set _FillValue or ask for a float dtype"
+            )
+        return stored
+
+
+def values_of(da: xr.DataArray, dtype: Any = None) -> Values:
+    """Read from an array how its values are stored.
+
+    Parameters
+    ----------
+    da : DataArray
+        Numbers with ``_FillValue``, ``missing_value``, ``scale_factor``, ``add_offset`` in attrs (as stored)
+        or encoding (decoded).
+    dtype : dtype, optional
+        Type of the result; that of `da` by default.
+
+    Returns
+    -------
+    Values
+
+    Raises
+    ------
+    InputTypeError
+        If `da` holds complex numbers, dates, strings or objects, or `dtype` is none of numbers.
+    """
+    if da.dtype.kind not in "iufb":
+        raise InputTypeError(
+            f"values of dtype {da.dtype} have no super-resolution; convert them to real numbers"
+        )
+    out = np.dtype(da.dtype if dtype is None else dtype)
+    if out.kind not in "iuf":
+        raise InputTypeError(f"the result cannot have dtype {out}; ask for an integer or float dtype")
+    nodata = next(iter(nodata_of(da.attrs, da.dtype)), None)
+    if da.dtype.kind in "iu":
+        factor, offset = _packing(da.attrs)
+        # float32 has digits enough for 16 bits without a shift and a unit that fit the tile
+        comfort = (offset, abs(factor) * _UNIT) if da.dtype.itemsize < 4 else None
+        return Values(da.dtype, out, nodata, factor=factor, offset=offset, comfort=comfort)
+    return _packed(Values(da.dtype, out, nodata), da.encoding)
+
+
+def _packing(attrs: Mapping[Any, Any]) -> tuple[float, float]:
+    """Factor and offset of packed integers; (1, 0) where there are none, or one per band."""
+    numbers = [
+        np.asarray(attrs.get(key, default), float)
+        for key, default in (("scale_factor", 1), ("add_offset", 0))
+    ]
+    if any(n.size != 1 for n in numbers) or numbers[0] == 0:
+        return 1.0, 0.0
+    return float(numbers[0].item()), float(numbers[1].item())
+
+
+def _packed(values: Values, encoding: Mapping[Any, Any]) -> Values:
+    """Return the values of a decoded array with what the integers that it was decoded from can hold."""
+    packed = np.dtype(encoding.get("dtype") or encoding.get("rasterio_dtype") or np.float32)
+    if packed.kind not in "iu":
+        return values
+    low, high = int(np.iinfo(packed).min), int(np.iinfo(packed).max)
+    nodata = next(iter(nodata_of(encoding, packed)), None)
+    factor, offset = _packing(encoding)
+    ends = sorted(v * factor + offset for v in (low + (nodata == low), high - (nodata == high)))
+    inside = nodata is not None and low < nodata < high
+    avoid = nodata * factor + offset if nodata is not None and inside else np.nan
+    return replace(values, low=ends[0], high=ends[1], avoid=avoid, step=abs(factor))
+
+
+def is_far(invalid: np.ndarray, reach: int) -> np.ndarray:
+    """Tell which pixels of a mask have no valid one within `reach` king's moves."""
+    if invalid.all():
+        return np.ones_like(invalid)
+    distance = ndimage.distance_transform_cdt(invalid, metric="chessboard")
+    return np.asarray(distance > reach)
+
+
+def fill_nearest(image: np.ndarray, invalid: np.ndarray) -> np.ndarray:
+    """Return an image with each invalid pixel replaced by its nearest valid one.
+
+    Nearest counts in king's moves, with a fixed order of ties, so that the value of a pixel depends only on
+    pixels up to its own distance away: a tile with that much context fills like the whole image.
+
+    Parameters
+    ----------
+    image : (n, …) ndarray
+        Values.
+    invalid : (n, …) bool ndarray
+        Where they are not to be used.
+
+    Returns
+    -------
+    (n, …) ndarray
+        A copy; all zeros where nothing is valid.
+    """
+    if invalid.all():
+        return np.zeros_like(image)
+    nearest = ndimage.distance_transform_cdt(
+        invalid, metric="chessboard", return_distances=False, return_indices=True
+    )
+    return np.asarray(image[tuple(nearest)])

@@ -1,0 +1,318 @@
+"""Which model super-resolves an array, and by how much along each dim."""
+
+import logging
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sr_imaging.errors import GridError, ModelError
+from sr_imaging.image.grid.axes import spatial_dims
+from sr_imaging.image.grid.reference import spacing as grid_spacing
+from sr_imaging.models.model_file import ZOO, load_model
+from sr_imaging.networks import CLASSICAL, INTERPOLATIONS, PLANE_AXES, Generator, check_generator
+
+__all__ = ["THICK", "Choice", "Scale", "Spacing", "choose"]
+
+log = logging.getLogger(__name__)
+Scale = float | Sequence[float] | Mapping[Hashable, float] | None
+Spacing = float | Mapping[Hashable, float] | None
+THICK = 1.5  # z spacing over the in-plane one, from which slices count as thick
+_SAME = 1e-6  # relative: factors closer than this are equal
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model and what it does to the dims of one array.
+
+    Parameters
+    ----------
+    generator : Generator
+        The model.
+    name : str
+        What provenance calls it.
+    method : str
+        Interpolation that reaches a target spacing after the model, or the grid of the result before it.
+    dims : tuple of hashable
+        Dims of the array that the model works on, in the order of its axes.
+    model_scale : dict
+        Fine pixels per coarse pixel that the model makes, by dim.
+    scale : dict
+        Fine pixels per coarse pixel of the result, by dim; differs only where a target spacing asks for it,
+        or where the model does any factor.
+    interpolated : bool
+        Whether the model does any factor: it works on the image interpolated to the grid of the result.
+    """
+
+    generator: Generator
+    name: str
+    method: str
+    dims: tuple[Any, ...]
+    model_scale: dict[Any, int]
+    scale: dict[Any, float]
+    interpolated: bool = False
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What the caller asked for, by dim.
+
+    `number` is a plain scale, for whatever axes the model refines; `factors` are by dim, and `exact` where a
+    target spacing asks for them.
+    """
+
+    dims: dict[str, Any]
+    number: float | None = None
+    factors: dict[Any, float] | None = None
+    exact: bool = False
+
+    def __str__(self) -> str:
+        if self.factors is None:
+            return "its own scale" if self.number is None else f"{self.number:g}"
+        return ", ".join(f"{dim} by {factor:g}" for dim, factor in self.factors.items())
+
+
+def choose(da: xr.DataArray, model: Any, scale: Scale, spacing: Spacing) -> Choice:
+    """Choose model and factors after the rules of ``docs/architecture.md``.
+
+    Parameters
+    ----------
+    da : DataArray
+        With recognised spatial dims.
+    model : str, path or Generator
+        ``"auto"``, a name, a path, or a module.
+    scale : number, tuple, mapping or None
+        Asked factor: of the model's axes, of the last dims in z, y, x order, or by dim or axis.
+    spacing : number, mapping or None
+        Target spacing in the axes' unit, instead of `scale`.
+
+    Returns
+    -------
+    Choice
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it does not do what is asked.
+    GridError
+        If the array lacks the axes or the spacing, or is as fine already.
+    """
+    if scale is not None and spacing is not None:
+        raise ModelError("both scale and spacing were given; ask for one of them")
+    dims = spatial_dims(da)
+    if "y" not in dims or "x" not in dims:
+        raise GridError(f"dims {da.dims} have no y and x axes; rename the spatial dims to z, y, x")
+    if spacing is None:
+        request = _from_scale(dims, scale)
+    else:
+        request = _Request(dims, factors=_factors_to(grid_spacing(da), dims, spacing), exact=True)
+    if isinstance(model, str) and model in CLASSICAL:
+        return _classical(model, request)
+    generator, name = _generator(da, model, request)
+    return _fit(generator, name, request)
+
+
+def _from_scale(dims: dict[str, Any], scale: Scale) -> _Request:
+    """Read a scale: a number, one number for each of the last dims, or numbers by dim or axis."""
+    if scale is None:
+        return _Request(dims)
+    given = _numbers("scale", scale)
+    if isinstance(given, float):
+        request = _Request(dims, number=given)
+    elif isinstance(given, dict):
+        request = _Request(dims, factors={_dim(dims, key): s for key, s in given.items()})
+    else:
+        if len(given) > len(dims):
+            raise ModelError(f"scale {given} has more numbers than the dims {list(dims.values())}")
+        request = _Request(dims, factors=dict(zip(list(dims.values())[-len(given) :], given, strict=True)))
+    for s in [request.number] if request.factors is None else request.factors.values():
+        if s is not None and not 1 <= s < float("inf"):
+            raise ModelError(f"scale {scale!r} is below 1; super-resolution only refines")
+    return request
+
+
+def _numbers(what: str, value: Any) -> float | tuple[float, ...] | dict[Hashable, float]:
+    """A number, a tuple of some or some by name, or an error that says what may be given."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    remedy = "give a number, one number per dim, or numbers by dim"
+    some = (
+        value.values()
+        if isinstance(value, Mapping)
+        else value
+        if isinstance(value, list | tuple)
+        else [value]
+    )
+    if not all(isinstance(number, Real) and not isinstance(number, bool) for number in some):
+        raise ModelError(f"{what} {value!r} is no number; {remedy}")
+    if not some:
+        raise ModelError(f"{what} {value!r} names no dim; {remedy}")
+    if isinstance(value, Mapping):
+        return {key: float(number) for key, number in value.items()}
+    return tuple(map(float, value)) if isinstance(value, list | tuple) else float(value)
+
+
+def _dim(dims: Mapping[str, Any], key: Hashable) -> Any:
+    """The dim that a caller names, by its own name or by its axis."""
+    if key in dims.values():
+        return key
+    if key in dims:
+        return dims[str(key)]
+    raise GridError(f"no spatial dim {key!r}; this array has {', '.join(map(str, dims.values()))}")
+
+
+def _factors_to(have: Mapping[Any, float], dims: Mapping[str, Any], spacing: Spacing) -> dict[Any, float]:
+    """Factors that reach a target spacing; a plain number leaves finer axes as they are."""
+    given = _numbers("spacing", spacing)
+    if isinstance(given, tuple):
+        raise ModelError(f"spacing {spacing!r} names no dims; give a number or numbers by dim")
+    if isinstance(given, dict):
+        want = {_dim(dims, key): value for key, value in given.items()}
+    else:
+        want = {dim: min(given, have.get(dim, 0.0)) for dim in dims.values()}
+    factors = {}
+    for dim, value in want.items():
+        if dim not in have:
+            raise GridError(f"dim {dim!r} states no spacing; assign its coordinate or ask for a scale")
+        if not 0 < value <= have[dim] * (1 + _SAME):
+            raise GridError(f"target spacing {value:g} of {dim!r} is not finer than {have[dim]:g}")
+        factor = have[dim] / value
+        factors[dim] = float(round(factor)) if abs(factor - round(factor)) < _SAME * factor else factor
+    if all(factor == 1 for factor in factors.values()):
+        raise GridError(f"the grid is as fine as the target spacing {spacing!r} already; ask for less")
+    return factors
+
+
+def _classical(name: str, request: _Request) -> Choice:
+    """A classical method does any whole factor; an interpolation does others by resampling alone."""
+    if request.number is None and request.factors is None:
+        raise ModelError(f"the method {name!r} has no scale of its own; give scale=2 or the like")
+    order = tuple(request.dims.values())
+    default = request.number or 1.0
+    wanted = {dim: default if request.factors is None else request.factors.get(dim, 1.0) for dim in order}
+    if name in INTERPOLATIONS:
+        model_scale = {dim: int(s) if s == int(s) else 1 for dim, s in wanted.items()}
+    elif request.exact:
+        model_scale = {dim: ceil(s) for dim, s in wanted.items()}
+    elif all(s == int(s) for s in wanted.values()):
+        model_scale = {dim: int(s) for dim, s in wanted.items()}
+    else:
+        raise ModelError(
+            f"{name} refines by whole factors, not {request}; ask for those, or for a target spacing"
+        )
+    generator: Any = load_model(name, scale=tuple(model_scale.values()))
+    method = name if name in INTERPOLATIONS else "cubic"
+    return Choice(generator, name, method, order, model_scale, wanted)
+
+
+def _generator(da: xr.DataArray, model: Any, request: _Request) -> tuple[Generator, str]:
+    """The module to run and its name."""
+    if isinstance(model, str | os.PathLike):
+        name = model
+        if name == "auto":
+            path = ZOO / f"{_auto(da, request)}.safetensors"
+            log.info("model 'auto' is %s", path.stem)
+            loaded: Any = _bundled(path, path.stat().st_mtime_ns) if path.is_file() else load_model(path.stem)
+        else:
+            loaded = load_model(name)
+        return loaded, loaded.card.name
+    check_generator(model)
+    card = getattr(model, "card", None)
+    return model, card.name if card is not None else type(model).__name__
+
+
+@lru_cache(maxsize=8)
+def _bundled(path: Path, mtime_ns: int) -> Any:
+    """A bundled model, loaded once for many scans; it is frozen, and run as a copy."""
+    return load_model(path)
+
+
+def _auto(da: xr.DataArray, request: _Request) -> str:
+    """Name of the bundled model for an array, or an error that says what was looked at."""
+    if "z" not in request.dims:
+        asked = {2.0 if request.number is None else request.number}
+        if request.factors is not None:
+            asked = {2.0} if request.exact else set(request.factors.values())
+        name = f"raster-x{max(asked):g}"
+        if len(asked) == 1 and (ZOO / f"{name}.safetensors").is_file():
+            return name
+        raise _no_model(f"a raster {da.dims}", request)
+    modality = da.coords["volume_ref"].attrs.get("modality") if "volume_ref" in da.coords else None
+    if _refines_z(da, request):
+        return "ct-through-x4" if modality == "CT" else "mr-through-x4"
+    have = ", ".join(f"{dim} {value:g}" for dim, value in grid_spacing(da).items())
+    raise _no_model(f"a volume of spacing {have or 'unknown'}", request)
+
+
+def _refines_z(da: xr.DataArray, request: _Request) -> bool:
+    """Whether the volume has thick slices, or z alone is to be refined."""
+    dims = request.dims
+    if request.factors is not None:
+        refined = [dim for dim, factor in request.factors.items() if factor > 1]
+        return refined == [dims["z"]]
+    have = grid_spacing(da)
+    known = all(dim in have for dim in dims.values())
+    return known and have[dims["z"]] >= THICK * max(have[dims["y"]], have[dims["x"]])
+
+
+def _no_model(what: str, request: _Request) -> ModelError:
+    """Say what no bundled model does, and what there is."""
+    asked = "no scale given" if request.number is None and request.factors is None else f"scale {request}"
+    names = ", ".join(path.stem for path in sorted(ZOO.glob("*.safetensors"))) or "none"
+    return ModelError(
+        f"no bundled model for {what} and {asked}; there are {names}, any model file, and model='cubic'"
+    )
+
+
+def _fit(generator: Generator, name: str, request: _Request) -> Choice:
+    """Match a generator's axes and scale with the dims and what was asked."""
+    dims = request.dims
+    through = generator.axes == PLANE_AXES
+    axes = ("z", "y", "x") if through else generator.axes
+    numbers = (generator.scale[0], 1, 1) if through else generator.scale
+    if lacking := [axis for axis in axes if axis not in dims]:
+        have = ", ".join(map(str, dims.values()))
+        raise ModelError(f"{name} works on {generator.axes}, but {lacking[0]} is not among the dims {have}")
+    own = {dims[axis]: int(s) for axis, s in zip(axes, numbers, strict=True)}
+    order = tuple(dims[axis] for axis in axes)
+    if (spans := getattr(generator, "scale_range", None)) is not None:
+        spans = (spans[0], (1.0, 1.0), (1.0, 1.0)) if through else spans
+        return _any_factor(generator, name, request, dict(zip(order, spans, strict=True)))
+    made = {dim: float(own.get(dim, 1)) for dim in dims.values()}
+    if request.exact and request.factors is not None:
+        wanted = {dim: request.factors.get(dim, 1.0) for dim in dims.values()}
+        return Choice(generator, name, "cubic", order, own, wanted)
+    differs = request.number is not None and any(s not in (1, request.number) for s in own.values())
+    if request.factors is not None:
+        differs = any(request.factors.get(dim, 1.0) != factor for dim, factor in made.items())
+    if differs:
+        can = ", ".join(f"{dim} by {s}" for dim, s in own.items())
+        raise ModelError(f"{name} refines {can}, not {request}; ask for that, or for a target spacing")
+    return Choice(generator, name, "cubic", order, own, made)
+
+
+def _any_factor(
+    generator: Generator, name: str, request: _Request, spans: Mapping[Any, tuple[float, float]]
+) -> Choice:
+    """Match the range of a model that does any factor with what was asked."""
+    can = ", ".join(f"{dim} by {low:g} to {high:g}" for dim, (low, high) in spans.items() if high > 1)
+    if request.number is None and request.factors is None:
+        raise ModelError(f"{name} refines {can}; give a scale in that range or a target spacing")
+    wanted: dict[Any, float] = dict.fromkeys(request.dims.values(), 1.0)
+    if request.factors is not None:
+        wanted |= request.factors
+    elif request.number is not None:
+        wanted |= {dim: request.number for dim, (_, high) in spans.items() if high > 1}
+    for dim, factor in wanted.items():
+        if dim not in spans and request.exact:
+            continue
+        low, high = spans.get(dim, (1.0, 1.0))
+        if not low * (1 - _SAME) <= factor <= high * (1 + _SAME):
+            raise ModelError(f"{name} refines {can}, not {request}; ask for factors in that range")
+    return Choice(generator, name, "cubic", tuple(spans), dict.fromkeys(spans, 1), wanted, interpolated=True)

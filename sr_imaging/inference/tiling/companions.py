@@ -1,0 +1,140 @@
+"""What a generator takes beside the image: noise by seed and place, a second image on the grid of the result.
+
+Neither may depend on how an array is cut: a pixel has its noise wherever it is asked for, and an invalid
+pixel of the guide is filled from pixels that every tile which sees it sees as well.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import Any
+
+import numpy as np
+
+from sr_imaging.degradation.noise import normal_at
+from sr_imaging.image.pixels.values import Values
+from sr_imaging.networks import Generator
+
+__all__ = ["Beside", "Companions", "Guide", "context_of", "fine_reach"]
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A second image on the grid of the result.
+
+    Parameters
+    ----------
+    data : numpy or dask array
+        Stored values. It has the axes of the image, spatial ones refined; its bands lie along the axis of the
+        image's bands, or along one more axis at the end where the image's bands go one by one.
+    values : Values
+        How they are stored.
+    """
+
+    data: Any
+    values: Values
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a block of an array needs beside its pixels.
+
+    Parameters
+    ----------
+    seed : int
+        Of the noise of the whole array.
+    start : sequence of int, optional
+        Index of the block's first pixel in the whole array, by axis; the block is the whole by default.
+    shape : sequence of int, optional
+        Of the whole array.
+    guide : Guide, optional
+        The second image of the block's pixels; the image then has an axis of bands.
+    """
+
+    seed: int = 0
+    start: tuple[int, ...] | None = None
+    shape: tuple[int, ...] | None = None
+    guide: Guide | None = None
+
+
+@dataclass(frozen=True)
+class Companions:
+    """The same for ``(N, C, *n)``, whatever axes the array had.
+
+    Parameters
+    ----------
+    seed : int
+        Of the noise.
+    place : (N,) int ndarray
+        Index of each image among all images of the whole array.
+    start : tuple of int
+        Index of the first pixel along each spatial axis of the whole array.
+    shape : tuple of int
+        Number of images of the whole array, and its length along each spatial axis.
+    guide : (N, G, *(n * scale)) ndarray, optional
+        Stored values of the second image.
+    values : Values, optional
+        How they are stored.
+    """
+
+    seed: int
+    place: np.ndarray
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+    guide: np.ndarray | None = None
+    values: Values | None = None
+
+    @classmethod
+    def of(
+        cls,
+        beside: Beside,
+        array: np.ndarray,
+        front: Sequence[int],
+        spatial: Sequence[int],
+        channel: int | None,
+    ) -> "Companions":
+        """Bring what a block needs into the order ``(N, C, *n)`` of its `front`, channel and spatial axes."""
+        shape = beside.shape or array.shape
+        start = beside.start or (0,) * array.ndim
+        lead = [array.shape[axis] for axis in front]
+        many = prod(shape[axis] for axis in front)
+        place = np.arange(many).reshape([shape[axis] for axis in front])
+        place = place[tuple(slice(start[a], start[a] + n) for a, n in zip(front, lead, strict=True))].ravel()
+        guide = None
+        if beside.guide is not None:
+            fine = beside.guide.data.transpose([*front, channel, *spatial])
+            guide = fine.reshape(prod(lead), *fine.shape[len(lead) :])
+        return cls(
+            seed=beside.seed,
+            place=place,
+            start=tuple(start[axis] for axis in spatial),
+            shape=(many, *(shape[axis] for axis in spatial)),
+            guide=guide,
+            values=None if beside.guide is None else beside.guide.values,
+        )
+
+    def noise(self, images: slice, pixels: Sequence[slice], bands: int) -> np.ndarray:
+        """Return float32 noise ``(N, bands, *n)`` for some images and LR pixels of the block."""
+        places = [np.arange(s.start + o, s.stop + o) for s, o in zip(pixels, self.start, strict=True)]
+        index = [self.place[images], np.arange(bands), *places]
+        return normal_at(index, (self.shape[0], bands, *self.shape[1:]), self.seed).astype(np.float32)
+
+
+def context_of(generator: Generator, values: Values, guide: Values | None) -> tuple[int, ...]:
+    """Return LR pixels beyond a tile that it looks at, along each axis: its halo, and what fills that.
+
+    An invalid pixel within the halo of a valid one is filled from the nearest valid one, which lies no
+    farther beyond. Nearest counts in king's moves on the image's own grid, that of the guide being finer.
+    """
+    halo = generator.halo or (0,) * generator.spatial_dims
+    reach = max(halo) if values.may_be_invalid else 0
+    beyond = [reach] * len(halo)
+    if guide is not None and guide.may_be_invalid:
+        beyond = [max(reach, ceil(fine_reach(generator) / s)) for s in generator.scale]
+    return tuple(h + b for h, b in zip(halo, beyond, strict=True))
+
+
+def fine_reach(generator: Generator) -> int:
+    """Return the king's moves on the grid of the guide within which a pixel of a tile's halo is filled."""
+    halo = generator.halo or (0,) * generator.spatial_dims
+    return max((h + 1) * int(s) for h, s in zip(halo, generator.scale, strict=True))

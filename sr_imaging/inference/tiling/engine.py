@@ -1,0 +1,309 @@
+"""A generator made ready for a device: its precision, and a tile that fits into memory."""
+
+import copy
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import ceil, prod
+from numbers import Integral
+from typing import Any, cast
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+
+from sr_imaging.errors import ConfigError
+from sr_imaging.networks import PLANE_AXES, Generator, GeneratorModule
+from sr_imaging.networks.layers import shuffle, unshuffle
+
+__all__ = ["SMALLEST_TILE", "BothPlanes", "Engine", "Windowed", "make_engine", "pick_device", "tile_shape"]
+
+_MEMORY_SHARE = 0.25  # of what is free: others work on this machine too
+_MOST_MEMORY = 2 << 30  # bytes; larger tiles are no faster, measured in benchmarks/tiles.py
+_LARGEST_TILE = {"cpu": (256, 64), "cuda": (1024, 192)}  # 2-D and 3-D, LR pixels
+SMALLEST_TILE = 8  # LR pixels; below this a pass is nearly all context
+
+
+class BothPlanes(GeneratorModule):
+    """A through-plane generator as a 3-D one: the mean of its results on the (z, y) and the (z, x) planes.
+
+    Parameters
+    ----------
+    planar : Generator
+        Generator with axes ``("z", "plane")`` and scale ``(k, 1)``.
+    """
+
+    def __init__(self, planar: Generator) -> None:
+        super().__init__(
+            (int(planar.scale[0]), 1, 1),
+            halo=None if planar.halo is None else (planar.halo[0], planar.halo[1], planar.halo[1]),
+            in_channels=planar.in_channels,
+            fixed_values=planar.fixed_values,
+            **_more_facts(planar),
+        )
+        self.planar = planar
+
+    def forward(self, x: Tensor, **beside: Tensor) -> Tensor:
+        """Super-resolve ``(B, C, n + 2 * halo)`` along z; noise and guide are cut into planes as it is."""
+        b = x.shape[0]
+        zy = {name: self._zy(t) for name, t in beside.items()}
+        zx = {name: self._zx(t) for name, t in beside.items()}
+        planar = cast(Any, self.planar)
+        first, second = planar(self._zy(x), **zy), planar(self._zx(x), **zx)
+        first = first.reshape(b, -1, *first.shape[1:]).permute(0, 2, 3, 4, 1)
+        second = second.reshape(b, -1, *second.shape[1:]).permute(0, 2, 3, 1, 4)
+        return cast(Tensor, (first + second) / 2)
+
+    @property
+    def _side(self) -> int:
+        """In-plane context."""
+        return 0 if self.halo is None else self.halo[1]
+
+    def _zy(self, x: Tensor) -> Tensor:
+        """Planes ``(B * x, C, z, y)``."""
+        return x[..., self._side : x.shape[4] - self._side].permute(0, 4, 1, 2, 3).flatten(0, 1)
+
+    def _zx(self, x: Tensor) -> Tensor:
+        """Planes ``(B * y, C, z, x)``."""
+        return x[..., self._side : x.shape[3] - self._side, :].permute(0, 3, 1, 2, 4).flatten(0, 1)
+
+
+class Windowed(GeneratorModule):
+    """A generator without finite halo (strides, whole-image statistics) in blended windows.
+
+    Parameters
+    ----------
+    generator : Generator
+        Takes any size.
+    window : tuple of int
+        LR pixels of a window along each axis; rounded to multiples of what the generator takes.
+    """
+
+    def __init__(self, generator: Generator, window: Sequence[int]) -> None:
+        super().__init__(
+            [int(s) for s in generator.scale],
+            halo=(0,) * generator.spatial_dims,
+            in_channels=generator.in_channels,
+            axes=generator.axes,
+            fixed_values=generator.fixed_values,
+            **_more_facts(generator),
+        )
+        self.generator = generator
+        self.window = tuple(max(1, n // self.multiple) * self.multiple for n in window)
+
+    def forward(self, x: Tensor, latent: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
+        """Super-resolve a whole image ``(B, C, n)``, with noise and guide beside it as more bands of it."""
+        from monai.inferers.utils import sliding_window_inference
+
+        whole = [ceil(n / self.multiple) * self.multiple for n in x.shape[2:]]
+        fine = None if guide is None else unshuffle(guide, self.scale)
+        parts = [part for part in (x, latent, fine) if part is not None]
+        made = sliding_window_inference(
+            torch.cat(parts, 1),
+            [min(n, most) for n, most in zip(whole, self.window, strict=True)],
+            sw_batch_size=1,
+            predictor=partial(self._run, x.shape[1], 0 if latent is None else latent.shape[1]),
+            overlap=0.25,
+            mode="gaussian",
+            padding_mode="replicate",
+        )
+        return cast(Tensor, made)
+
+    def _run(self, bands: int, noise: int, window: Tensor) -> Tensor:
+        """Run the generator on a window of image, noise and guide."""
+        x, latent, guide = window.tensor_split((bands, bands + noise), 1)
+        beside = {"latent": latent} if noise else {}
+        if guide.shape[1]:
+            beside["guide"] = shuffle(guide, self.scale)
+        return cast(Tensor, cast(Any, self.generator)(x, **beside))
+
+
+def _more_facts(generator: Generator) -> dict[str, Any]:
+    """The optional facts of a generator, to be stated by what wraps it."""
+    defaults = {"latent_channels": 0, "guide_channels": 0, "multiple": 1}
+    return {fact: getattr(generator, fact, default) for fact, default in defaults.items()}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A generator made ready for a device.
+
+    Parameters
+    ----------
+    generator : Generator
+        On `device`, in evaluation mode, never one of the caller's own objects.
+    device : str
+        ``cpu``, ``cuda``, ``cuda:1``, … .
+    precision : str
+        ``float32`` or ``bf16``.
+    tile : tuple of int
+        Largest LR pixels of a tile, one per axis of the generator.
+    pixels : int
+        LR pixels, halo included, that one pass takes at most; small images go together.
+    """
+
+    generator: Generator
+    device: str
+    precision: str
+    tile: tuple[int, ...]
+    pixels: int
+
+    def images_in_pass(self, shape: Sequence[int]) -> int:
+        """Number of images of `shape` LR pixels whose tiles go through the network together."""
+        halo = self.generator.halo or (0,) * len(self.tile)
+        taken = (min(n, t) + 2 * h for n, t, h in zip(shape, self.tile, halo, strict=True))
+        return max(1, self.pixels // max(prod(taken), 1))
+
+    @property
+    def needs_whole(self) -> bool:
+        """Whether the generator must see the whole image at once."""
+        return isinstance(self.generator, Windowed)
+
+
+def make_engine(
+    generator: Generator,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | Sequence[int] | None = None,
+    max_memory: int | None = None,
+) -> Engine:
+    """Copy a generator to a device and choose its tile.
+
+    Parameters
+    ----------
+    generator : Generator
+        Not changed.
+    device : str
+        ``auto`` takes CUDA where there is one.
+    precision : str
+        ``auto`` is float32, and bf16 on CUDA where the model's card states a loss below 0.02 dB.
+    tile : int or tuple of int, optional
+        LR pixels of a tile; from the memory budget by default.
+    max_memory : int, optional
+        Bytes that a pass may take; a quarter of what is free, at most 2 GiB, by default.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    ConfigError
+        If device, precision or tile is impossible here.
+    """
+    device = pick_device(device)
+    precision = _precision(precision, device, generator)
+    module = copy.deepcopy(cast(nn.Module, generator)).to(device).eval().requires_grad_(False)
+    ready: Any = module
+    if generator.axes == PLANE_AXES:
+        ready = BothPlanes(ready)
+    layout = torch.channels_last if generator.spatial_dims == 2 else torch.channels_last_3d
+    module.to(memory_format=layout)  # type: ignore[call-overload]
+    shape, pixels = tile_shape(ready, budget=_budget(max_memory, device), device=device)
+    if tile is not None:
+        shape = _given_tile(tile, ready.spatial_dims)
+    if generator.halo is None:
+        return Engine(Windowed(ready, shape), device, precision, (sys.maxsize,) * ready.spatial_dims, 1)
+    return Engine(ready, device, precision, shape, pixels)
+
+
+def pick_device(device: str) -> str:
+    """Return the device to use; ``auto`` takes CUDA where there is one.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such device, or it is not here.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device {device!r}; use 'auto', 'cpu' or 'cuda'") from error
+    if wanted.type not in ("cpu", "cuda"):
+        raise ConfigError(f"unknown device {device!r}; use 'auto', 'cpu' or 'cuda'")
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {device!r} is not available here; use 'cpu'")
+    return device
+
+
+def _precision(precision: str, device: str, generator: Generator) -> str:
+    """Return float32 or bf16."""
+    if precision not in ("auto", "float32", "bf16"):
+        raise ConfigError(f"unknown precision {precision!r}; use 'auto', 'float32' or 'bf16'")
+    if precision != "auto":
+        return precision
+    loss = getattr(getattr(generator, "card", None), "bf16_loss_db", None)
+    return "bf16" if device != "cpu" and loss is not None and loss < 0.02 else "float32"
+
+
+def _given_tile(tile: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    """Check a tile that the caller asked for."""
+    numbers = (tile,) * dims if np.ndim(tile) == 0 else tuple(cast("Sequence[int]", tile))
+    shape = tuple(int(n) for n in numbers if isinstance(n, Integral))
+    if len(shape) != len(numbers) or len(shape) != dims or min(shape) < 1:
+        raise ConfigError(f"tile {tile!r} does not fit {dims} axes; give one number or {dims} of at least 1")
+    return shape
+
+
+def _budget(max_memory: int | None, device: str) -> int:
+    """Bytes that one pass may take."""
+    if max_memory is not None:
+        return max_memory
+    free = torch.cuda.mem_get_info(device)[0] if device != "cpu" else psutil.virtual_memory().available
+    return int(min(free * _MEMORY_SHARE, _MOST_MEMORY))
+
+
+def tile_shape(generator: Generator, *, budget: int, device: str) -> tuple[tuple[int, ...], int]:
+    """Return the tile that is fastest and fits a memory budget.
+
+    Parameters
+    ----------
+    generator : Generator
+        Measured by running it once on a few pixels.
+    budget : int
+        Bytes.
+    device : str
+        The largest useful tile differs: a CPU's is one whose features stay in its cache.
+
+    Returns
+    -------
+    tuple of int, int
+        LR pixels of a tile along each axis, and of a pass with its halo.
+    """
+    dims = generator.spatial_dims
+    halo = generator.halo or (0,) * dims
+    most = _LARGEST_TILE["cpu" if device == "cpu" else "cuda"][dims - 2]
+    largest = prod(most + 2 * h for h in halo)
+    pixels = max(1, min(budget // _bytes_per_pixel(generator), largest))
+    side = int(pixels ** (1 / dims) + 1e-6)
+    return tuple(max(SMALLEST_TILE, min(most, side - 2 * h)) for h in halo), pixels
+
+
+def _bytes_per_pixel(generator: Generator) -> int:
+    """Most memory per LR pixel that a layer holds: its input, its output, and one more for the workspace."""
+    module = cast(nn.Module, generator)
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    halo = generator.halo or (0,) * generator.spatial_dims
+    multiple = getattr(generator, "multiple", 1)
+    shape = [ceil(16 / multiple) * multiple + 2 * h for h in halo]
+    peak = [0]
+
+    def note(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        held = sum(t.numel() for t in (*inputs, output) if isinstance(t, Tensor))
+        peak[0] = max(peak[0], held + (output.numel() if isinstance(output, Tensor) else 0))
+
+    hooks = [m.register_forward_hook(note) for m in module.modules() if not list(m.children()) or m is module]
+    beside = {}
+    if bands := getattr(generator, "guide_channels", 0):
+        fine = [int(n * s) for n, s in zip(shape, generator.scale, strict=True)]
+        beside["guide"] = torch.zeros(1, bands, *fine, device=device)
+    with torch.inference_mode():
+        cast(Any, generator)(torch.zeros(1, generator.in_channels, *shape, device=device), **beside)
+    for hook in hooks:
+        hook.remove()
+    return max(4 * peak[0] // prod(shape), 4)

@@ -1,0 +1,1 @@
+"""Whether a series holds to the rules of a derived series."""

@@ -1,0 +1,249 @@
+"""DICOM files of a folder: which series they form, and whether each is one good volume."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sr_imaging.io.dicom.tags import PHASE
+from sr_imaging.io.scan import Scan, Verdict
+
+__all__ = ["find_series", "is_dicom", "is_dicomdir", "with_note", "with_other_folders"]
+
+# First elements of a data set without preamble: file meta information, or group 0008.
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
+_DICOMDIR_CLASS = b"1.2.840.10008.1.3.10"  # Media Storage Directory Storage
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell by its content whether a file may be DICOM, without loading pydicom.
+
+    Parameters
+    ----------
+    path : Path
+        Any path; what cannot be opened is no DICOM.
+
+    Returns
+    -------
+    bool
+        True for the mark ``DICM`` after 128 bytes, or a data set that starts in group 0002 or 0008.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(132)
+    except OSError:
+        return False
+    return start[128:] == b"DICM" or _is_bare_dataset(start)
+
+
+def is_dicomdir(path: Path) -> bool:
+    """Tell an index of DICOM files by the class in its file meta information, without loading pydicom.
+
+    Parameters
+    ----------
+    path : Path
+        A file; what cannot be opened is none.
+
+    Returns
+    -------
+    bool
+        Whether its first bytes state the class Media Storage Directory.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(512)
+    except OSError:
+        return False
+    return head[128:132] == b"DICM" and _DICOMDIR_CLASS in head
+
+
+def _is_bare_dataset(start: bytes) -> bool:
+    """Tell whether the bytes can be the first element of a data set without preamble."""
+    if len(start) < 132 or start[:2] not in _FIRST_GROUPS:
+        return False
+    if start[4:6].isalpha() and start[4:6].isupper():
+        return True
+    # implicit VR: a short first element, followed by an element of the same group
+    length = int.from_bytes(start[4:8], "little")
+    return length <= 120 and length % 2 == 0 and start[8 + length : 10 + length] in (b"", start[:2])
+
+
+def find_series(files: Iterable[Path]) -> tuple[list[Scan], list[tuple[Path, str]]]:
+    """Sort the files of one folder into series, each with its verdict; reads headers only.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        Files of any kind.
+
+    Returns
+    -------
+    scans : list of Scan
+        One a volume; several share a SeriesInstanceUID where it holds echoes, orientations or matrices, then
+        ``facts["split"]`` tells them apart. Pixels are compared only where two slices share a position.
+    left_out : list of (Path, str)
+        Files that belong to no scan, each with its reason.
+    """
+    from sr_imaging.io.dicom.frame import Frame, LeftOutError
+    from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
+
+    from .grouping import group_frames
+    from .headers import read_frames
+
+    frames: list[Frame] = []
+    left_out: list[tuple[Path, str, str]] = []  # with the SeriesInstanceUID, where it is known
+    with quiet_pydicom():
+        for path in sorted({Path(file) for file in files}):
+            try:
+                frames += [] if path.is_dir() else read_frames(path)
+            except LeftOutError as error:
+                left_out.append((path, str(error), error.series_uid))
+        scans = []
+        for group in group_frames(frames):
+            left_out += [(frame.path, reason, frame.series_uid) for frame, reason in group.strays]
+            scans.append(_scan(group, left_out))
+    return scans, [(path, reason) for path, reason, _ in left_out]
+
+
+def with_other_folders(scans: list[Scan]) -> list[Scan]:
+    """Say in the verdicts where series of several folders are the parts of one volume.
+
+    Parameters
+    ----------
+    scans : list of Scan
+        Of any kind, from a folder and its subfolders.
+
+    Returns
+    -------
+    list of Scan
+        The same, with a note where slices of one SeriesInstanceUID form an even volume only with those of
+        another folder; copies of a series do not.
+    """
+    parts: dict[str, list[Scan]] = {}
+    for scan in scans:
+        if scan.kind == "dicom" and scan.series_uid:
+            parts.setdefault(scan.series_uid, []).append(scan)
+    notes: dict[int, str] = {}
+    for same in parts.values():
+        if len({scan.files[0].parent for scan in same}) > 1:
+            notes.update(_parts_of_one(same))
+    return [with_note(scan, notes[id(scan)]) if id(scan) in notes else scan for scan in scans]
+
+
+def with_note(scan: Scan, note: str) -> Scan:
+    """Return a scan whose verdict, repaired or not, says one thing more."""
+    verdict = replace(scan.verdict, notes=(*scan.verdict.notes, note))
+    return replace(scan, verdict=verdict, repaired=scan.repaired and with_note(scan.repaired, note))
+
+
+def _parts_of_one(same: list[Scan]) -> dict[int, str]:
+    """Notes, by the id of the scan, for scans of one series whose slices lie evenly together."""
+    from sr_imaging.io.dicom.frame import LeftOutError
+    from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
+
+    from .grouping import group_frames
+    from .headers import read_frames
+    from .placement import place
+
+    with quiet_pydicom():
+        try:
+            frames = [frame for scan in same for path in scan.files for frame in read_frames(path)]
+        except LeftOutError:
+            return {}
+        found = {}
+        for group in group_frames(frames):
+            paths = {frame.path for frame in group.frames}
+            own = [scan for scan in same if paths & set(scan.files)]
+            folders = {path.parent for path in paths}
+            if len(folders) < 2 or place(group.frames, lambda a, b: False).problems:
+                continue
+            for scan in own:
+                others = len(paths - set(scan.files))
+                found[id(scan)] = (
+                    f"one part of a series that lies in {len(folders)} folders: {others} more slices fit; "
+                    "put all its files into one folder to read them as one volume"
+                )
+    return found
+
+
+def _scan(group: Any, left_out: list[tuple[Path, str, str]]) -> Scan:
+    """Turn a group of frames into a scan with its verdict."""
+    from .pixels import are_same_slices, codec_problem
+    from .placement import Placement, place
+
+    placement: Placement = place(group.frames, are_same_slices)
+    first = placement.frames[0]
+    notes = _series_notes(group, left_out)
+    no_codec = codec_problem(first)
+    verdict = Verdict(
+        not (placement.reason or no_codec),
+        placement.reason or no_codec,
+        (*placement.notes, *notes),
+        () if no_codec else placement.needs,
+    )
+    scan = _scan_of(placement, verdict, group.split)
+    if not verdict.needs:
+        return scan
+    repaired = place(group.frames, are_same_slices, policies=verdict.needs)
+    facts = {**scan.facts, "policies": list(verdict.needs)}
+    fixed = _scan_of(repaired, Verdict(True, notes=(*repaired.notes, *notes)), group.split)
+    return replace(scan, repaired=replace(fixed, facts=facts))
+
+
+def _series_notes(group: Any, left_out: list[tuple[Path, str, str]]) -> list[str]:
+    """What is odd about a series but keeps none of its slices from being placed."""
+    from .rescale import value_notes
+
+    first = group.frames[0]
+    notes = value_notes(group.frames)
+    if group.split:
+        notes.append(f"one part of SeriesInstanceUID {first.series_uid or 'none'}: {', '.join(group.split)}")
+    if not first.series_uid:
+        notes.append("no SeriesInstanceUID; its files were taken as one series")
+    if not first.frame_of_reference:
+        notes.append("no FrameOfReferenceUID")
+    if PHASE & {*first.image_type[2:], *first.keys.get("component", "").split("\\")}:
+        notes.append(
+            "a phase image: its values wrap around, and next to a wrap neither interpolation nor a model "
+            "gives a true phase; refine the real and the imaginary part where they exist"
+        )
+    mine = [(path, why) for path, why, uid in left_out if uid and uid == first.series_uid]
+    return notes + _left_out_notes(mine)
+
+
+def _scan_of(placement: Any, verdict: Verdict, split: list[str]) -> Scan:
+    """Turn placed slices into a scan."""
+    first = placement.frames[0]
+    paths = tuple(dict.fromkeys(frame.path for frame in placement.frames))
+    return Scan(
+        path=paths[0] if len(paths) == 1 else paths[0].parent,
+        kind="dicom",
+        verdict=verdict,
+        series_uid=first.series_uid or None,
+        files=paths,
+        shape=placement.shape,
+        spacing=placement.spacing or (),
+        modality=first.modality or None,
+        facts=_facts(first, split),
+    )
+
+
+def _left_out_notes(left_out: list[tuple[Path, str]]) -> list[str]:
+    """Name the first files of a series that could not join it, and count the others."""
+    notes = [f"{path.name} left out: {why}" for path, why in left_out[:5]]
+    return notes + ([f"{len(left_out) - 5} more files left out"] if len(left_out) > 5 else [])
+
+
+def _facts(frame: Any, split: list[str]) -> dict[str, Any]:
+    """What a table may show of a series; no patient data."""
+    facts = {
+        "series_number": frame.series_number,
+        "matrix": f"{frame.rows}x{frame.columns}",
+        "transfer_syntax": frame.transfer_syntax.name,
+        "bits_stored": frame.bits[1],
+        "slice_thickness": frame.thickness,
+        "image_type": "\\".join(frame.image_type),
+        "photometric": frame.photometric,
+        "split": ", ".join(split),
+    }
+    return {key: value for key, value in facts.items() if value not in (None, "")}

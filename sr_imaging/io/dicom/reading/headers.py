@@ -1,0 +1,262 @@
+"""DICOM headers as plain frames: what grouping, geometry and decoding need."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from sr_imaging.io.dicom.frame import BROKEN_FILE, NATIVE, Frame, LeftOutError, StopAfter
+from sr_imaging.io.dicom.tags import ENHANCED, LAST_HEADER_TAG, SCAN_TAGS
+
+from .raw_elements import Header
+from .rescale import rescale_facts
+
+__all__ = ["read_frames"]
+
+SETTLED_NS = 2_000_000_000  # since a file was changed; the coarsest times of file systems are 2 s (FAT)
+MOST_RECENT = 2048  # headers that are kept, about 6 MB
+_RECENT: dict[tuple[Path, int, int, int, int], Frame] = {}
+
+
+def read_frames(path: Path) -> list[Frame]:
+    """Read the header of a file.
+
+    Parameters
+    ----------
+    path : Path
+        Any file.
+
+    Returns
+    -------
+    list of Frame
+        One for a single-frame image, many for an enhanced one.
+
+    Raises
+    ------
+    LeftOutError
+        If the file is no DICOM slice; the message is the reason.
+    """
+    try:
+        return _read_once(path)
+    except InvalidDicomError:
+        raise LeftOutError("not DICOM; fetch it again if it should be an image") from None
+    except PermissionError:
+        raise LeftOutError("may not be read: permission denied; grant access to it") from None
+    except BROKEN_FILE as error:
+        raise LeftOutError(f"damaged or truncated header ({type(error).__name__}); fetch it again") from error
+
+
+def _read_once(path: Path) -> list[Frame]:
+    """Read a file, or take what was read of it a moment ago: a scan is first found and then read.
+
+    Times of files are no finer than some milliseconds, so what is just being written is always read.
+    """
+    stat = path.stat()
+    state = (path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if (known := _RECENT.get(state)) is not None:
+        return [known]
+    frames = _read(path)
+    if len(frames) == 1 and time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NS:
+        _RECENT[state] = frames[0]
+        while len(_RECENT) > MOST_RECENT:
+            _RECENT.pop(next(iter(_RECENT), state), None)
+    return frames
+
+
+def _read(path: Path) -> list[Frame]:
+    """Read the frames of a file; what is wrong with it raises in many ways."""
+    dataset, size_left, stop = _read_header(path)
+    header = Header(dataset)
+    reason = _other_kind(header)
+    if reason:
+        raise LeftOutError(reason, header.text("SeriesInstanceUID"))
+    frame = _frame(path, header)
+    frame = replace(frame, pixels_at=stop.pixels_at(frame))
+    if frame.sop_class in ENHANCED:
+        from .enhanced import enhanced_frames
+
+        return enhanced_frames(path, frame)
+    _check_size(frame, size_left)
+    if "MOSAIC" in frame.image_type:
+        from .mosaic import mosaic_frames
+
+        return mosaic_frames(path, frame)
+    return [frame]
+
+
+def _read_header(path: Path) -> tuple[Dataset, int, StopAfter]:
+    """Read up to the last tag of interest; return also how many bytes follow its next element's header."""
+    tags = [*SCAN_TAGS.values()]
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        if size == 0:
+            raise LeftOutError("empty file; fetch it again")
+        file.seek(128)
+        has_preamble = file.read(4) == b"DICM"
+        file.seek(0)
+        if not has_preamble and not _starts_like_a_dataset(file.read(8)):
+            raise InvalidDicomError
+        file.seek(0)
+        stop = StopAfter(file, LAST_HEADER_TAG)
+        dataset = read_partial(file, stop, force=True, specific_tags=tags)
+        if not dataset and not has_preamble:
+            raise InvalidDicomError
+        next_header = 8 if dataset.original_encoding[0] else 12  # bytes before the pixels, VR implicit or not
+        return dataset, size - file.tell() - next_header, stop
+
+
+def _starts_like_a_dataset(start: bytes) -> bool:
+    """Tell whether the first eight bytes can be a data element of group 0002 or 0008."""
+    if len(start) < 8:
+        return False
+    little, big = int.from_bytes(start[:2], "little"), int.from_bytes(start[:2], "big")
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    if little in (0x0002, 0x0008):
+        return explicit or int.from_bytes(start[4:8], "little") < 1 << 16
+    return big in (0x0002, 0x0008) and explicit
+
+
+def _other_kind(header: Header) -> str:
+    """Say what a file is that is no grey-scale slice; empty where it is one."""
+    name, photometric = _class_name(header), header.text("PhotometricInterpretation")
+    many = (header.number("NumberOfFrames") or 1) > 1 and header.text("SOPClassUID") not in ENHANCED
+    no_size = not (header.integer("Rows") and header.integer("Columns"))
+    reasons = (
+        (
+            name.startswith("Media Storage Directory"),
+            "DICOMDIR, an index; give the folder that holds the images",
+        ),
+        (not header.dataset, "empty or truncated header; fetch it again"),
+        (
+            no_size and name.endswith("Image Storage"),
+            f"damaged or truncated header ({name} without a size); fetch it again",
+        ),
+        (no_size, f"no image ({name}); give the images of its study"),
+        (
+            name in ("RT Dose Storage", "Segmentation Storage", "Parametric Map Storage"),
+            f"{name}, not a scan; give the images it was made from",
+        ),
+        (
+            (header.integer("SamplesPerPixel") or 1) != 1,
+            f"colour image ({photometric or 'several samples'}); export it in grey",
+        ),
+        (photometric.startswith("PALETTE"), "palette colour image; export it in grey"),
+        ("LOCALIZER" in header.texts("ImageType"), "localizer; give the series that it plans"),
+        (many, f"multi-frame {name} without a geometry of its frames; export it as single slices"),
+    )
+    return next((reason for applies, reason in reasons if applies), "")
+
+
+def _class_name(header: Header) -> str:
+    """Readable name of the SOP class, from the data set or the file meta information."""
+    uid = header.text("SOPClassUID")
+    if not uid:
+        uid = str(getattr(header.dataset, "file_meta", {}).get("MediaStorageSOPClassUID", ""))
+    return UID(uid).name if uid else "SOP class unknown"
+
+
+def _check_size(frame: Frame, size_left: int) -> None:
+    """Leave out a file whose uncompressed pixels cannot be complete."""
+    needed = frame.rows * frame.columns * max(frame.bits[0], 8) // 8
+    if frame.transfer_syntax == DeflatedExplicitVRLittleEndian:
+        return
+    if frame.transfer_syntax not in NATIVE:
+        needed = 1
+    if size_left < needed:
+        cut = f"truncated: {size_left} of {needed} bytes of pixel data; fetch it again"
+        what = "no pixel data; export it with its pixels" if size_left <= 0 else cut
+        raise LeftOutError(what, frame.series_uid)
+
+
+def _frame(path: Path, header: Header) -> Frame:
+    """Build the frame of a single-frame file."""
+    signed = header.integer("PixelRepresentation") == 1
+    allocated = header.integer("BitsAllocated") or 16
+    stored = header.integer("BitsStored") or allocated
+    position = header.numbers("ImagePositionPatient", 3)
+    orientation = header.numbers("ImageOrientationPatient", 6)
+    spacing = header.numbers("PixelSpacing", 2)
+    padding = header.integer("PixelPaddingValue", signed=signed)
+    limit = header.integer("PixelPaddingRangeLimit", signed=signed)
+    return Frame(
+        path=path,
+        rows=header.integer("Rows") or 0,
+        columns=header.integer("Columns") or 0,
+        position=None if position is None else np.array(position),
+        orientation=None if orientation is None else np.array(orientation),
+        pixel_spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
+        thickness=header.number("SliceThickness"),
+        slice_gap=header.number("SpacingBetweenSlices"),
+        **rescale_facts(header.texts("RescaleSlope"), header.texts("RescaleIntercept")),
+        has_lut=header.is_filled("ModalityLUTSequence"),
+        padding=None if padding is None else _ordered(padding, padding if limit is None else limit),
+        padding_value=padding,
+        bits=(allocated, stored, _or(header.integer("HighBit"), stored - 1)),
+        signed=signed,
+        transfer_syntax=_transfer_syntax(header.dataset),
+        sop_class=header.text("SOPClassUID"),
+        sop_instance=header.text("SOPInstanceUID"),
+        patient=_hashed(header.text("PatientID")),
+        study_uid=header.text("StudyInstanceUID"),
+        series_uid=header.text("SeriesInstanceUID"),
+        series_number=header.text("SeriesNumber"),
+        instance_number=header.text("InstanceNumber"),
+        frame_of_reference=header.text("FrameOfReferenceUID"),
+        modality=header.text("Modality"),
+        image_type=header.texts("ImageType"),
+        photometric=header.text("PhotometricInterpretation"),
+        rescale_type=header.text("RescaleType"),
+        units=header.text("Units"),
+        keys=dict(_keys(header)),
+    )
+
+
+def _transfer_syntax(dataset: Dataset) -> UID:
+    """The transfer syntax as stated; without file meta information, the encoding that pydicom found."""
+    stated = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
+    if stated:
+        return UID(stated)
+    is_implicit, is_little = dataset.original_encoding
+    if is_implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+
+
+def _keys(header: Header) -> Iterator[tuple[str, str]]:
+    """What may tell contrasts of one series apart."""
+    for name in ("EchoNumbers", "TemporalPositionIdentifier", "DiffusionBValue", "EchoTime", "TriggerTime"):
+        yield name, header.key(name)
+    for name in ("DiffusionGradientOrientation", "ImageType", "AcquisitionNumber", "AcquisitionTime"):
+        yield name, header.key(name)
+    yield "ConvolutionKernel", header.key("ConvolutionKernel")
+    types = header.texts("ImageType")
+    yield "component", types[2] if len(types) > 2 and header.text("Modality") == "MR" else ""
+
+
+def _hashed(text: str) -> str:
+    """Return what is the same for the same text and does not show it."""
+    return hashlib.sha256(text.encode()).hexdigest() if text else ""
+
+
+def _ordered(a: int, b: int) -> tuple[int, int]:
+    """Return the two numbers in ascending order."""
+    return min(a, b), max(a, b)
+
+
+def _or(value: int | None, default: int) -> int:
+    """Return the value, or the default where there is none."""
+    return default if value is None else value

@@ -1,0 +1,113 @@
+"""Siemens mosaics: one image that tiles the slices of a volume, taken apart by what its private header says.
+
+The format is described in nibabel's documentation of the Siemens mosaic and CSA formats (M. Brett et al.):
+``ImagePositionPatient`` places the corner of the whole mosaic as if it were one large slice around the centre
+of the first one, and ``SliceNormalVector`` of the CSA header says which way the tiles go.
+"""
+
+import struct
+from dataclasses import replace
+from math import ceil, sqrt
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset, dcmread
+
+from sr_imaging.io.dicom.frame import BROKEN_FILE, Frame, LeftOutError
+from sr_imaging.io.dicom.slice_positions import normal
+
+__all__ = ["mosaic_frames"]
+
+PARALLEL = 1e-3  # deviation of the stated slice normal from the one of the rows and columns
+CSA_CREATOR, CSA_IMAGE = "SIEMENS CSA HEADER", 0x10
+REMEDY = "convert it to single slices or NIfTI first"
+
+
+def mosaic_frames(path: Path, base: Frame) -> list[Frame]:
+    """Take a mosaic apart into the frames of its tiles.
+
+    Parameters
+    ----------
+    path : Path
+        A single-frame file whose ImageType says ``MOSAIC``.
+    base : Frame
+        What its header says, of the whole mosaic.
+
+    Returns
+    -------
+    list of Frame
+        One a slice in the order of the tiles, with the matrix of a tile and its own position.
+
+    Raises
+    ------
+    LeftOutError
+        If the header does not say for certain how many tiles there are or where they lie.
+    """
+    what = f"Siemens mosaic of {base.rows} by {base.columns} pixels"
+    try:
+        csa = _csa_numbers(_csa_header(dcmread(path, stop_before_pixels=True, force=True)))
+    except BROKEN_FILE:
+        csa = {}
+    count = int(csa.get("NumberOfImagesInMosaic", [0])[0])
+    along = np.array(csa.get("SliceNormalVector", []))
+    if count < 1 or along.shape != (3,):
+        reason = f"{what} whose private header does not say how many slices it tiles, and which way they go"
+        raise LeftOutError(f"{reason}; {REMEDY}", base.series_uid)
+    tiles = ceil(sqrt(count))
+    if base.rows % tiles or base.columns % tiles:
+        reason = f"{what}, which {tiles} by {tiles} tiles of {count} slices do not divide"
+        raise LeftOutError(f"{reason}; {REMEDY}", base.series_uid)
+    if base.position is None or base.orientation is None or base.pixel_spacing is None or not base.slice_gap:
+        reason = f"{what} without position, orientation, PixelSpacing or SpacingBetweenSlices"
+        raise LeftOutError(f"{reason}; {REMEDY}", base.series_uid)
+    if np.linalg.norm(np.cross(along, normal(base))) > PARALLEL or abs(np.linalg.norm(along) - 1) > PARALLEL:
+        reason = f"{what} whose slices go along {along.round(3).tolist()}, off the normal of its rows"
+        raise LeftOutError(f"{reason}; {REMEDY}", base.series_uid)
+    step = np.copysign(abs(base.slice_gap), along @ normal(base)) * normal(base)
+    return _tiles(base, count, tiles, step)
+
+
+def _tiles(base: Frame, count: int, tiles: int, step: np.ndarray) -> list[Frame]:
+    """One frame a tile, the first of them in the middle of where the mosaic is said to lie."""
+    if base.position is None or base.orientation is None or base.pixel_spacing is None:
+        raise ValueError("a mosaic without geometry cannot be taken apart")
+    rows, columns = base.rows // tiles, base.columns // tiles
+    down = base.orientation[3:] * base.pixel_spacing[0] * (base.rows - rows) / 2
+    right = base.orientation[:3] * base.pixel_spacing[1] * (base.columns - columns) / 2
+    first = base.position + down + right
+    return [
+        replace(base, rows=rows, columns=columns, index=k, tiles=tiles, position=first + k * step)
+        for k in range(count)
+    ]
+
+
+def _csa_header(dataset: Dataset) -> bytes:
+    """The CSA image header of a file; empty where it has none."""
+    try:
+        value = dataset.private_block(0x0029, CSA_CREATOR)[CSA_IMAGE].value
+    except KeyError:
+        return b""
+    return value if isinstance(value, bytes) else b""
+
+
+def _csa_numbers(data: bytes) -> dict[str, list[float]]:
+    """The numeric elements of a CSA header of the second version, ``SV10``; nothing of others."""
+    if data[:4] != b"SV10":
+        return {}
+    (count,) = struct.unpack_from("<I", data, 8)
+    found: dict[str, list[float]] = {}
+    at = 16
+    for _ in range(min(count, 1000)):  # real headers have about a hundred
+        name, vr, items = struct.unpack_from("<64s4x4s4xi4x", data, at)
+        at += 84
+        values = []
+        for _ in range(max(0, items)):
+            (length,) = struct.unpack_from("<4xi8x", data, at)
+            if length < 0 or at + 16 + length > len(data):
+                raise ValueError("a CSA header is cut short")
+            values.append(data[at + 16 : at + 16 + length].split(b"\0")[0].strip())
+            at += 16 + -(-length // 4) * 4
+        if vr[:2] in (b"US", b"FD", b"IS", b"DS", b"UL", b"SL"):
+            key = name.split(b"\0")[0].decode("latin-1")
+            found[key] = [float(value) for value in values if value]
+    return found

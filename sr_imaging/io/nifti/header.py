@@ -1,0 +1,253 @@
+"""NIfTI headers as they stand: judged before anything is allocated, and turned into a place in LPS+.
+
+nibabel repairs headers silently (zero spacings become 1); here what makes no sense is refused. Whether a file
+is compressed is decided by its content.
+"""
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sr_imaging.errors import ReadError
+
+__all__ = [
+    "RAS_LPS",
+    "SPACES",
+    "Header",
+    "first_bytes",
+    "geometry",
+    "is_nifti",
+    "read_header",
+    "unpacked_bytes",
+]
+
+SPACES = {1: "scanner", 2: "aligned", 3: "talairach", 4: "mni", 5: "template"}  # sform and qform codes
+RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+GZIP = b"\x1f\x8b"
+_HEAD_BYTES = 540  # of a NIfTI-2 header, the longer one
+_MAX_DEFLATE = 1032  # deflate cannot shrink more than 1032 times (zlib, technical details)
+_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown (taken as mm), m, mm, um
+_PLACE_TOLERANCE = 1e-3  # mm: sform and qform that differ less are the same
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is needed of a header to read its voxels, in the file's index order i, j, k, t."""
+
+    header: Any
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int
+    data_path: Path
+    notes: tuple[str, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the voxels as stored."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def is_nifti(head: bytes) -> bool:
+    """Tell whether a file whose (decompressed) content starts with `head` is NIfTI-1 or NIfTI-2."""
+    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first bytes of a file's content, decompressed where it is gzip.
+
+    Parameters
+    ----------
+    path : Path
+        Any file.
+
+    Returns
+    -------
+    bytes
+        At most 540; what could be decompressed, where the file is damaged.
+    """
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head[:2] != GZIP:
+        return head[:_HEAD_BYTES]
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, _HEAD_BYTES)
+    except zlib.error:
+        return b""
+
+
+def read_header(path: Path) -> Header:
+    """Read and judge the header."""
+    import nibabel
+
+    raw = first_bytes(path)
+    if not is_nifti(raw):
+        raise ReadError(f"{path} is no NIfTI file, {_start(raw)}; export it again as .nii.gz")
+    two = raw[4:8] in (b"n+2\0", b"ni2\0")
+    kind: Any
+    kind, size = (nibabel.Nifti2Header, 540) if two else (nibabel.Nifti1Header, 348)
+    if len(raw) < size:
+        raise ReadError(f"{path} ends inside its header of {size} bytes; fetch it again")
+    header = kind(raw[:size], check=False)
+    shape = _shape(path, header)
+    dtype = _dtype(path, header)
+    single = (raw[4:8] if two else raw[344:348]).startswith(b"n+")
+    offset = int(header["vox_offset"]) if np.isfinite(header["vox_offset"]) else -1
+    found = Header(header, shape, dtype, offset, path if single else _image_file(path))
+    _check_size(found, size if single else 0)
+    return found
+
+
+def _start(raw: bytes) -> str:
+    """What stands where the mark of NIfTI should be."""
+    if len(raw) < 348:
+        return (
+            f"it starts with {raw[:12]!r} and ends after {len(raw)} bytes"
+            if raw
+            else "it is empty or damaged"
+        )
+    return f"it has {raw[344:348]!r} in place of the mark n+1"
+
+
+def _shape(path: Path, header: Any) -> tuple[int, ...]:
+    """Lengths of the axes without trailing ones beyond the third."""
+    dims = [int(n) for n in header["dim"]]
+    if not 1 <= dims[0] <= 7 or any(n < 1 for n in dims[1 : dims[0] + 1]):
+        raise ReadError(f"{path} states the dims {dims}, which cannot be; fetch or export it again")
+    shape = dims[1 : dims[0] + 1]
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    if not 2 <= len(shape) <= 4:
+        raise ReadError(f"{path} has {len(shape)} dims {tuple(shape)}; split it into images of 2 to 4 dims")
+    return tuple(shape)
+
+
+def _dtype(path: Path, header: Any) -> np.dtype[Any]:
+    """Stored dtype, real numbers of at most 64 bits."""
+    from nibabel.nifti1 import data_type_codes
+
+    codes: Any = data_type_codes
+    code = int(header["datatype"])
+    if code not in codes.dtype:
+        raise ReadError(f"{path} states the unknown datatype {code}; fetch or export it again")
+    dtype: np.dtype[Any] = np.dtype(codes.dtype[code]).newbyteorder(header.endianness)
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        label = codes.label[code]
+        raise ReadError(f"{path} holds {label} values; export real numbers of at most 64 bits first")
+    return dtype
+
+
+def _image_file(path: Path) -> Path:
+    """The .img beside a .hdr."""
+    stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    for suffix in (".img", ".img.gz", ".IMG"):
+        if (candidate := path.with_name(stem + suffix)).is_file():
+            return candidate
+    raise ReadError(f"{path} needs {stem}.img beside it; fetch both files")
+
+
+def _check_size(header: Header, head_size: int) -> None:
+    """Compare the claims to the size of the file, before anything is allocated."""
+    path, size = header.data_path, header.data_path.stat().st_size
+    if header.offset < head_size:
+        raise ReadError(f"{path} states that voxels start at byte {header.offset}; fetch or export it again")
+    with path.open("rb") as file:
+        most = size * _MAX_DEFLATE if file.read(2) == GZIP else size
+    end = header.offset + header.nbytes
+    if end > most or (most > size and not _unpacks_to(path, end)):
+        raise ReadError(
+            f"{path} is cut short: voxels {header.shape} of {header.dtype} end at byte {end}, "
+            f"the file has {size}; fetch it again"
+        )
+
+
+def _unpacks_to(path: Path, end: int) -> bool:
+    """Whether a gzip file holds `end` bytes: by its trailer, and by unpacking only where that disagrees."""
+    with path.open("rb") as raw:
+        raw.seek(-4, 2)
+        if int.from_bytes(raw.read(4), "little") == end % 2**32:
+            return True
+    try:
+        return len(unpacked_bytes(path, end - 1, 1)) == 1
+    except ReadError:
+        return False
+
+
+def unpacked_bytes(path: Path, offset: int, count: int) -> bytearray:
+    """At most `count` bytes from `offset` of a file's content, in pieces: a false claim allocates little.
+
+    Raises
+    ------
+    ReadError
+        If a compressed file is damaged.
+    """
+    try:
+        with path.open("rb") as raw:
+            file: Any = gzip.GzipFile(fileobj=raw) if raw.read(2) == GZIP else raw
+            raw.seek(0)
+            file.seek(offset)
+            data = bytearray()
+            while len(data) < count and (piece := file.read(min(count - len(data), 2**24))):
+                data += piece
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ReadError(f"cannot read {path}: {error}; it is damaged or cut short, fetch it again") from error
+    return data
+
+
+def geometry(found: Header) -> tuple[np.ndarray, list[float], dict[str, Any]]:
+    """Affine (k, j, i) -> LPS mm, spacing (z, y, x) mm, and what is known of the space, with notes."""
+    header, path = found.header, found.data_path
+    units = int(header["xyzt_units"])
+    if (units & 7) not in _MM:
+        raise ReadError(f"{path} states the unknown spatial unit {units & 7}; fetch or export it again")
+    factor = _MM[units & 7]
+    pixdim = [float(d) * factor for d in header["pixdim"][1:4]]
+    ndim = min(3, len(found.shape))
+    if not all(np.isfinite(pixdim[:ndim])) or not all(pixdim[:ndim]):
+        raise ReadError(f"{path} states a voxel size of {pixdim[:ndim]} mm; correct its header first")
+    pixdim = [abs(d) if d and np.isfinite(d) else factor for d in pixdim]
+    ras, world = _ras(header, path, pixdim, factor)
+    lps = RAS_LPS @ ras
+    return lps[:, [2, 1, 0, 3]], pixdim[::-1], world
+
+
+def _ras(header: Any, path: Path, pixdim: list[float], factor: float) -> tuple[np.ndarray, dict[str, Any]]:
+    """Affine (i, j, k) -> RAS mm: sform, else qform, else the bare spacing."""
+    scaled = np.diag([factor, factor, factor, 1.0])
+    codes = {"sform": int(header["sform_code"]), "qform": int(header["qform_code"])}
+    forms = {}
+    with np.errstate(invalid="ignore"):  # what is not finite is refused below
+        if codes["sform"] > 0:
+            forms["sform"] = scaled @ header.get_sform()
+        if codes["qform"] > 0:
+            forms["qform"] = scaled @ _qform(header, path)
+    notes = []
+    for name, form in forms.items():
+        if not np.isfinite(form).all() or abs(np.linalg.det(form[:3, :3])) < 1e-12:
+            raise ReadError(
+                f"{path} has a singular or non-finite {name} {form[:3].tolist()}; correct it first"
+            )
+    if len(forms) == 2 and (shift := np.abs(forms["sform"] - forms["qform"]).max()) > _PLACE_TOLERANCE:
+        notes.append(f"sform and qform differ by up to {shift:.3g} mm; sform is used")
+    if not forms:
+        notes.append("neither sform nor qform is set; voxels have a size but no place in the world")
+        return np.diag([*pixdim, 1.0]), {"notes": tuple(notes)}
+    name = next(iter(forms))
+    lengths = np.linalg.norm(forms[name][:3, :3], axis=0)
+    if not np.allclose(lengths, pixdim, rtol=1e-3):
+        notes.append(f"{name} states a voxel size of {lengths.round(4).tolist()} mm, pixdim {pixdim}")
+    return forms[name], {"notes": tuple(notes), "space": SPACES.get(codes[name], "aligned")}
+
+
+def _qform(header: Any, path: Path) -> np.ndarray:
+    """The qform, whose quaternion may be none."""
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        return np.asarray(header.get_qform(), dtype=np.float64)
+    except (HeaderDataError, ValueError) as error:
+        raise ReadError(f"{path} has an impossible qform: {error}; correct it first") from error

@@ -1,0 +1,1 @@
+"""Rasters through GDAL: GeoTIFF, COG, Sentinel-2, PNG and JPEG."""

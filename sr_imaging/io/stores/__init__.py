@@ -1,0 +1,1 @@
+"""Stores that hold an image as xarray does: Zarr and netCDF."""

@@ -1,0 +1,134 @@
+"""Stores of several arrays with coordinates, Zarr or netCDF: the one among them that is an image."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sr_imaging.errors import ReadError, SrImagingError
+from sr_imaging.image.grid.axes import AXIS_OF
+from sr_imaging.image.grid.reference import spacing
+from sr_imaging.image.stored_numbers import NODATA_KEYS, nodata_of, plain_numbers
+from sr_imaging.io.scan import Scan, Verdict
+
+__all__ = ["image_of", "scan_store"]
+
+_UNNAMED = "__xarray_dataarray_variable__"  # what xarray calls an array without name in a store
+_PACKING = {"scale_factor", "add_offset"}
+
+
+def scan_store(path: Path, kind: str, opened: Callable[[Path], xr.Dataset]) -> Scan:
+    """Describe a store by its metadata.
+
+    Parameters
+    ----------
+    path : Path
+        Where it lies.
+    kind : str
+        Kind of the scan.
+    opened : callable
+        Opens it as a Dataset, values not decoded; raises a ReadError where it cannot.
+
+    Returns
+    -------
+    Scan
+        Not ok where the store holds no image, or several.
+    """
+    try:
+        with opened(path) as dataset:
+            da = _with_places(dataset[_only_image(path, dataset)])
+            steps = spacing(da)
+            world = da.coords["volume_ref"].attrs if "volume_ref" in da.coords else {}
+            return Scan(
+                path,
+                kind,
+                Verdict(True),
+                files=(path,),
+                shape=da.shape,
+                spacing=tuple(steps.values()),
+                modality=world.get("modality"),
+                facts={"dtype": str(da.dtype), "dims": ", ".join(map(str, da.dims))},
+            )
+    except SrImagingError as error:
+        return Scan(path, kind, Verdict(False, str(error)), files=(path,))
+
+
+def _only_image(path: Path, dataset: xr.Dataset) -> Any:
+    """Name of the one variable with two spatial dims."""
+    images = [
+        name for name, da in dataset.data_vars.items() if len(set(map(str, da.dims)) & set(AXIS_OF)) >= 2
+    ]
+    if len(images) == 1:
+        return images[0]
+    if not images:
+        raise ReadError(
+            f"{path} has no variable with dims y and x, only {sorted(map(str, dataset.data_vars))}; "
+            "rename its dims with xarray first"
+        )
+    raise ReadError(f"{path} holds the images {images}; open it with xarray and pass one of them")
+
+
+def image_of(path: Path, opened: Callable[[Path], xr.Dataset]) -> xr.DataArray:
+    """Return the image of a store lazily, as stored.
+
+    Parameters
+    ----------
+    path, opened
+        As for :func:`scan_store`.
+
+    Returns
+    -------
+    DataArray
+        Dask-backed: nodata in ``attrs["_FillValue"]``, packing not applied; coords in their own unit.
+
+    Raises
+    ------
+    ReadError
+        If the store cannot be read or holds several images.
+    """
+    dataset = opened(path)
+    name = _only_image(path, dataset)
+    da: xr.DataArray = _with_places(dataset[name].rename(None if name == _UNNAMED else name))
+    da.attrs = _restored(da.attrs)
+    da = _with_fill_value(da)
+    for key in da.coords:
+        da.coords[key].attrs = _restored(da.coords[key].attrs)
+    da.encoding = {key: da.encoding[key] for key in ("grid_mapping",) if key in da.encoding}
+    da.encoding["source"] = str(path)
+    return da
+
+
+def _with_places(da: xr.DataArray) -> xr.DataArray:
+    """The array with its coords in their own unit, float64: a place packed into integers is not one."""
+    packed = [name for name, coord in da.coords.items() if _PACKING & set(coord.attrs)]
+    return da.assign_coords({name: _unpacked(da.coords[name]) for name in packed})
+
+
+def _unpacked(coord: xr.DataArray) -> xr.Variable:
+    """A coord of packed numbers as what they stand for, NaN where there is none."""
+    attrs = {key: value for key, value in coord.attrs.items() if key not in (*_PACKING, *NODATA_KEYS)}
+    coord = plain_numbers(coord.reset_coords(drop=True))
+    factor, offset = float(coord.attrs.get("scale_factor", 1)), float(coord.attrs.get("add_offset", 0))
+    values = coord.astype(np.float64) * factor + offset
+    for nodata in nodata_of(coord.attrs, coord.dtype):
+        values = values.where(coord != nodata)
+    return xr.Variable(coord.dims, values.data, attrs)
+
+
+def _restored(attrs: dict[Any, Any]) -> dict[Any, Any]:
+    """Attrs as they were: lists were tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in attrs.items()}
+
+
+def _with_fill_value(da: xr.DataArray) -> xr.DataArray:
+    """The array with its nodata as one scalar of its type, under the name that the contract has for it."""
+    if da.dtype.kind not in "iuf":
+        return da
+    da = plain_numbers(da)
+    nodata = nodata_of(da.attrs, da.dtype)
+    da.attrs = {key: value for key, value in da.attrs.items() if key not in NODATA_KEYS}
+    if nodata:
+        da.attrs["_FillValue"] = da.dtype.type(nodata[0])
+    return da

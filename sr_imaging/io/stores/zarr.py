@@ -1,0 +1,177 @@
+"""DataArray to Zarr and back, lazily, with the coordinates and attrs of the contract unchanged."""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask.config
+import dask.threaded
+import numpy as np
+import xarray as xr
+from dask.base import get_scheduler
+from dask.system import CPU_COUNT
+
+from sr_imaging.errors import ReadError, WriteError
+from sr_imaging.image.grid.axes import spatial_dims
+from sr_imaging.image.grid.refinement import STALE_ENCODING
+from sr_imaging.io.scan import Scan
+
+from .one_image import image_of, scan_store
+
+__all__ = ["is_zarr", "read_zarr", "scan_zarr", "write_zarr"]
+
+_MARKS = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")  # Zarr 3 and 2
+_CODECS = ("codecs", "compressor", "compressors", "filters", "serializer")  # of one version of the format
+
+
+def is_zarr(path: Path) -> bool:
+    """Tell whether a folder is the root of a Zarr store."""
+    return any((path / mark).is_file() for mark in _MARKS)
+
+
+def scan_zarr(path: Path) -> Scan:
+    """Describe a Zarr store by its metadata.
+
+    Parameters
+    ----------
+    path : Path
+        Root folder of a store.
+
+    Returns
+    -------
+    Scan
+        Not ok where the store holds no image, or several.
+    """
+    return scan_store(path, "zarr", _open)
+
+
+def _open(path: Path) -> xr.Dataset:
+    """The store as it is: values not decoded, grid mappings as coords."""
+    import zarr
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Object at .* is not recognized")  # foreign files in the store
+            return xr.open_dataset(
+                path,
+                engine="zarr",
+                chunks={},
+                consolidated=_is_consolidated(path),
+                mask_and_scale=False,
+                decode_coords="all",
+                decode_timedelta=False,
+            )
+    except (OSError, KeyError, ValueError, TypeError, zarr.errors.BaseZarrError) as error:
+        cause = " ".join(str(error).split())
+        raise ReadError(
+            f"cannot read {path}: {cause}; the Zarr store is damaged or of another kind"
+        ) from error
+
+
+def _is_consolidated(path: Path) -> bool:
+    """Whether the metadata of all arrays stand in one file."""
+    root = path / "zarr.json"
+    return (path / ".zmetadata").is_file() or (
+        root.is_file() and b'"consolidated_metadata"' in root.read_bytes()
+    )
+
+
+def read_zarr(scan: Scan) -> xr.DataArray:
+    """Read the image of a Zarr store lazily.
+
+    Parameters
+    ----------
+    scan : Scan
+        Of kind ``zarr``.
+
+    Returns
+    -------
+    DataArray
+        Dask-backed, as stored: nodata in ``attrs["_FillValue"]``, packing not applied.
+
+    Raises
+    ------
+    ReadError
+        If the store cannot be read or holds several images.
+    """
+    return image_of(scan.path, _open)
+
+
+def write_zarr(da: xr.DataArray, path: Path) -> None:
+    """Write an array as a Zarr store, chunk by chunk, by as many workers as the scheduler has.
+
+    Parameters
+    ----------
+    da : DataArray
+        Any numeric array with spatial dims; numpy or dask.
+    path : Path
+        Folder that does not exist yet.
+
+    Raises
+    ------
+    WriteError
+        If the values cannot be stored.
+    """
+    if da.dtype.kind not in "biuf":
+        raise WriteError(f"values of {da.dtype} are no image; convert them to numbers first")
+    if not spatial_dims(da):
+        raise WriteError(f"dims {da.dims} have no spatial dim; rename them to y and x first")
+    plain = _regular(da.copy(deep=False))
+    plain.encoding = _portable(da.encoding)
+    plain.attrs = {key: _storable(value) for key, value in da.attrs.items()}
+    for place in (plain.attrs, plain.encoding):
+        if place.get("grid_mapping") not in plain.coords:  # a Dataset keeps it beside the image
+            place.pop("grid_mapping", None)
+    for name in plain.coords:
+        coord = plain.coords[name]
+        coord.encoding = _portable(coord.encoding)
+        coord.attrs = {key: _storable(value) for key, value in coord.attrs.items()}
+        if coord.dtype.kind == "f":
+            coord.encoding.setdefault("_FillValue", None)  # xarray would state NaN as nodata of all floats
+    if da.dtype.kind == "f" and "_FillValue" not in plain.encoding and "_FillValue" not in plain.attrs:
+        plain.encoding["_FillValue"] = None
+    with _own_threads():
+        plain.to_zarr(path, mode="w", consolidated=True, zarr_format=2)
+
+
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Wait for dask's threads where they write: after an error in one the others would still make files."""
+    if get_scheduler() not in (None, dask.threaded.get) or dask.config.get("pool", None) is not None:
+        yield
+        return
+    workers = dask.config.get("num_workers", None) or CPU_COUNT
+    with ThreadPoolExecutor(workers) as pool, dask.config.set(pool=pool):
+        yield
+
+
+def _portable(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
+    """How values are to be stored, without the chunks and the codecs of the store they came from."""
+    return {key: value for key, value in encoding.items() if key not in (*STALE_ENCODING, *_CODECS)}
+
+
+def _storable(value: Any) -> Any:
+    """An attribute that JSON can hold."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value if isinstance(value, np.generic) else value.tolist()
+    return (
+        value
+        if isinstance(value, str | int | float | bool | list | tuple)
+        else json.dumps(value, default=str)
+    )
+
+
+def _regular(da: xr.DataArray) -> xr.DataArray:
+    """The array with chunks that Zarr can hold: alike but for the last along each dim."""
+    if da.chunks is None:
+        return da
+    uneven = {
+        dim: max(chunks)
+        for dim, chunks in zip(da.dims, da.chunks, strict=True)
+        if len(set(chunks[:-1])) > 1 or chunks[-1] > chunks[0]
+    }
+    return da.chunk(uneven) if uneven else da

@@ -1,0 +1,1 @@
+"""What training minimises: image terms, adversarial games and their penalties, features of networks."""

@@ -1,0 +1,1 @@
+"""Discriminators, which tell generated patches from real ones."""

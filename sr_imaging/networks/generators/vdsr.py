@@ -1,0 +1,92 @@
+"""VDSR: a deep residual network on the interpolated image; one model for every real factor in its range."""
+
+from collections.abc import Sequence
+from math import isfinite
+
+from torch import Tensor, nn
+
+from sr_imaging.errors import ModelError
+from sr_imaging.networks.contract import GeneratorModule
+from sr_imaging.networks.interpolation import LARGEST
+from sr_imaging.networks.layers import ZeroMeanConv, conv, crop
+
+__all__ = ["VDSR"]
+
+
+class VDSR(GeneratorModule):
+    """Very deep super-resolution network, 2-D or 3-D, for any real factor in a range of each axis.
+
+    It takes the image already on the HR grid and adds what is missing, so its own `scale` is all ones. The
+    image it expects, in training and inference alike: LR interpolated with Keys' cubic (``"cubic"``) at the
+    pixel centres of :func:`sr_imaging.image.grid.refinement.refine` (first outer edge kept, spacing divided
+    by the exact factor, ``round(n * factor)`` pixels, border replicated), with ``halo`` HR pixels of context.
+
+    Differs from the paper in what makes it equivariant: no biases, LeakyReLU for ReLU, and a first layer of
+    zero-mean kernels.
+
+    Parameters
+    ----------
+    scale_range : tuple of (float, float)
+        Lowest and highest factor of each axis, 1 to 1000; ``(1, 1)`` for an axis that is not refined.
+    in_channels : int
+        Bands that are super-resolved together; 1 serves any number of bands, one at a time.
+    channels : int
+        Width.
+    depth : int
+        Number of convolutions, >= 2; the halo in HR pixels.
+    axes : tuple of str, optional
+        As in :class:`~sr_imaging.networks.Generator`.
+
+    Raises
+    ------
+    ModelError
+        If the range is none, or refines nothing.
+
+    References
+    ----------
+    J. Kim et al., "Accurate image super-resolution using very deep convolutional networks", CVPR 2016.
+    """
+
+    def __init__(
+        self,
+        scale_range: Sequence[tuple[float, float]],
+        *,
+        in_channels: int = 1,
+        channels: int = 64,
+        depth: int = 20,
+        axes: Sequence[str] | None = None,
+    ) -> None:
+        span = _checked(scale_range)
+        if depth < 2:
+            raise ModelError(f"a depth of {depth} is no network; give 2 convolutions or more")
+        super().__init__(
+            [1] * len(span),
+            halo=[depth] * len(span),
+            in_channels=in_channels,
+            axes=axes,
+            scale_range=span,
+        )
+        dims = self.spatial_dims
+        layers: list[nn.Module] = [ZeroMeanConv(dims, in_channels, channels), nn.LeakyReLU(0.1)]
+        for _ in range(depth - 2):
+            layers += [conv(dims, channels, channels), nn.LeakyReLU(0.1)]
+        self.features = nn.Sequential(*layers)
+        self.tail = conv(dims, channels, in_channels)
+        nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
+        self.depth = depth
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add detail to the interpolated image: ``(B, C, n + 2 * halo)`` to ``(B, C, n)``, HR pixels."""
+        detail = self.tail(self.features(x))
+        out: Tensor = crop(x, self.depth, self.spatial_dims) + detail.float()
+        return out
+
+
+def _checked(scale_range: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """The range as pairs of floats."""
+    span = tuple((float(low), float(high)) for low, high in scale_range)
+    if not all(isfinite(high) and 1 <= low <= high <= LARGEST for low, high in span):
+        raise ModelError(f"scale_range {span} is no range of factors; give (lowest, highest), 1 to {LARGEST}")
+    if all(high == 1 for _, high in span):
+        raise ModelError(f"scale_range {span} refines nothing; give one axis a factor above 1")
+    return span

@@ -1,0 +1,111 @@
+"""Generators: networks that super-resolve, and the classical methods they are measured against.
+
+``GENERATORS`` is the list one can read; :func:`build_generator` makes one from its name and arguments.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from sr_imaging.errors import ModelError
+from sr_imaging.networks.generators.attention import Attention
+from sr_imaging.networks.generators.espcn import ESPCN
+from sr_imaging.networks.generators.guided import Guided
+from sr_imaging.networks.generators.latent import with_latent
+from sr_imaging.networks.generators.rrdb import RRDB
+from sr_imaging.networks.generators.srcnn import SRCNN
+from sr_imaging.networks.generators.srresnet import EDSR, SRResNet
+from sr_imaging.networks.generators.transposed import Transposed
+from sr_imaging.networks.generators.vae import VAE
+from sr_imaging.networks.generators.vdsr import VDSR
+
+from .classical import BackProjection, Wiener
+from .contract import PLANE_AXES, Generator, GeneratorModule, Trimmed, check_generator, known_names, replicate
+from .interpolation import INTERPOLATIONS, Interpolation
+
+__all__ = [
+    "CLASSICAL",
+    "GENERATORS",
+    "INTERPOLATIONS",
+    "PLANE_AXES",
+    "Generator",
+    "GeneratorModule",
+    "Trimmed",
+    "build_generator",
+    "check_generator",
+    "replicate",
+]
+
+# methods without weights: any scale may be asked of them, by name
+CLASSICAL: dict[str, Callable[..., nn.Module]] = {
+    "nearest": partial(Interpolation, "nearest"),
+    "linear": partial(Interpolation, "linear"),
+    "cubic": partial(Interpolation, "cubic"),
+    "lanczos": partial(Interpolation, "lanczos"),
+    "fourier": partial(Interpolation, "fourier"),
+    "wiener": Wiener,
+    "back-projection": BackProjection,
+}
+GENERATORS: dict[str, Callable[..., nn.Module]] = {
+    **CLASSICAL,
+    "srcnn": SRCNN,
+    "vdsr": VDSR,
+    "espcn": ESPCN,
+    "srresnet": SRResNet,
+    "edsr": EDSR,
+    "rrdb": RRDB,
+    "attention": Attention,
+    "transposed": Transposed,
+    "vae": VAE,
+    "guided": Guided,
+}
+
+
+def build_generator(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Build a generator with fresh weights.
+
+    Parameters
+    ----------
+    architecture : str
+        Key of ``GENERATORS``.
+    arguments : mapping
+        Its keyword arguments, ``scale`` among them, or ``scale_range`` where it takes that. Any learned one
+        takes ``latent_channels`` as well: bands of noise that make it give several plausible results.
+
+    Returns
+    -------
+    nn.Module
+        A module that meets :class:`Generator`.
+
+    Raises
+    ------
+    ModelError
+        If the architecture or one of the arguments is unknown or impossible.
+    """
+    if architecture not in GENERATORS:
+        raise ModelError(f"unknown architecture {architecture!r}; use one of {', '.join(GENERATORS)}")
+    make = GENERATORS[architecture]
+    known = list(inspect.signature(make).parameters)
+    if noisy := "in_channels" in known and "latent_channels" not in known:
+        known.append("latent_channels")
+    for key in arguments:
+        if key not in known:
+            raise ModelError(f"{architecture} takes no argument {key!r}; {known_names(key, known)}")
+    if "scale_range" in known and "scale_range" not in arguments:
+        raise ModelError(
+            f"{architecture} needs a 'scale_range'; give lowest and highest factor per axis, "
+            "e.g. ((1.5, 4), (1.5, 4))"
+        )
+    if "scale" in known and "scale" not in arguments:
+        raise ModelError(f"{architecture} needs a 'scale'; give one factor per axis, e.g. (2, 2)")
+    try:
+        return with_latent(make, arguments) if noisy else make(**arguments)
+    except (TypeError, ValueError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(
+            f"{architecture} cannot be built of {dict(arguments)} ({error}); change them"
+        ) from error

@@ -1,0 +1,1 @@
+"""Train a generator, alone and then against a discriminator."""

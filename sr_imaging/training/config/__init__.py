@@ -1,0 +1,1 @@
+"""What a training run is, as frozen dataclasses read from strict TOML."""

@@ -1,0 +1,106 @@
+"""A dataclass from a table, strictly: no key is ignored, no type is guessed."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from math import isfinite
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from sr_imaging.errors import ConfigError
+
+__all__ = ["build", "require", "require_finite"]
+
+
+def require(ok: bool, message: str) -> None:
+    """Raise a ConfigError unless a setting is possible."""
+    if not ok:
+        raise ConfigError(message)
+
+
+def require_finite(settings: Any, table: str, *, but: str = "") -> None:
+    """Raise a ConfigError where a number of a dataclass is not finite; `but` names a field that may be so."""
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        require(
+            one.name == but or _is_finite(value),
+            f"{table}.{one.name} {value!r} is not finite; give a number",
+        )
+
+
+def _is_finite(value: Any) -> bool:
+    """Tell whether all numbers of a value are finite."""
+    if isinstance(value, Mapping | list | tuple):
+        return all(map(_is_finite, value.values() if isinstance(value, Mapping) else value))
+    return not isinstance(value, float) or isfinite(value)
+
+
+def build(cls: Any, table: Mapping[str, Any], *, source: str, prefix: str = "") -> Any:
+    """Fill a dataclass from a table.
+
+    Parameters
+    ----------
+    cls : type
+        Dataclass whose fields are annotated with plain types, tuples, dicts, dataclasses or unions of them.
+    table : mapping
+        Values by field name.
+    source : str
+        Where the table comes from, for messages.
+    prefix : str
+        Key of the table itself with a dot at its end, for messages.
+
+    Returns
+    -------
+    object
+        An instance of `cls`.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown (its nearest neighbour is named), missing, or of the wrong type.
+    """
+    known = {f.name: f for f in fields(cls)}
+    hints = get_type_hints(cls)
+    values = {}
+    for key, value in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            remedy = f"did you mean {prefix + near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ConfigError(f"unknown key {prefix + key!r} in {source}; {remedy}")
+        values[key] = _convert(value, hints[key], prefix + key, source)
+    for name, one in known.items():
+        if name not in values and one.default is MISSING and one.default_factory is MISSING:
+            raise ConfigError(f"{source} lacks the key {prefix + name!r}; add it")
+    return cls(**values)
+
+
+def _convert(value: Any, hint: Any, key: str, source: str) -> Any:
+    """Return a TOML value as the annotated type; whole numbers may stand for floats, nothing else moves."""
+    if is_dataclass(hint) and isinstance(value, Mapping):
+        return build(hint, value, source=source, prefix=key + ".")
+    if get_origin(hint) is UnionType:
+        for option in get_args(hint):
+            if _fits(value, option):
+                return _convert(value, option, key, source)
+    elif _fits(value, hint):
+        if get_origin(hint) is tuple:
+            return tuple(_convert(item, get_args(hint)[0], key, source) for item in value)
+        return float(value) if hint is float else dict(value) if get_origin(hint) is dict else value
+    wanted = str(hint) if get_origin(hint) else hint.__name__
+    raise ConfigError(f"{key} in {source} is {value!r}, not {wanted}; correct its type")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Tell whether a TOML value can stand for an annotated type."""
+    origin = get_origin(hint)
+    if origin is tuple:
+        item = get_args(hint)
+        sized = item[-1] is Ellipsis or (isinstance(value, list | tuple) and len(value) == len(item))
+        return isinstance(value, list | tuple) and sized and all(_fits(one, item[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, Mapping)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(hint, type) and isinstance(value, hint)

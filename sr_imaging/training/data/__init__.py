@@ -1,0 +1,1 @@
+"""From scans to batches of patches, through MONAI."""

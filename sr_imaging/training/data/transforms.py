@@ -1,0 +1,261 @@
+"""MONAI transforms from a scan to a patch: one plane of it, and a crop of what shows the same place.
+
+Flips, rotations, crops of one grid and caches are MONAI's own.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import permutations
+from typing import Any
+
+from monai.config.type_definitions import KeysCollection
+from monai.transforms.transform import MapTransform, RandomizableTransform
+from torch import Tensor
+
+from sr_imaging.degradation.tensors import Degraded, degrade_batch
+from sr_imaging.networks import PLANE_AXES, replicate
+
+from .loading import LoadScand, SrImagingReader
+
+__all__ = [
+    "ContextPadd",
+    "Degraded",
+    "LoadScand",
+    "RandPairCropd",
+    "RandPlaned",
+    "SrImagingReader",
+    "degrade_batch",
+    "item_views",
+    "pair_views",
+    "take_plane",
+    "views",
+]
+
+FINE_AXIS = 1.25  # an axis is fine where its spacing is at most this many times the finest
+
+
+def views(
+    spacing: Sequence[float],
+    axes: tuple[str, ...],
+    *,
+    shape: Sequence[int] | None = None,
+    least: Sequence[int] | None = None,
+) -> list[tuple[int, ...]]:
+    """Return which spatial axes of a scan can play the axes of a network.
+
+    Parameters
+    ----------
+    spacing : sequence of float
+        HR spacing of the scan's spatial axes, in the order of the array.
+    axes : tuple of str
+        Axes of the network. ``("z", "plane")`` may be any ordered pair of fine axes, since detail along any
+        of them teaches what is lost along z; others are the last axes of the scan, as they lie.
+    shape, least : sequence of int, optional
+        Size of the scan's spatial axes, and the smallest size that each axis of the network needs.
+
+    Returns
+    -------
+    list of tuple of int
+        Axes counted from the first spatial one; empty where the scan cannot serve.
+
+    Examples
+    --------
+    >>> views((3.0, 0.7, 0.7), ("z", "plane"))
+    [(1, 2), (2, 1)]
+    >>> views((3.0, 0.7, 0.7), ("y", "x"))
+    [(1, 2)]
+    """
+    count = len(spacing)
+    if axes != ("z", "plane"):
+        options = [tuple(range(count - len(axes), count))] if count >= len(axes) else []
+    else:
+        fine = [k for k, step in enumerate(spacing) if step <= FINE_AXIS * min(spacing)]
+        options = list(permutations(fine, 2))
+    if shape is None or least is None:
+        return options
+    return [view for view in options if all(shape[k] >= n for k, n in zip(view, least, strict=True))]
+
+
+def pair_views(axes: tuple[str, ...], scale: Sequence[int], factors: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return which spatial axes of a real pair can play the axes of a network.
+
+    Parameters
+    ----------
+    axes : tuple of str
+        Axes of the network; ``("z", "plane")`` is z with either of the others.
+    scale : sequence of int
+        Its scale.
+    factors : sequence of int
+        HR pixels per LR pixel of the pair along each spatial axis.
+
+    Returns
+    -------
+    list of tuple of int
+        Axes counted from the first spatial one; empty where the factors are not those of the network.
+
+    Examples
+    --------
+    >>> pair_views(("z", "plane"), (4, 1), (4, 1, 1))
+    [(0, 1), (0, 2)]
+    >>> pair_views(("y", "x"), (2, 2), (3, 3))
+    []
+    """
+    count = len(factors)
+    options: list[tuple[int, ...]] = [(0, 1), (0, 2)] if count == 3 else []
+    if axes != PLANE_AXES:
+        options = [tuple(range(count - len(axes), count))] if count >= len(axes) else []
+    wanted = {view: [scale[view.index(k)] if k in view else 1 for k in range(count)] for view in options}
+    return [view for view in options if wanted[view] == list(factors)]
+
+
+class RandPlaned(RandomizableTransform, MapTransform):
+    """Draw one image of the network's axes from a scan: a band, a slice, a plane or the whole volume.
+
+    Parameters
+    ----------
+    keys : str or sequence of str
+        Key of a ``(C, [z,] y, x)`` tensor that was read by :class:`LoadScand`.
+    axes : tuple of str
+        Axes of the network; see :func:`views`.
+    in_channels : int
+        1 draws one channel; any other number keeps all.
+    least : tuple of int
+        Smallest size of each axis of the image.
+    scale : tuple of int, optional
+        Scale of the network, which the partner under ``lr`` of a real pair must have.
+
+    Notes
+    -----
+    Of a scan with partners the same image is drawn from ``lr``, in the same channel, and from ``guide``, in
+    all of its channels.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        axes: tuple[str, ...],
+        in_channels: int = 1,
+        least: Sequence[int],
+        scale: Sequence[int] = (),
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob=1.0)
+        self.axes = axes
+        self.in_channels = in_channels
+        self.least = tuple(least)
+        self.scale = tuple(scale)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace every scan by a view of one image, and its facts by those of the drawn channel."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            facts, shape = out.pop(f"{key}_facts"), out[key].shape[1:]
+            options = item_views(data, key, axes=self.axes, scale=self.scale, least=self.least)
+            view = options[self.R.randint(len(options))]
+            channel = self.R.randint(out[key].shape[0]) if self.in_channels == 1 else None
+            index = {axis: self.R.randint(size) for axis, size in enumerate(shape)}
+            for name in [name for name in (key, "lr") if name in out]:
+                out[name] = take_plane(out[name], view, channel, index)
+            if "guide" in out:
+                out["guide"] = take_plane(out["guide"], view, None, index)
+            out[f"{key}_std"] = facts["std"][channel] if channel is not None else max(facts["std"])
+        return out
+
+
+def item_views(
+    item: Mapping[Any, Any], key: str, *, axes: tuple[str, ...], scale: Sequence[int], least: Sequence[int]
+) -> list[tuple[int, ...]]:
+    """Return the views of a loaded scan, or of a real pair, that are at least as large as `least`.
+
+    Parameters
+    ----------
+    item : mapping
+        From :class:`LoadScand`.
+    key : str
+        Of the scan.
+    axes, scale : tuple
+        Facts of the network.
+    least : tuple of int
+        Smallest size of each axis of the network.
+    """
+    shape = item[key].shape[1:]
+    if "lr" not in item:
+        return views(item[f"{key}_facts"]["spacing"], axes, shape=shape, least=least)
+    options = pair_views(axes, scale, item["lr_scale"])
+    return [view for view in options if all(shape[k] >= n for k, n in zip(view, least, strict=True))]
+
+
+def take_plane(scan: Tensor, view: tuple[int, ...], channel: int | None, index: Mapping[int, int]) -> Tensor:
+    """Return ``(C, *view)`` of a ``(C, [z,] y, x)`` scan at `index` of the axes that are not in the view."""
+    image = scan if channel is None else scan[channel : channel + 1]
+    for axis in range(scan.ndim - 2, -1, -1):
+        if axis not in view:
+            image = image.select(1 + axis, index[axis])
+    rank = sorted(view)
+    return image.permute(0, *(1 + rank.index(axis) for axis in view))
+
+
+class ContextPadd(MapTransform):
+    """Replicate the border of small images, so that patches at their edges can have context.
+
+    Parameters
+    ----------
+    keys : str or sequence of str
+        Keys of ``(C, *n)`` tensors.
+    context : sequence of int
+        Pixels to add on each side of each axis.
+    below : sequence of int
+        An axis is padded where it is shorter than this.
+    """
+
+    def __init__(self, keys: KeysCollection, *, context: Sequence[int], below: Sequence[int]) -> None:
+        super().__init__(keys)
+        self.context = tuple(context)
+        self.below = tuple(below)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Pad each image where it is small."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            sizes = zip(out[key].shape[1:], self.below, self.context, strict=True)
+            widths = [(context,) * 2 if size < below else (0, 0) for size, below, context in sizes]
+            out[key] = replicate(out[key][None], widths)[0]
+        return out
+
+
+class RandPairCropd(RandomizableTransform, MapTransform):
+    """Crop a coarse image and the fine ones of the same area to one random window of whole coarse pixels.
+
+    Parameters
+    ----------
+    keys : str or sequence of str
+        Keys of ``(C, *(n * scale))`` fine images.
+    coarse_key : str
+        Key of the ``(C, *n)`` coarse one.
+    scale : tuple of int
+        Fine pixels per coarse pixel of each axis.
+    size : tuple of int
+        Coarse pixels of the window.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, *, coarse_key: str = "lr", scale: Sequence[int], size: Sequence[int]
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob=1.0)
+        self.coarse_key = coarse_key
+        self.scale = tuple(scale)
+        self.size = tuple(size)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Crop all images alike."""
+        out = dict(data)
+        room = out[self.coarse_key].shape[1:]
+        starts = [self.R.randint(n - size + 1) for n, size in zip(room, self.size, strict=True)]
+        windows = [*zip(starts, self.size, self.scale, strict=True)]
+        coarse = (slice(None), *(slice(first, first + size) for first, size, _ in windows))
+        fine = (slice(None), *(slice(first * s, (first + size) * s) for first, size, s in windows))
+        out[self.coarse_key] = out[self.coarse_key][coarse]
+        for key in self.key_iterator(out):
+            out[key] = out[key][fine]
+        return out
