@@ -11,8 +11,8 @@ import xarray as xr
 from torch import nn
 
 from sr_imaging.image.grid.axes import fine_size
-from sr_imaging.image.grid.reference import volume
 from sr_imaging.image.grid.refinement import refine
+from sr_imaging.image.grid.volumes import volume
 from sr_imaging.models.card import ModelCard
 from sr_imaging.models.model_file import save_model
 from sr_imaging.networks import Generator, GeneratorModule, build_generator

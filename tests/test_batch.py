@@ -20,7 +20,7 @@ from sr_imaging.batch.plan import plan_batch
 from sr_imaging.batch.run import run_batch
 from sr_imaging.batch.task import BatchOptions
 from sr_imaging.errors import ConfigError, ModelError, ResourceError, WriteError
-from sr_imaging.image.grid.reference import volume
+from sr_imaging.image.grid.volumes import volume
 
 DOUBLE = BatchOptions(model="cubic", scale=2)
 

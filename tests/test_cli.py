@@ -269,7 +269,7 @@ def test_internal_error_exits_1(scans: Path, tmp_path: Path, monkeypatch: pytest
     def broken(*args: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(batch, "plan_batch", broken)
+    monkeypatch.setattr("sr_imaging.batch.plan.plan_batch", broken)
     assert cubic(scans, tmp_path / "out").exit_code == 1
 
 

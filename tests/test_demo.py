@@ -14,7 +14,8 @@ from sr_imaging.cli.demo import samples
 from sr_imaging.errors import ConfigError, ReadError
 from sr_imaging.evaluation.figures import drawing as pictures
 from sr_imaging.evaluation.figures import scan_rows as figures
-from sr_imaging.image.grid.reference import edges, volume
+from sr_imaging.image.grid.reference import edges
+from sr_imaging.image.grid.volumes import volume
 from sr_imaging.inference import model_choice as choice
 from sr_imaging.models import model_file
 from sr_imaging.models.card import ModelCard

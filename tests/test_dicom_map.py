@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from sr_imaging import Scan, WriteError, read, write
 from sr_imaging.cli.__main__ import app
-from sr_imaging.image.grid.reference import affine
-from sr_imaging.image.grid.reference import volume as grid_volume
+from sr_imaging.image.grid.volumes import affine
+from sr_imaging.image.grid.volumes import volume as grid_volume
 from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
 from sr_imaging.io.dicom.reading.find_series import find_series
 from sr_imaging.io.dicom.writing import parametric_map as dicom_map

@@ -8,7 +8,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from sr_imaging import ReadError, find_scans, read, write
-from sr_imaging.image.grid.reference import affine
+from sr_imaging.image.grid.volumes import affine
 
 FOLDER = "medical/dcm_mr_transfer_syntaxes_siemens"
 COUNT = 35

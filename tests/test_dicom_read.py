@@ -26,8 +26,9 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian
 
 from sr_imaging import ReadError
-from sr_imaging.image.grid.reference import affine as grid_affine
-from sr_imaging.image.grid.reference import axis_step, spacing
+from sr_imaging.image.grid.pixel_spacing import spacing
+from sr_imaging.image.grid.reference import axis_step
+from sr_imaging.image.grid.volumes import affine as grid_affine
 from sr_imaging.io.dicom.reading import headers as dicom_header
 from sr_imaging.io.dicom.reading.find_series import find_series
 from sr_imaging.io.dicom.reading.series import read_series

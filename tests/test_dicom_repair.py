@@ -27,7 +27,8 @@ from typer.testing import CliRunner
 
 from sr_imaging import ConfigError, ReadError, find_scans, read, write
 from sr_imaging.cli.__main__ import app
-from sr_imaging.image.grid.reference import affine, spacing
+from sr_imaging.image.grid.pixel_spacing import spacing
+from sr_imaging.image.grid.volumes import affine
 from sr_imaging.io.scan import under_policies
 
 LARGE = (64, 48)

@@ -12,7 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import JPEG2000Lossless, RLELossless, generate_uid
 
 from sr_imaging import find_scans, read
-from sr_imaging.image.grid.reference import affine
+from sr_imaging.image.grid.volumes import affine
 from sr_imaging.io.dicom.reading.series import read_series
 
 LARGE = (24, 256, 320)

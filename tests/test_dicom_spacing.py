@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from sr_imaging import find_scans, read, upscale
 from sr_imaging.cli.__main__ import app
-from sr_imaging.image.grid.reference import affine, spacing
+from sr_imaging.image.grid.pixel_spacing import spacing
+from sr_imaging.image.grid.volumes import affine
 from sr_imaging.networks import build_generator
 
 COUNT, SIDE = 20, (12, 14)

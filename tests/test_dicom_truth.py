@@ -13,7 +13,7 @@ import pytest
 from pydicom import dcmread
 
 from sr_imaging import Scan, find_scans, read
-from sr_imaging.image.grid.reference import affine as grid_affine
+from sr_imaging.image.grid.volumes import affine as grid_affine
 
 MM = 1e-3  # how well the peers' affines must agree: dcm2niix keeps float32
 RELATIVE = 1e-6  # of float values: peers multiply in float32 or with a slope of float32; whole numbers: none

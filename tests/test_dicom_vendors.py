@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from test_dicom_write import dciodvfy_errors, refined, scan_of
 
 from sr_imaging import Scan
-from sr_imaging.image.grid.reference import affine
+from sr_imaging.image.grid.volumes import affine
 from sr_imaging.io.check import Check, check_scans
 from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
 from sr_imaging.io.dicom.reading.series import read_series

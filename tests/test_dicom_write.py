@@ -17,8 +17,9 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from sr_imaging import WriteError, read, upscale, write
 from sr_imaging.image.grid.axes import fine_centres
-from sr_imaging.image.grid.reference import affine, axis_step, volume
+from sr_imaging.image.grid.reference import axis_step
 from sr_imaging.image.grid.refinement import refine
+from sr_imaging.image.grid.volumes import affine, volume
 from sr_imaging.io.dicom.reading.find_series import find_series
 from sr_imaging.io.dicom.reading.series import read_series
 from sr_imaging.io.dicom.writing.series import write_series

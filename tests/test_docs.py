@@ -56,7 +56,7 @@ def test_worked_example_keeps(law: str, fsrcnn: types.ModuleType) -> None:
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with small scans of the names that the README uses."""
     import sr_imaging
-    from sr_imaging.image.grid.reference import volume
+    from sr_imaging.image.grid.volumes import volume
 
     folder = tmp_path_factory.mktemp("scans")
     rng = np.random.default_rng(3)

@@ -14,6 +14,7 @@ from PIL import Image
 from sr_imaging import ConfigError, GridError, ModelError, degrade, evaluate, upscale
 from sr_imaging.degradation.noise import Noise
 from sr_imaging.degradation.psf import BOX, Psf
+from sr_imaging.degradation.settings import DegradationConfig
 from sr_imaging.evaluation.metrics.fourier import fourier_correlation
 from sr_imaging.evaluation.metrics.pixels import data_range, ms_ssim, mse, psnr
 from sr_imaging.evaluation.metrics.spectra import ergas, sam
@@ -21,7 +22,6 @@ from sr_imaging.evaluation.report import Report
 from sr_imaging.models.discriminator_file import save_discriminator
 from sr_imaging.networks import build_generator
 from sr_imaging.networks.discriminators.patch import build_discriminator
-from sr_imaging.training.config.data import DegradationConfig
 
 
 def raster(bands: int = 2, rows: int = 41, cols: int = 52) -> xr.DataArray:

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from sr_imaging import GridError, InputTypeError
 from sr_imaging.image.grid.axes import check_grid, fine_centres, spatial_dims
-from sr_imaging.image.grid.reference import affine, edges, geo_transform, spacing, volume
+from sr_imaging.image.grid.pixel_spacing import spacing
+from sr_imaging.image.grid.rasters import geo_transform
+from sr_imaging.image.grid.reference import edges
 from sr_imaging.image.grid.refinement import refine
+from sr_imaging.image.grid.volumes import affine, volume
 
 quick = settings(max_examples=40, deadline=None)
 firsts = st.floats(-1e7, 1e7)

@@ -18,7 +18,7 @@ from rasterio import Affine
 from rasterio.enums import ColorInterp
 
 from sr_imaging import GridError, ReadError, WriteError, find_scans, read, write
-from sr_imaging.image.grid.reference import geo_transform
+from sr_imaging.image.grid.rasters import geo_transform
 from sr_imaging.image.grid.refinement import refine
 
 NORTH_UP = Affine(2.0, 0.0, 500.0, 0.0, -3.0, 900.0)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import sr_imaging
 from sr_imaging import GridError, InputTypeError, ModelError
 from sr_imaging.cli.__main__ import app
-from sr_imaging.inference.tiling.engine import BothPlanes, Windowed
+from sr_imaging.inference.tiling.wrappers import BothPlanes, Windowed
 from sr_imaging.models.card import ModelCard
 from sr_imaging.models.model_file import load_model, save_model
 from sr_imaging.networks import GeneratorModule, build_generator, replicate

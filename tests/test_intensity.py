@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sr_imaging import InputTypeError
-from sr_imaging.image.pixels.values import fill_nearest, values_of
+from sr_imaging.image.pixels.fill import fill_nearest
+from sr_imaging.image.pixels.values import values_of
 from sr_imaging.image.stored_numbers import is_flag
 
 INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "uint64"]

@@ -14,8 +14,8 @@ from pydicom.data import get_testdata_file
 from pydicom.fileset import FileSet
 
 from sr_imaging import ReadError, WriteError, find_scans, read, write
-from sr_imaging.image.grid.reference import affine
-from sr_imaging.image.grid.reference import volume as grid_volume
+from sr_imaging.image.grid.volumes import affine
+from sr_imaging.image.grid.volumes import volume as grid_volume
 from sr_imaging.io import READERS, WRITERS
 
 SERIES = "odd/dicom_derived_series/ok_reference"

@@ -14,7 +14,7 @@ from builders import SMALL, generator, raster, scan, smooth
 import sr_imaging
 from sr_imaging import ModelError
 from sr_imaging.degradation.noise import normal_at
-from sr_imaging.inference.tiling.engine import BothPlanes
+from sr_imaging.inference.tiling.wrappers import BothPlanes
 from sr_imaging.models.card import ModelCard
 from sr_imaging.models.model_file import load_model, save_model
 from sr_imaging.networks import Generator, build_generator

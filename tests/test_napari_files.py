@@ -21,7 +21,7 @@ from napari_plugin._samples import ct_slice, sentinel, thick_slices
 from napari_plugin._writers import write_geotiff, write_nifti
 from sr_imaging import ReadError, read, write
 from sr_imaging.cli.__main__ import main
-from sr_imaging.image.grid.reference import affine, volume
+from sr_imaging.image.grid.volumes import affine, volume
 
 AXIAL = np.array([[0, 0, 0.8, -90], [0, 0.9, 0, -120], [5, 0, 0, -30], [0, 0, 0, 1.0]])
 RAS = np.array([[0, 0, -0.8, 90], [0, -0.9, 0, 120], [5, 0, 0, -30], [0, 0, 0, 1.0]])

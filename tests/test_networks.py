@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sr_imaging import ModelError
-from sr_imaging.inference.tiling.engine import BothPlanes
+from sr_imaging.image.pixels.kernels import interpolation_weights
+from sr_imaging.inference.tiling.wrappers import BothPlanes
 from sr_imaging.networks import (
     CLASSICAL,
     GENERATORS,
@@ -25,7 +26,6 @@ from sr_imaging.networks import (
     check_generator,
     replicate,
 )
-from sr_imaging.networks.interpolation import interpolation_weights
 
 LEARNED: list[tuple[str, dict[str, Any]]] = [
     ("espcn", {"scale": (2, 2)}),

@@ -11,8 +11,9 @@ import SimpleITK
 import xarray as xr
 
 from sr_imaging import ReadError, WriteError, find_scans, read, write
-from sr_imaging.image.grid.reference import affine, spacing, volume
+from sr_imaging.image.grid.pixel_spacing import spacing
 from sr_imaging.image.grid.refinement import refine
+from sr_imaging.image.grid.volumes import affine, volume
 
 OBLIQUE = np.array([[1.9, 0.3, -0.2, -31.0], [-0.25, 1.4, 0.6, 12.5], [0.3, -0.35, 2.8, 40.0], [0, 0, 0, 1]])
 SHAPE = (7, 5, 4)  # i, j, k

@@ -11,8 +11,9 @@ from builders import raster, scan
 import sr_imaging
 from sr_imaging import GridError, degrade, read
 from sr_imaging.degradation.content_shift import content_shift
-from sr_imaging.degradation.real_pairs import aligned_pair, mean_on_grid
-from sr_imaging.image.grid.reference import volume
+from sr_imaging.degradation.real_pairs import aligned_pair
+from sr_imaging.image.grid.frames import mean_on_grid
+from sr_imaging.image.grid.volumes import volume
 
 
 def texture(*shape: int, seed: int = 0) -> np.ndarray:

@@ -14,10 +14,11 @@ from rasterio import Affine
 
 from sr_imaging import ConfigError, GridError, degrade, find_scans, read
 from sr_imaging.degradation.psf import BOX, GAUSSIAN, Psf, margin
+from sr_imaging.degradation.settings import DegradationConfig
 from sr_imaging.degradation.tensors import Degraded, degrade_batch
 from sr_imaging.networks import build_generator
 from sr_imaging.plain import plain_tensors
-from sr_imaging.training.config.data import DataConfig, DegradationConfig
+from sr_imaging.training.config.data import DataConfig
 from sr_imaging.training.data.batches import PatchBatches, _random, patch_batches
 from sr_imaging.training.data.loading import LoadScand, SrImagingReader
 from sr_imaging.training.data.patch_sizes import PatchPlan

@@ -6,7 +6,8 @@ import xarray as xr
 from builders import fine_like
 
 from sr_imaging import GridError, upscale
-from sr_imaging.image.grid.reference import geo_transform, is_rotated, spacing
+from sr_imaging.image.grid.pixel_spacing import spacing
+from sr_imaging.image.grid.rasters import geo_transform, is_rotated
 
 
 def rotated(rows: int = 4, cols: int = 6, shear: float = 0.0) -> xr.DataArray:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from sr_imaging import ConfigError, degrade, read, self_config, train, upscale, write
 from sr_imaging.cli.__main__ import app
 from sr_imaging.evaluation.metrics.pixels import data_range, psnr
-from sr_imaging.image.grid.reference import volume
+from sr_imaging.image.grid.volumes import volume
 
 
 def tissue(*shape: int, seed: int = 0) -> np.ndarray:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sr_imaging import ConfigError, ModelError
-from sr_imaging.training.config.data import DataConfig, DegradationConfig, ModelConfig
+from sr_imaging.degradation.settings import DegradationConfig
+from sr_imaging.training.config.data import DataConfig, ModelConfig
 from sr_imaging.training.config.phases import AdversarialConfig, LoopConfig, PixelConfig, ScheduleConfig
 from sr_imaging.training.config.run import TrainConfig
 from sr_imaging.training.data.patch_sizes import PatchPlan

@@ -16,11 +16,12 @@ from PIL import Image
 
 from sr_imaging import ConfigError, degrade, train, write
 from sr_imaging.degradation.psf import BOX, GAUSSIAN, Psf
+from sr_imaging.degradation.settings import DegradationConfig
 from sr_imaging.degradation.tensors import degrade_any
-from sr_imaging.image.grid.reference import volume
+from sr_imaging.image.grid.volumes import volume
 from sr_imaging.networks import build_generator
 from sr_imaging.networks.interpolation import Interpolation
-from sr_imaging.training.config.data import DataConfig, DegradationConfig
+from sr_imaging.training.config.data import DataConfig
 from sr_imaging.training.config.run import parse_config
 from sr_imaging.training.data.batches import PatchBatches
 from sr_imaging.training.data.patch_sizes import PatchPlan

@@ -15,7 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sr_imaging import upscale
-from sr_imaging.image.grid.reference import affine, edges, geo_transform, spacing
+from sr_imaging.image.grid.pixel_spacing import spacing
+from sr_imaging.image.grid.rasters import geo_transform
+from sr_imaging.image.grid.reference import edges
+from sr_imaging.image.grid.volumes import affine
 from sr_imaging.networks import build_generator
 
 ESPCN = generator("espcn", scale=(2, 3))

@@ -12,7 +12,8 @@ import xarray as xr
 from builders import fill_zoo, generator, raster, scan, smooth
 
 from sr_imaging import GridError, InputTypeError, ModelError, upscale
-from sr_imaging.image.grid.reference import affine, geo_transform
+from sr_imaging.image.grid.rasters import geo_transform
+from sr_imaging.image.grid.volumes import affine
 from sr_imaging.models.card import ModelCard
 from sr_imaging.models.model_file import load_model, save_model
 

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from sr_imaging import ReadError, WriteError, find_scans, read, write
-from sr_imaging.image.grid.reference import spacing
+from sr_imaging.image.grid.pixel_spacing import spacing
 
 RASTERS = [
     "odd/geotiff_derived/rotated20deg_uint16.tif",

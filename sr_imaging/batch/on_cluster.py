@@ -16,8 +16,8 @@ from sr_imaging.inference.tiling.cluster import THREADS, ask_to_stop, line_home,
 from sr_imaging.inference.tiling.delivery import Delivery, Settings, as_node
 from sr_imaging.io.atomic import clear_leftovers
 
-from .journal import ScanResult
 from .one_scan import FAILURES, cause_of, work_on
+from .report import ScanResult
 from .task import BatchOptions, Task
 
 __all__ = ["Sent", "is_sent", "spread"]

@@ -21,7 +21,8 @@ from sr_imaging.inference.upscaling import upscale
 from sr_imaging.io import read, write
 
 from .inputs import one_scan, shown_cause
-from .journal import Journal, ScanResult
+from .journal import Journal
+from .report import ScanResult
 from .task import BatchOptions, Task
 
 __all__ = ["FAILURES", "cause_of", "record", "work_on"]

@@ -14,7 +14,7 @@ import xarray as xr
 
 from sr_imaging.errors import ConfigError, ResourceError, SrImagingError, WriteError
 from sr_imaging.image.grid.axes import fine_size
-from sr_imaging.image.grid.reference import spacing as grid_spacing
+from sr_imaging.image.grid.pixel_spacing import spacing as grid_spacing
 from sr_imaging.inference.model_choice import Choice, choose
 from sr_imaging.inference.provenance import model_sha256
 from sr_imaging.inference.tiling.engine import make_engine

@@ -13,11 +13,12 @@ from sr_imaging.io.check import Check, check_scans
 from sr_imaging.io.dicom.patient import patient_of
 
 from .inputs import Found, find_inputs, shown_cause
-from .journal import Journal, RunReport, ScanResult
+from .journal import Journal
 from .on_cluster import Sent, is_sent, spread
 from .one_scan import record, work_on
 from .output_names import FORMATS
 from .plan import Plan, plan_batch, size_text
+from .report import RunReport, ScanResult
 from .task import IF_EXISTS, BatchOptions, Task, steps_text
 
 __all__ = [

@@ -8,8 +8,9 @@ from sr_imaging import __version__
 from sr_imaging.cli import models as cli_models
 from sr_imaging.cli.demo.command import demo
 
+from .evaluate import evaluate
 from .inspect import inspect
-from .train import evaluate, train
+from .train import train
 from .upscale import upscale
 
 __all__ = ["app", "main"]

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from sr_imaging.batch.journal import ScanResult
+    from sr_imaging.batch.report import ScanResult
     from sr_imaging.batch.task import Task
 
 __all__ = ["Display", "display", "tile_bar"]

@@ -11,8 +11,8 @@ from .numbers import parse_scale, parse_spacing, parse_tile
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sr_imaging.batch.journal import RunReport
     from sr_imaging.batch.plan import Plan
+    from sr_imaging.batch.report import RunReport
     from sr_imaging.batch.task import Task
 
 __all__ = ["upscale"]

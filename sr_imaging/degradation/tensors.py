@@ -12,7 +12,7 @@ from monai.transforms.transform import MapTransform
 from torch import Tensor
 
 from sr_imaging.errors import GridError
-from sr_imaging.networks.interpolation import interpolation_weights
+from sr_imaging.image.pixels.kernels import interpolation_weights
 
 from .psf import BOX, Psf, margin, psf_kernel, psf_taps
 

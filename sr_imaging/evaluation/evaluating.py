@@ -15,22 +15,22 @@ from torch import Tensor
 
 from sr_imaging.degradation.arrays import degrade
 from sr_imaging.degradation.noise import NOISELESS, Noise
-from sr_imaging.degradation.real_pairs import mean_on_grid
+from sr_imaging.degradation.settings import DegradationConfig, as_range, describe
 from sr_imaging.errors import ConfigError, GridError
 from sr_imaging.evaluation.figures.drawing import Row as PictureRow
 from sr_imaging.evaluation.figures.drawing import check_matplotlib, draw
 from sr_imaging.evaluation.figures.exhibit import Exhibit
 from sr_imaging.evaluation.metrics.pixels import data_range
 from sr_imaging.image.grid.axes import spatial_dims
+from sr_imaging.image.grid.frames import mean_on_grid
+from sr_imaging.image.pixels.fill import fill_invalid
 from sr_imaging.inference.tiling.engine import pick_device
 from sr_imaging.inference.upscaling import upscale
 from sr_imaging.io import find_scans, read
 from sr_imaging.models.discriminator_file import load_discriminator
 from sr_imaging.models.model_file import load_model
 from sr_imaging.networks import CLASSICAL, check_generator
-from sr_imaging.training.config.data import DegradationConfig, as_range
-from sr_imaging.training.monitoring.validation import fill_invalid, upscale_image
-from sr_imaging.training.run_card import describe
+from sr_imaging.training.monitoring.validation import upscale_image
 
 from .comparison import Case, accuracy, compare
 from .originals import Trial, trials

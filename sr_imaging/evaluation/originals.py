@@ -9,7 +9,7 @@ import xarray as xr
 
 from sr_imaging.errors import GridError
 from sr_imaging.image.grid.axes import spatial_dims
-from sr_imaging.image.grid.reference import spacing, spacing_unit
+from sr_imaging.image.grid.pixel_spacing import spacing, spacing_unit
 from sr_imaging.networks import PLANE_AXES
 from sr_imaging.training.data.transforms import views
 

@@ -9,11 +9,13 @@ import dask.array
 import numpy as np
 import xarray as xr
 
-from sr_imaging.degradation.real_pairs import mean_on_grid
 from sr_imaging.errors import GridError, InputTypeError, ModelError
 from sr_imaging.image.grid.axes import check_grid, fine_size, spatial_dims
-from sr_imaging.image.grid.reference import affine, edges, geo_transform, world_reference
+from sr_imaging.image.grid.frames import mean_on_grid
+from sr_imaging.image.grid.rasters import geo_transform
+from sr_imaging.image.grid.reference import edges, world_reference
 from sr_imaging.image.grid.refinement import refine
+from sr_imaging.image.grid.volumes import affine
 from sr_imaging.image.pixels.masks import hide_masked, mask_of
 from sr_imaging.image.pixels.packing import mask_nodata
 from sr_imaging.image.pixels.values import values_of

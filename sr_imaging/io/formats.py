@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sr_imaging.errors import ReadError, WriteError
 
 from .atomic import whole_output
-from .find import find_scans, pick
+from .find import find_scans
+from .pick import pick
 from .scan import Scan, Verdict, under_policies
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from sr_imaging.degradation.psf import BOX, Psf, psf_kernel
 from sr_imaging.errors import ModelError
+from sr_imaging.image.pixels.kernels import LARGEST, interpolation_weights
 
 from .contract import GeneratorModule
-from .interpolation import LARGEST, Interpolation, interleave, interpolation_weights
+from .interpolation import Interpolation, interleave
 from .layers import crop
 
 __all__ = ["BackProjection", "Wiener"]

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from sr_imaging.errors import ModelError
+from sr_imaging.image.pixels.kernels import INTERPOLATIONS
 from sr_imaging.networks.generators.attention import Attention
 from sr_imaging.networks.generators.espcn import ESPCN
 from sr_imaging.networks.generators.guided import Guided
@@ -24,7 +25,7 @@ from sr_imaging.networks.generators.vdsr import VDSR
 
 from .classical import BackProjection, Wiener
 from .contract import PLANE_AXES, Generator, GeneratorModule, Trimmed, check_generator, known_names, replicate
-from .interpolation import INTERPOLATIONS, Interpolation
+from .interpolation import Interpolation
 
 __all__ = [
     "CLASSICAL",

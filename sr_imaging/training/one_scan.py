@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import distance_transform_cdt
 
+from sr_imaging.degradation.settings import DegradationConfig
 from sr_imaging.errors import ConfigError
 from sr_imaging.image.grid.axes import spatial_dims
-from sr_imaging.image.grid.reference import spacing
+from sr_imaging.image.grid.pixel_spacing import spacing
 from sr_imaging.io import find_scans, read
 from sr_imaging.models.model_file import load_model
 from sr_imaging.networks import PLANE_AXES
-from sr_imaging.training.config.data import DataConfig, DegradationConfig, ModelConfig
+from sr_imaging.training.config.data import DataConfig, ModelConfig
 from sr_imaging.training.config.phases import LoopConfig, PixelConfig, ScheduleConfig
 from sr_imaging.training.config.run import TrainConfig
 

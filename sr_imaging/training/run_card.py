@@ -7,10 +7,10 @@ from math import isnan
 from typing import Any
 
 from sr_imaging import __version__
-from sr_imaging.image.grid.reference import METRES_PER_DEGREE
+from sr_imaging.degradation.settings import describe
+from sr_imaging.image.grid.pixel_spacing import METRES_PER_DEGREE
 from sr_imaging.models.card import ModelCard
 from sr_imaging.networks import PLANE_AXES
-from sr_imaging.training.config.data import DegradationConfig, as_range
 from sr_imaging.training.config.run import TrainConfig
 from sr_imaging.training.data.batches import PatchBatches
 
@@ -102,56 +102,3 @@ def _training_values(batches: PatchBatches) -> tuple[float, float] | None:
     """Smallest and largest value of the scans."""
     ranges = [facts["range"] for facts in batches.scans.facts if facts["range"]]
     return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
-
-
-def describe(degradation: DegradationConfig, *, real: bool = False) -> str:
-    """Return one sentence on how LR was made.
-
-    Parameters
-    ----------
-    degradation : DegradationConfig
-        The settings.
-    real : bool
-        LR are scans of their own; the point-spread function is that of the instruments.
-
-    Examples
-    --------
-    >>> describe(DegradationConfig())
-    'Gaussian of 0.4 LR pixels, then area mean'
-    >>> describe(DegradationConfig(psf="slr", thickness=0.8, noise="rician", noise_sigma=(0.0, 0.1)))
-    'slr slice of 0.8 of the slice distance, rician noise of 0 to 0.1 standard deviations of the scan'
-    """
-    if real:
-        text = "real pairs of scans"
-    else:
-        kinds = (degradation.psf,) if isinstance(degradation.psf, str) else degradation.psf
-        text = " and ".join(dict.fromkeys(_profile(degradation, kind) for kind in kinds))
-    if degradation.noise == "none":
-        return text
-    strength = _span(degradation.noise_sigma)
-    text = f"{text}, {degradation.noise} noise of {strength} standard deviations of the scan"
-    if degradation.noise == "poisson-gaussian":
-        text += f" and {_span(degradation.noise_gain)} of them as variance per signal"
-    return text
-
-
-def _profile(degradation: DegradationConfig, kind: str) -> str:
-    """Words for one point-spread function."""
-    if kind != "gaussian":
-        thickness = _span(degradation.thickness)
-        return (
-            "area mean"
-            if (kind, thickness) == ("box", "1")
-            else f"{kind} slice of {thickness} of the slice distance"
-        )
-    if degradation.fwhm is not None:
-        return f"Gaussian of {_span(degradation.fwhm)} LR pixels at half maximum, then area mean"
-    if degradation.mtf is not None:
-        return f"Gaussian and area mean of transfer {_span(degradation.mtf)} at the Nyquist frequency"
-    return f"Gaussian of {_span(degradation.sigma)} LR pixels, then area mean"
-
-
-def _span(value: float | tuple[float, float]) -> str:
-    """Words for a number or a range."""
-    low, high = as_range(value)
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"

@@ -19,7 +19,7 @@ from sr_imaging.evaluation.figures.drawing import draw
 from sr_imaging.evaluation.figures.scan_rows import row_of
 from sr_imaging.evaluation.metrics.pixels import data_range, psnr
 from sr_imaging.image.grid.axes import spatial_dims
-from sr_imaging.image.grid.reference import spacing as grid_spacing
+from sr_imaging.image.grid.pixel_spacing import spacing as grid_spacing
 from sr_imaging.inference.model_choice import THICK, choose
 from sr_imaging.inference.upscaling import upscale
 from sr_imaging.io import find_scans, read, write

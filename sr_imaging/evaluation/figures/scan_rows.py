@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 
 from sr_imaging.image.grid.axes import spatial_dims
-from sr_imaging.image.grid.reference import spacing as grid_spacing
+from sr_imaging.image.grid.pixel_spacing import spacing as grid_spacing
 
 from .drawing import Panel, Plot, Row
 

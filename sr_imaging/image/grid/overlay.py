@@ -9,7 +9,8 @@ import xarray as xr
 from sr_imaging.errors import GridError
 
 from .axes import EVEN_TOLERANCE, fine_size, spatial_dims
-from .reference import axis_step, geo_transform, stated_transform, world_reference
+from .rasters import geo_transform, stated_transform
+from .reference import axis_step, world_reference
 
 __all__ = ["check_overlay"]
 

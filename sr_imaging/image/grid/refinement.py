@@ -17,20 +17,10 @@ from sr_imaging.errors import GridError
 from sr_imaging.image.stored_numbers import is_flag, nodata_of
 
 from .axes import AXES, AXIS_OF, check_grid, fine_bounds, fine_centres, fine_size, spatial_dims
-from .reference import (
-    METRES_PER_DEGREE,
-    affine,
-    axis_step,
-    edges,
-    geo_transform,
-    is_rotated,
-    rotated_centres,
-    spacing,
-    spacing_unit,
-    stated_transform,
-    volume,
-    world_reference,
-)
+from .pixel_spacing import METRES_PER_DEGREE, spacing, spacing_unit
+from .rasters import geo_transform, is_rotated, rotated_centres, stated_transform
+from .reference import axis_step, edges, world_reference
+from .volumes import affine, volume
 
 __all__ = [
     "METRES_PER_DEGREE",

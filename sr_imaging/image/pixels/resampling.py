@@ -9,8 +9,8 @@ import dask.array
 import numpy as np
 
 from sr_imaging.image.grid.axes import fine_size
-from sr_imaging.networks.interpolation import INTERPOLATIONS, interpolation_weights
 
+from .kernels import INTERPOLATIONS, interpolation_weights
 from .values import Values
 
 __all__ = ["interpolated", "repeat_nearest", "resample"]

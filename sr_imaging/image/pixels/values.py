@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import ndimage
 
 from sr_imaging.errors import InputTypeError, ModelError
 from sr_imaging.image.stored_numbers import is_flag, nodata_of
 
-__all__ = ["Values", "fill_nearest", "is_far", "is_flag", "values_of"]
+__all__ = ["Values", "is_flag", "values_of"]
 
 log = logging.getLogger(__name__)
 _CHECKED = 2**22  # values decoded at once to look at their range
@@ -223,37 +222,3 @@ def _packed(values: Values, encoding: Mapping[Any, Any]) -> Values:
     inside = nodata is not None and low < nodata < high
     avoid = nodata * factor + offset if nodata is not None and inside else np.nan
     return replace(values, low=ends[0], high=ends[1], avoid=avoid, step=abs(factor))
-
-
-def is_far(invalid: np.ndarray, reach: int) -> np.ndarray:
-    """Tell which pixels of a mask have no valid one within `reach` king's moves."""
-    if invalid.all():
-        return np.ones_like(invalid)
-    distance = ndimage.distance_transform_cdt(invalid, metric="chessboard")
-    return np.asarray(distance > reach)
-
-
-def fill_nearest(image: np.ndarray, invalid: np.ndarray) -> np.ndarray:
-    """Return an image with each invalid pixel replaced by its nearest valid one.
-
-    Nearest counts in king's moves, with a fixed order of ties, so that the value of a pixel depends only on
-    pixels up to its own distance away: a tile with that much context fills like the whole image.
-
-    Parameters
-    ----------
-    image : (n, …) ndarray
-        Values.
-    invalid : (n, …) bool ndarray
-        Where they are not to be used.
-
-    Returns
-    -------
-    (n, …) ndarray
-        A copy; all zeros where nothing is valid.
-    """
-    if invalid.all():
-        return np.zeros_like(image)
-    nearest = ndimage.distance_transform_cdt(
-        invalid, metric="chessboard", return_distances=False, return_indices=True
-    )
-    return np.asarray(image[tuple(nearest)])

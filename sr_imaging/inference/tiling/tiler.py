@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from sr_imaging.errors import ModelError, ResourceError
-from sr_imaging.image.pixels.values import Values, fill_nearest, is_far
+from sr_imaging.image.pixels.fill import fill_nearest, is_far
+from sr_imaging.image.pixels.values import Values
 from sr_imaging.networks import replicate
 
 from .companions import Beside, Companions, context_of, fine_reach

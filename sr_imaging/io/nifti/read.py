@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from sr_imaging.errors import GridError, ReadError
-from sr_imaging.image.grid.reference import volume
+from sr_imaging.image.grid.volumes import volume
 from sr_imaging.io.scan import Scan, Verdict
 
 from .header import Header, geometry, read_header, unpacked_bytes

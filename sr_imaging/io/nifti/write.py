@@ -12,7 +12,8 @@ import xarray as xr
 
 from sr_imaging.errors import WriteError
 from sr_imaging.image.grid.axes import spatial_dims
-from sr_imaging.image.grid.reference import affine, spacing
+from sr_imaging.image.grid.pixel_spacing import spacing
+from sr_imaging.image.grid.volumes import affine
 from sr_imaging.image.pixels.packing import pack
 
 from .header import RAS_LPS, SPACES

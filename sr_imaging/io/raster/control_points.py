@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from sr_imaging.errors import WriteError
-from sr_imaging.image.grid.reference import geo_transform
+from sr_imaging.image.grid.rasters import geo_transform
 
 __all__ = ["placed_by_pixels", "scaled_references"]
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from sr_imaging.errors import ReadError
-from sr_imaging.image.grid.reference import rotated_centres
+from sr_imaging.image.grid.rasters import rotated_centres
 from sr_imaging.io.addresses import address_of
 from sr_imaging.io.scan import Scan, Verdict
 

@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from sr_imaging.errors import WriteError
-from sr_imaging.image.grid.reference import geo_transform, world_reference
+from sr_imaging.image.grid.rasters import geo_transform
+from sr_imaging.image.grid.reference import world_reference
 from sr_imaging.image.stored_numbers import band_numbers, nodata_of, of_bands
 
 from .attributes import RESERVED

@@ -9,7 +9,7 @@ import xarray as xr
 
 from sr_imaging.errors import ReadError, SrImagingError
 from sr_imaging.image.grid.axes import AXIS_OF
-from sr_imaging.image.grid.reference import spacing
+from sr_imaging.image.grid.pixel_spacing import spacing
 from sr_imaging.image.stored_numbers import NODATA_KEYS, nodata_of, plain_numbers
 from sr_imaging.io.scan import Scan, Verdict
 

@@ -6,8 +6,8 @@ from math import isfinite
 from torch import Tensor, nn
 
 from sr_imaging.errors import ModelError
+from sr_imaging.image.pixels.kernels import LARGEST
 from sr_imaging.networks.contract import GeneratorModule
-from sr_imaging.networks.interpolation import LARGEST
 from sr_imaging.networks.layers import ZeroMeanConv, conv, crop
 
 __all__ = ["VDSR"]

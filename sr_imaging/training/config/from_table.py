@@ -3,36 +3,12 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from math import isfinite
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sr_imaging.errors import ConfigError
 
-__all__ = ["build", "require", "require_finite"]
-
-
-def require(ok: bool, message: str) -> None:
-    """Raise a ConfigError unless a setting is possible."""
-    if not ok:
-        raise ConfigError(message)
-
-
-def require_finite(settings: Any, table: str, *, but: str = "") -> None:
-    """Raise a ConfigError where a number of a dataclass is not finite; `but` names a field that may be so."""
-    for one in fields(settings):
-        value = getattr(settings, one.name)
-        require(
-            one.name == but or _is_finite(value),
-            f"{table}.{one.name} {value!r} is not finite; give a number",
-        )
-
-
-def _is_finite(value: Any) -> bool:
-    """Tell whether all numbers of a value are finite."""
-    if isinstance(value, Mapping | list | tuple):
-        return all(map(_is_finite, value.values() if isinstance(value, Mapping) else value))
-    return not isinstance(value, float) or isfinite(value)
+__all__ = ["build"]
 
 
 def build(cls: Any, table: Mapping[str, Any], *, source: str, prefix: str = "") -> Any:

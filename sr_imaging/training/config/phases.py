@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from .from_table import require, require_finite
+from sr_imaging.errors import require, require_finite
 
 __all__ = ["AdversarialConfig", "FeatureConfig", "LoopConfig", "PixelConfig", "ScheduleConfig"]
 

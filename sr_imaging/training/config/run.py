@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sr_imaging.errors import ConfigError
+from sr_imaging.degradation.settings import DegradationConfig, as_range
+from sr_imaging.errors import ConfigError, require
 
-from .data import DataConfig, DegradationConfig, ModelConfig, as_range
-from .from_table import build, require
+from .data import DataConfig, ModelConfig
+from .from_table import build
 from .phases import AdversarialConfig, FeatureConfig, LoopConfig, PixelConfig, ScheduleConfig
 
 __all__ = [

@@ -19,11 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from sr_imaging.degradation.psf import margin
+from sr_imaging.degradation.settings import DegradationConfig, as_range
 from sr_imaging.degradation.tensors import degrade_any, degrade_batch
 from sr_imaging.errors import ConfigError
-from sr_imaging.image.pixels.values import fill_nearest
+from sr_imaging.image.pixels.fill import fill_nearest
 from sr_imaging.plain import plain_tensors
-from sr_imaging.training.config.data import DataConfig, DegradationConfig, as_range
+from sr_imaging.training.config.data import DataConfig
 
 from .patch_sizes import PatchPlan
 from .scan_cache import DecodedScans, cached_scans

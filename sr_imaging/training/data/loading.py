@@ -10,10 +10,13 @@ from monai.data.image_reader import ImageReader
 from monai.transforms.transform import MapTransform
 from torch import Tensor
 
-from sr_imaging.degradation.real_pairs import aligned_pair, mean_on_grid
+from sr_imaging.degradation.real_pairs import aligned_pair
 from sr_imaging.errors import ConfigError, GridError
 from sr_imaging.image.grid.axes import spatial_dims
-from sr_imaging.image.grid.reference import affine, geo_transform, spacing, spacing_unit
+from sr_imaging.image.grid.frames import mean_on_grid
+from sr_imaging.image.grid.pixel_spacing import spacing, spacing_unit
+from sr_imaging.image.grid.rasters import geo_transform
+from sr_imaging.image.grid.volumes import affine
 from sr_imaging.image.pixels.packing import mask_nodata
 from sr_imaging.io import read
 

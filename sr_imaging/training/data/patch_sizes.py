@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sr_imaging.degradation.settings import DegradationConfig
 from sr_imaging.degradation.tensors import any_margin
 from sr_imaging.errors import ConfigError
-from sr_imaging.training.config.data import DataConfig, DegradationConfig
+from sr_imaging.training.config.data import DataConfig
 
 __all__ = ["PatchPlan"]
 

@@ -6,21 +6,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from sr_imaging.degradation.psf import Psf, margin
+from sr_imaging.degradation.settings import DegradationConfig
 from sr_imaging.degradation.tensors import degrade_any, degrade_batch
 from sr_imaging.evaluation.metrics.pixels import data_range, psnr, ssim
+from sr_imaging.image.pixels.fill import fill_invalid
 from sr_imaging.networks import build_generator, replicate
-from sr_imaging.training.config.data import DataConfig, DegradationConfig
+from sr_imaging.training.config.data import DataConfig
 from sr_imaging.training.data.loading import LoadScand
 from sr_imaging.training.data.patch_sizes import PatchPlan
 from sr_imaging.training.data.scan_cache import check_bands, check_units
 from sr_imaging.training.data.transforms import item_views, take_plane
 from sr_imaging.training.distributed import ALONE, Team
 
-__all__ = ["HeldOut", "fill_invalid", "held_out_images", "judge", "upscale_image"]
+__all__ = ["HeldOut", "held_out_images", "judge", "upscale_image"]
 
 SIDE = {2: 256, 3: 96}  # HR pixels: largest side of a validation image by number of axes
 
@@ -176,14 +177,6 @@ def _guide(images: Mapping[str, Tensor]) -> Tensor | None:
     axes = tuple(range(1, guide.ndim))
     centred = guide - guide.mean(axes, keepdim=True)
     return (centred / centred.std(axes, keepdim=True).clamp(min=1e-20))[None]
-
-
-def fill_invalid(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Replace invalid pixels by their nearest valid ones."""
-    if valid.all() or not valid.any():
-        return values
-    nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    return np.asarray(values[tuple(nearest)])
 
 
 def upscale_image(generator: Any, lr: Tensor, *, guide: Tensor | None = None) -> np.ndarray:

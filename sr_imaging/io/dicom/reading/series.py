@@ -12,7 +12,7 @@ from pydicom import Dataset
 
 from sr_imaging import __version__
 from sr_imaging.errors import ReadError
-from sr_imaging.image.grid.reference import volume
+from sr_imaging.image.grid.volumes import volume
 from sr_imaging.io.dicom.frame import Frame, LeftOutError
 from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
 from sr_imaging.io.scan import Scan

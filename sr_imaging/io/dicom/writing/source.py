@@ -5,7 +5,7 @@ import xarray as xr
 
 from sr_imaging.errors import ReadError, WriteError
 from sr_imaging.image.grid.axes import check_grid, spatial_dims
-from sr_imaging.image.grid.reference import affine
+from sr_imaging.image.grid.volumes import affine
 from sr_imaging.io.dicom.reading.series import load_placement
 from sr_imaging.io.scan import Scan
 
