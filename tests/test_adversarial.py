@@ -10,17 +10,10 @@ from torch import Tensor, nn
 
 from sr_imaging import ConfigError
 from sr_imaging.losses import games as adversarial
-from sr_imaging.losses.games import (
-    ADVERSARIAL_LOSSES,
-    PENALTIES,
-    accuracy,
-    check_adversarial,
-    clip_weights,
-    gradient_penalty,
-    r1_penalty,
-)
+from sr_imaging.losses.games import ADVERSARIAL_LOSSES, accuracy, check_adversarial
+from sr_imaging.losses.penalties import PENALTIES, clip_weights, gradient_penalty, r1_penalty
 from sr_imaging.networks.discriminators.layers import NORMS
-from sr_imaging.networks.discriminators.patch import DISCRIMINATORS, build_discriminator
+from sr_imaging.networks.discriminators.registry import DISCRIMINATORS, build_discriminator
 
 every_game = pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
 HR, SR = torch.tensor([2.0, 0.5]), torch.tensor([-1.0, 0.2, 0.5])  # of different number: means are of each

@@ -264,7 +264,6 @@ def test_disk_that_fills_up_meanwhile_leaves_nothing_behind(scans: Path, tmp_pat
 
 
 def test_internal_error_exits_1(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sr_imaging.batch import run as batch
 
     def broken(*args: object) -> None:
         raise ZeroDivisionError

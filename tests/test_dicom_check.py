@@ -14,11 +14,12 @@ from test_dicom_write import derive, refined, scan_of
 from typer.testing import CliRunner
 
 from sr_imaging.cli.__main__ import app
-from sr_imaging.io.check import Check, check_scans
+from sr_imaging.io.dicom.checking.series import check_scans
 from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
 from sr_imaging.io.dicom.reading.find_series import find_series
 from sr_imaging.io.dicom.reading.series import read_series
 from sr_imaging.io.dicom.writing.series import write_series
+from sr_imaging.io.scan import Check
 
 Edit = Callable[[Dataset], None]
 

@@ -20,9 +20,10 @@ from sr_imaging import WriteError, find_scans, read, write
 from sr_imaging.batch import one_scan as batch_scan
 from sr_imaging.cli.__main__ import app
 from sr_imaging.image.grid.volumes import affine, volume
-from sr_imaging.io.check import Check, check_scans
+from sr_imaging.io.dicom.checking.series import check_scans
 from sr_imaging.io.dicom.reading.series import read_series
 from sr_imaging.io.dicom.writing.deidentify import KEPT, new_uid
+from sr_imaging.io.scan import Check
 
 PLANTED = ("Secret", "SECRETID", "Hiddenstreet", "Operatorix", "Doctorow", "Klinikum", "Erzähler", "A77")
 DATES = ("20200102", "030405", "030507", "19440506")

@@ -10,7 +10,8 @@ import pytest
 from dicom_series import AXIAL, CORONAL, ORIGIN, PIXEL, SHAPE, STEP, build_series, real_pixels, set_pixels
 from pydicom.data import get_testdata_file
 
-from sr_imaging.io.dicom.reading.find_series import find_series, is_dicom
+from sr_imaging.io.content import is_dicom
+from sr_imaging.io.dicom.reading.find_series import find_series
 from sr_imaging.io.find import find_scans
 from sr_imaging.io.scan import Scan
 

@@ -19,10 +19,11 @@ from test_dicom_write import dciodvfy_errors, refined, scan_of
 
 from sr_imaging import Scan
 from sr_imaging.image.grid.volumes import affine
-from sr_imaging.io.check import Check, check_scans
+from sr_imaging.io.dicom.checking.series import check_scans
 from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
 from sr_imaging.io.dicom.reading.series import read_series
 from sr_imaging.io.dicom.writing.series import write_series
+from sr_imaging.io.scan import Check
 
 MAKERS = {
     "GE CT": "medical/dcm_ct_head_ge_tilt_varspacing/*",

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from sr_imaging import ModelError, WriteError
 from sr_imaging.models.discriminator_file import load_discriminator, save_discriminator
-from sr_imaging.networks.discriminators.patch import DISCRIMINATORS, build_discriminator
+from sr_imaging.networks.discriminators.registry import DISCRIMINATORS, build_discriminator
 
 KEY = "sr_imaging_discriminator"
 FACTS: dict[str, Any] = {"architecture": "patch", "arguments": {"channels": 4, "norm": "batch"}}

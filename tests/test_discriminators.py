@@ -12,7 +12,8 @@ from torch import nn
 from sr_imaging import ModelError
 from sr_imaging.losses.games import ADVERSARIAL_LOSSES
 from sr_imaging.networks.discriminators.layers import NORMS
-from sr_imaging.networks.discriminators.patch import DISCRIMINATORS, build_discriminator, patch_layers
+from sr_imaging.networks.discriminators.patch import patch_layers
+from sr_imaging.networks.discriminators.registry import DISCRIMINATORS, build_discriminator
 
 SIZES = [(8, 8), (17, 40), (96, 64), (8, 20, 11)]
 every = pytest.mark.parametrize(("architecture", "norm"), list(product(DISCRIMINATORS, NORMS)))

@@ -21,7 +21,7 @@ from sr_imaging.evaluation.metrics.spectra import ergas, sam
 from sr_imaging.evaluation.report import Report
 from sr_imaging.models.discriminator_file import save_discriminator
 from sr_imaging.networks import build_generator
-from sr_imaging.networks.discriminators.patch import build_discriminator
+from sr_imaging.networks.discriminators.registry import build_discriminator
 
 
 def raster(bands: int = 2, rows: int = 41, cols: int = 52) -> xr.DataArray:

@@ -13,12 +13,12 @@ pytest.importorskip("napari", reason="needs napari, of the extra napari")
 
 from napari.layers import Image
 
-from napari_plugin._copy import as_command, as_python
-from napari_plugin._layers import describe
-from napari_plugin._plan import Settings, make_plan
-from napari_plugin._readers import get_reader, layer_of
-from napari_plugin._samples import ct_slice, sentinel, thick_slices
-from napari_plugin._writers import write_geotiff, write_nifti
+from napari_plugin.files.readers import get_reader, layer_of
+from napari_plugin.files.samples import ct_slice, sentinel, thick_slices
+from napari_plugin.files.writers import write_geotiff, write_nifti
+from napari_plugin.layers import describe
+from napari_plugin.super_resolve.copy_as_code import as_command, as_python
+from napari_plugin.super_resolve.plan import Settings, make_plan
 from sr_imaging import ReadError, read, write
 from sr_imaging.cli.__main__ import main
 from sr_imaging.image.grid.volumes import affine, volume

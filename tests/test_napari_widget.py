@@ -19,8 +19,8 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils import progress
 
-from napari_plugin import _plan
-from napari_plugin._widget import SuperResolve
+from napari_plugin.super_resolve import plan as _plan
+from napari_plugin.super_resolve.widget import SuperResolve
 from sr_imaging import ModelCard, save_model, upscale
 from sr_imaging.networks import build_generator
 

@@ -17,14 +17,14 @@ from sr_imaging.degradation.psf import BOX, GAUSSIAN, Psf, margin
 from sr_imaging.degradation.settings import DegradationConfig
 from sr_imaging.degradation.tensors import Degraded, degrade_batch
 from sr_imaging.networks import build_generator
-from sr_imaging.plain import plain_tensors
+from sr_imaging.networks.views import views
 from sr_imaging.training.config.data import DataConfig
 from sr_imaging.training.data.batches import PatchBatches, _random, patch_batches
 from sr_imaging.training.data.loading import LoadScand, SrImagingReader
 from sr_imaging.training.data.patch_sizes import PatchPlan
 from sr_imaging.training.data.scan_cache import cached_scans
 from sr_imaging.training.data.scan_list import find_training_scans
-from sr_imaging.training.data.transforms import take_plane, views
+from sr_imaging.training.data.transforms import plain_tensors, take_plane
 
 PIXELS = {"driver": "GTiff", "crs": "EPSG:32632", "transform": Affine(10, 0, 500000, 0, -20, 5000000)}
 

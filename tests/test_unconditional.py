@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sr_imaging import ConfigError, ModelError
 from sr_imaging.losses.games import ADVERSARIAL_LOSSES
-from sr_imaging.networks.discriminators.patch import build_discriminator
+from sr_imaging.networks.discriminators.registry import build_discriminator
 from sr_imaging.networks.generators.dcgan import UNCONDITIONAL, build_unconditional
 from sr_imaging.training.unconditional import train_unconditional
 

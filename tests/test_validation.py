@@ -13,11 +13,12 @@ from sr_imaging import degrade, find_scans, upscale
 from sr_imaging.degradation.settings import DegradationConfig
 from sr_imaging.image.pixels.fill import fill_invalid
 from sr_imaging.networks import build_generator
+from sr_imaging.networks.whole_image import upscale_image
 from sr_imaging.training.config.data import DataConfig
 from sr_imaging.training.data.patch_sizes import PatchPlan
 from sr_imaging.training.data.scan_list import TrainingScan
 from sr_imaging.training.monitoring.log import RunLog
-from sr_imaging.training.monitoring.validation import HeldOut, held_out_images, judge, upscale_image
+from sr_imaging.training.monitoring.validation import HeldOut, held_out_images, judge
 
 
 def images(path: Path, count: int, **arguments: object) -> list[object]:

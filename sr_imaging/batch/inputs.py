@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sr_imaging.errors import ConfigError, ReadError, ResourceError
 from sr_imaging.io.addresses import address_of, name_of
-from sr_imaging.io.dicom.reading.find_series import find_series, is_dicom, is_dicomdir
+from sr_imaging.io.content import is_dicom, is_dicomdir
+from sr_imaging.io.dicom.reading.find_series import find_series
 from sr_imaging.io.find import find_scans
 from sr_imaging.io.scan import Scan, Verdict, under_policies
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from sr_imaging.inference.tiling.cluster import connect
-from sr_imaging.io.check import Check, check_scans
+from sr_imaging.io.dicom.checking.series import check_scans
 from sr_imaging.io.dicom.patient import patient_of
+from sr_imaging.io.scan import Check
 
 from .inputs import Found, find_inputs, shown_cause
 from .journal import Journal

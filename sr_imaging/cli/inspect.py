@@ -20,7 +20,7 @@ from .console import (
 
 if TYPE_CHECKING:
     from sr_imaging.batch.inputs import Found
-    from sr_imaging.io.check import Check
+    from sr_imaging.io.scan import Check
 
 __all__ = ["inspect"]
 
@@ -54,7 +54,7 @@ def inspect(
     out, err = consoles()
     with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
         from sr_imaging.batch.inputs import find_inputs
-        from sr_imaging.io.check import check_scans
+        from sr_imaging.io.dicom.checking.series import check_scans
 
         found = find_inputs(inputs, on_missing=on_missing, on_tilt=on_tilt)
         checks = check_scans([item.scan for item in found]) if check else []

@@ -9,7 +9,7 @@ import xarray as xr
 
 from sr_imaging.errors import GridError
 from sr_imaging.image.grid.axes import spatial_dims
-from sr_imaging.image.grid.frames import _ROUNDING, _dim, _Line, _lines
+from sr_imaging.image.grid.frames import ROUNDING, Line, lay_lines, name_dim
 
 from .arrays import degrade
 from .content_shift import content_shift
@@ -96,18 +96,18 @@ def aligned_pair(fine: xr.DataArray, coarse: xr.DataArray) -> AlignedPair:
     (2, 2)
     """
     scale, offset = [], []
-    for axis, (own, other) in _lines(fine, coarse).items():
+    for axis, (own, other) in lay_lines(fine, coarse).items():
         if against := own.step * other.step < 0:
-            coarse = coarse.isel({_dim(coarse, axis): slice(None, None, -1)})
+            coarse = coarse.isel({name_dim(coarse, axis): slice(None, None, -1)})
         s, first, last, start, rest = _overlap(axis, own, other.turned() if against else other)
-        coarse = coarse.isel({_dim(coarse, axis): slice(first, last)})
-        fine = fine.isel({_dim(fine, axis): slice(start, start + (last - first) * s)})
+        coarse = coarse.isel({name_dim(coarse, axis): slice(first, last)})
+        fine = fine.isel({name_dim(fine, axis): slice(start, start + (last - first) * s)})
         scale.append(s)
         offset.append(rest / s)
     return AlignedPair(fine, coarse, tuple(scale), tuple(offset))
 
 
-def _overlap(axis: str, own: _Line, other: _Line) -> tuple[int, int, int, int, float]:
+def _overlap(axis: str, own: Line, other: Line) -> tuple[int, int, int, int, float]:
     """Factor, first and last coarse pixel with a whole block, its first fine pixel, and the rest of that."""
     ratio = other.step / own.step
     s = round(ratio)
@@ -127,7 +127,7 @@ def _overlap(axis: str, own: _Line, other: _Line) -> tuple[int, int, int, int, f
             f"the scans do not overlap along {axis}: {lows[0]:.6g} to {highs[0]:.6g} and {lows[1]:.6g} to "
             f"{highs[1]:.6g}; give two scans of one place"
         )
-    return s, first, last, round(begin) + first * s, 0.0 if abs(rest) < _ROUNDING else rest
+    return s, first, last, round(begin) + first * s, 0.0 if abs(rest) < ROUNDING else rest
 
 
 def _mean_band(da: xr.DataArray) -> np.ndarray:

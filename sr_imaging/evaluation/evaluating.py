@@ -24,13 +24,13 @@ from sr_imaging.evaluation.metrics.pixels import data_range
 from sr_imaging.image.grid.axes import spatial_dims
 from sr_imaging.image.grid.frames import mean_on_grid
 from sr_imaging.image.pixels.fill import fill_invalid
-from sr_imaging.inference.tiling.engine import pick_device
 from sr_imaging.inference.upscaling import upscale
 from sr_imaging.io import find_scans, read
 from sr_imaging.models.discriminator_file import load_discriminator
 from sr_imaging.models.model_file import load_model
 from sr_imaging.networks import CLASSICAL, check_generator
-from sr_imaging.training.monitoring.validation import upscale_image
+from sr_imaging.networks.device import pick_device
+from sr_imaging.networks.whole_image import upscale_image
 
 from .comparison import Case, accuracy, compare
 from .originals import Trial, trials

@@ -11,7 +11,7 @@ from sr_imaging.errors import GridError
 from sr_imaging.image.grid.axes import spatial_dims
 from sr_imaging.image.grid.pixel_spacing import spacing, spacing_unit
 from sr_imaging.networks import PLANE_AXES
-from sr_imaging.training.data.transforms import views
+from sr_imaging.networks.views import views
 
 __all__ = ["Trial", "trials"]
 

@@ -17,7 +17,7 @@ from sr_imaging.image.grid.pixel_spacing import spacing as grid_spacing
 from sr_imaging.models.model_file import ZOO, load_model
 from sr_imaging.networks import CLASSICAL, INTERPOLATIONS, PLANE_AXES, Generator, check_generator
 
-from .request import _SAME, Scale, Spacing, _factors_to, _from_scale, _Request
+from .request import SAME_FACTOR, Request, Scale, Spacing, factors_of_scale, factors_of_spacing
 
 __all__ = ["THICK", "Choice", "choose"]
 
@@ -88,16 +88,16 @@ def choose(da: xr.DataArray, model: Any, scale: Scale, spacing: Spacing) -> Choi
     if "y" not in dims or "x" not in dims:
         raise GridError(f"dims {da.dims} have no y and x axes; rename the spatial dims to z, y, x")
     if spacing is None:
-        request = _from_scale(dims, scale)
+        request = factors_of_scale(dims, scale)
     else:
-        request = _Request(dims, factors=_factors_to(grid_spacing(da), dims, spacing), exact=True)
+        request = Request(dims, factors=factors_of_spacing(grid_spacing(da), dims, spacing), exact=True)
     if isinstance(model, str) and model in CLASSICAL:
         return _classical(model, request)
     generator, name = _generator(da, model, request)
     return _fit(generator, name, request)
 
 
-def _classical(name: str, request: _Request) -> Choice:
+def _classical(name: str, request: Request) -> Choice:
     """A classical method does any whole factor; an interpolation does others by resampling alone."""
     if request.number is None and request.factors is None:
         raise ModelError(f"the method {name!r} has no scale of its own; give scale=2 or the like")
@@ -119,7 +119,7 @@ def _classical(name: str, request: _Request) -> Choice:
     return Choice(generator, name, method, order, model_scale, wanted)
 
 
-def _generator(da: xr.DataArray, model: Any, request: _Request) -> tuple[Generator, str]:
+def _generator(da: xr.DataArray, model: Any, request: Request) -> tuple[Generator, str]:
     """The module to run and its name."""
     if isinstance(model, str | os.PathLike):
         name = model
@@ -141,7 +141,7 @@ def _bundled(path: Path, mtime_ns: int) -> Any:
     return load_model(path)
 
 
-def _auto(da: xr.DataArray, request: _Request) -> str:
+def _auto(da: xr.DataArray, request: Request) -> str:
     """Name of the bundled model for an array, or an error that says what was looked at."""
     if "z" not in request.dims:
         asked = {2.0 if request.number is None else request.number}
@@ -158,7 +158,7 @@ def _auto(da: xr.DataArray, request: _Request) -> str:
     raise _no_model(f"a volume of spacing {have or 'unknown'}", request)
 
 
-def _refines_z(da: xr.DataArray, request: _Request) -> bool:
+def _refines_z(da: xr.DataArray, request: Request) -> bool:
     """Whether the volume has thick slices, or z alone is to be refined."""
     dims = request.dims
     if request.factors is not None:
@@ -169,7 +169,7 @@ def _refines_z(da: xr.DataArray, request: _Request) -> bool:
     return known and have[dims["z"]] >= THICK * max(have[dims["y"]], have[dims["x"]])
 
 
-def _no_model(what: str, request: _Request) -> ModelError:
+def _no_model(what: str, request: Request) -> ModelError:
     """Say what no bundled model does, and what there is."""
     asked = "no scale given" if request.number is None and request.factors is None else f"scale {request}"
     names = ", ".join(path.stem for path in sorted(ZOO.glob("*.safetensors"))) or "none"
@@ -178,7 +178,7 @@ def _no_model(what: str, request: _Request) -> ModelError:
     )
 
 
-def _fit(generator: Generator, name: str, request: _Request) -> Choice:
+def _fit(generator: Generator, name: str, request: Request) -> Choice:
     """Match a generator's axes and scale with the dims and what was asked."""
     dims = request.dims
     through = generator.axes == PLANE_AXES
@@ -206,7 +206,7 @@ def _fit(generator: Generator, name: str, request: _Request) -> Choice:
 
 
 def _any_factor(
-    generator: Generator, name: str, request: _Request, spans: Mapping[Any, tuple[float, float]]
+    generator: Generator, name: str, request: Request, spans: Mapping[Any, tuple[float, float]]
 ) -> Choice:
     """Match the range of a model that does any factor with what was asked."""
     can = ", ".join(f"{dim} by {low:g} to {high:g}" for dim, (low, high) in spans.items() if high > 1)
@@ -221,6 +221,6 @@ def _any_factor(
         if dim not in spans and request.exact:
             continue
         low, high = spans.get(dim, (1.0, 1.0))
-        if not low * (1 - _SAME) <= factor <= high * (1 + _SAME):
+        if not low * (1 - SAME_FACTOR) <= factor <= high * (1 + SAME_FACTOR):
             raise ModelError(f"{name} refines {can}, not {request}; ask for factors in that range")
     return Choice(generator, name, "cubic", tuple(spans), dict.fromkeys(spans, 1), wanted, interpolated=True)

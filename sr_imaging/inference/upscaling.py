@@ -35,7 +35,7 @@ from .guide_image import BAND_DIMS, guide_for
 from .model_choice import Choice, choose
 from .provenance import Facts, model_sha256, with_provenance
 from .request import Scale, Spacing
-from .trained_range import _check_trained_range, _trained_values
+from .trained_range import check_trained_range, trained_values
 
 __all__ = ["upscale"]
 
@@ -168,8 +168,8 @@ def upscale(
         factors = {da.get_axis_num(dim): s for dim, s in choice.scale.items()}
         data, facts = repeat_nearest(da.data, factors), Facts("nearest", "", "exact", "cpu")
     else:
-        _check_trained_range(da, choice, strict)
-        values = replace(values, trained=_trained_values(choice), strict=strict)
+        check_trained_range(da, choice, strict)
+        values = replace(values, trained=trained_values(choice), strict=strict)
         settings = Settings(device, precision, tile, _memory(max_memory))
 
         def modelled(image: xr.DataArray) -> tuple[Any, Facts]:

@@ -7,19 +7,15 @@ from importlib import import_module
 from pathlib import Path
 
 from sr_imaging.errors import ReadError
-from sr_imaging.io.dicom.reading.find_series import is_dicomdir, with_note, with_other_folders
+from sr_imaging.io.dicom.reading.find_series import with_note, with_other_folders
 
 from .addresses import address_of
+from .content import is_dicomdir, is_image_file, is_zip, kind_of
 from .scan import Scan, Verdict
 
 __all__ = ["find_scans"]
 
 _NAMED_LIKE_OURS = (".tif", ".tiff", ".gtif", ".gtiff", ".nii", ".nii.gz", ".dcm", ".dicom")
-# First bytes: JPEG 2000 as a file and as a bare stream, a virtual raster of GDAL; netCDF 3, and 4 in HDF5
-_STARTS = {
-    "raster": (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"<VRTDataset"),
-    "netcdf": (b"CDF\1", b"CDF\2", b"CDF\5", b"\x89HDF\r\n\x1a\n"),
-}
 _NO_SCANS = ("BMP", "GIF", "HDF5", "JPEG", "netCDF", "PDF", "PNG", "WEBP")  # GDAL's names
 _SHOWN = 5  # names in a message
 _SCANNERS = {
@@ -67,7 +63,7 @@ def find_scans(path: str | os.PathLike[str], *, images: bool = False) -> list[Sc
     if path.is_file() and is_dicomdir(path):
         return _in_dicomdir(path)
     if path.is_file() and path.name.upper() != "DICOMDIR":
-        if _is_zip(path):
+        if is_zip(path):
             from .archive import unpacked
 
             return _in_folder(unpacked(path), path, images)
@@ -87,12 +83,6 @@ def _check_there(path: Path) -> None:
         ) from error
     if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
         raise ReadError(f"{path} may not be read; check its permissions")
-
-
-def _is_zip(path: Path) -> bool:
-    """Tell a zip by its first bytes."""
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\3\4"
 
 
 def _in_dicomdir(path: Path) -> list[Scan]:
@@ -119,12 +109,12 @@ def _in_file(path: Path, images: bool) -> list[Scan]:
     header = _paired_header(path)
     if header is not None:
         path = header
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind == "dicom":
         scans, left_out = _find_series([path])
         reason = left_out[0][1] if left_out else "it holds no image"
         return scans or [Scan(path, "dicom", Verdict(False, f"{path}: {reason}"), files=(path,))]
-    if not kind and images and _is_image(path):
+    if not kind and images and is_image_file(path):
         kind = "image"
     return [_scan(path, kind) if kind else _raster_or_unreadable(path)]
 
@@ -139,7 +129,7 @@ def _in_folder(folder: Path, named: Path, images: bool) -> list[Scan]:
             continue
         dicom = []
         for path in files:
-            kind = _kind(path)
+            kind = kind_of(path)
             if kind == "dicom":
                 dicom.append(path)
             elif kind:
@@ -152,7 +142,7 @@ def _in_folder(folder: Path, named: Path, images: bool) -> list[Scan]:
         if dicom:
             scans += _series(dicom)
     if not scans and images:
-        scans = [_scan(path, "image") for path in others if _is_image(path)]
+        scans = [_scan(path, "image") for path in others if is_image_file(path)]
     if not scans:
         seen = ", ".join(path.name for path in others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
         raise ReadError(
@@ -164,7 +154,7 @@ def _in_folder(folder: Path, named: Path, images: bool) -> list[Scan]:
 
 def _folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Folders and their visible files; a Zarr store comes without files and is not entered."""
-    from sr_imaging.io.stores.zarr import is_zarr
+    from .content import is_zarr
 
     for name, subfolders, files in os.walk(folder, onerror=lambda error: _log.warning("left out: %s", error)):
         here = Path(name)
@@ -176,41 +166,11 @@ def _folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
             yield here, [path for path in visible if path.is_file()]
 
 
-def _kind(path: Path) -> str | None:
-    """What a file is by its first bytes, or None."""
-    from sr_imaging.io.dicom.reading.find_series import is_dicom
-    from sr_imaging.io.nifti.header import first_bytes, is_nifti
-    from sr_imaging.io.raster.read import is_tiff
-
-    try:
-        head = first_bytes(path)
-    except OSError as error:
-        _log.warning("left out: %s", error)
-        return None
-    if head[128:132] == b"DICM":  # before TIFF: the preamble of a DICOM file may be a TIFF header
-        return "dicom"
-    if is_tiff(head):
-        return "geotiff"
-    if known := next((kind for kind, starts in _STARTS.items() if head.startswith(starts)), None):
-        return known
-    if is_nifti(head) or path.name.lower().endswith((".nii", ".nii.gz")):
-        return "nifti"
-    return "dicom" if is_dicom(path) else None
-
-
 def _raster_or_unreadable(path: Path) -> Scan:
     """A file of no kind that is known here, where GDAL knows it; pictures and documents are left out."""
     scan = _scan(path, "raster")
     unknown = "driver" not in scan.facts or scan.facts["driver"] in _NO_SCANS
     return _unreadable(path) if unknown else scan
-
-
-def _is_image(path: Path) -> bool:
-    """Tell a PNG or JPEG by its first bytes."""
-    from sr_imaging.io.nifti.header import first_bytes
-    from sr_imaging.io.raster.png_jpeg import is_image
-
-    return is_image(first_bytes(path))
 
 
 def _scan(path: Path, kind: str) -> Scan:
@@ -251,7 +211,7 @@ def _is_damage(reason: str) -> bool:
 
 def _paired_header(path: Path) -> Path | None:
     """The NIfTI header beside an .img that was named."""
-    from sr_imaging.io.nifti.header import first_bytes, is_nifti
+    from .content import first_bytes, is_nifti
 
     if not path.name.lower().endswith((".img", ".img.gz")):
         return None

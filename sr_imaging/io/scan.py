@@ -8,7 +8,7 @@ from typing import Any
 
 from sr_imaging.errors import ConfigError
 
-__all__ = ["POLICIES", "Scan", "Verdict", "under_policies"]
+__all__ = ["POLICIES", "Check", "Scan", "Verdict", "under_policies"]
 
 POLICIES = ("on_missing", "on_tilt")  # what a caller may ask for instead of a refusal
 _CHOICES = ("raise", "resample")
@@ -129,3 +129,23 @@ def under_policies(scans: Iterable[Scan], *, on_missing: str = "raise", on_tilt:
             raise ConfigError(f"unknown {name} {choice!r}; choose raise or resample")
     granted = {name for name, choice in policies.items() if choice == "resample"}
     return [scan.repaired if scan.repaired and granted >= set(scan.verdict.needs) else scan for scan in scans]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a series does not fulfil.
+
+    Parameters
+    ----------
+    problems : tuple of str
+        Each with the files that have it; no values of the patient. Empty where all is well.
+    notes : tuple of str
+        What could not be compared, and what an acquired series has wrong: nobody here can mend that.
+    """
+
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """One readable line."""
+        return "; ".join([*(self.problems or ("ok",)), *self.notes])

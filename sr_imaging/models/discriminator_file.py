@@ -42,7 +42,7 @@ def save_discriminator(
         Name that ends in ``.safetensors``; beside a model ``NAME-gan.safetensors`` it is
         ``NAME-gan.discriminator.safetensors``.
     architecture, arguments, size, in_channels
-        As in :func:`sr_imaging.networks.discriminators.patch.build_discriminator`; `size` in HR pixels.
+        As in :func:`sr_imaging.networks.discriminators.registry.build_discriminator`; `size` in HR pixels.
     loss : str
         Key of ``sr_imaging.losses.games.ADVERSARIAL_LOSSES`` that it was trained with, by which its verdicts
         are read; where it is not known, they are read against each other.
@@ -113,7 +113,7 @@ def load_discriminator(path: str | os.PathLike[str]) -> "nn.Module":
 
 def _built(facts: Mapping[str, Any]) -> "nn.Module":
     """Return a discriminator of these facts with fresh weights."""
-    from sr_imaging.networks.discriminators.patch import build_discriminator
+    from sr_imaging.networks.discriminators.registry import build_discriminator
 
     return build_discriminator(
         facts["architecture"],

@@ -18,7 +18,7 @@ from sr_imaging.losses.games import check_adversarial
 from sr_imaging.losses.image_terms import PIXEL_LOSSES, check_losses
 from sr_imaging.models.model_file import load_model
 from sr_imaging.networks import build_generator
-from sr_imaging.networks.discriminators.patch import DISCRIMINATORS, build_discriminator
+from sr_imaging.networks.discriminators.registry import DISCRIMINATORS, build_discriminator
 from sr_imaging.training.config.phases import AdversarialConfig
 from sr_imaging.training.config.run import TrainConfig
 from sr_imaging.training.data.patch_sizes import PatchPlan

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from sr_imaging.errors import CancelledError, ConfigError
-from sr_imaging.inference.tiling.engine import pick_device
 from sr_imaging.losses.games import ADVERSARIAL_LOSSES
 from sr_imaging.models.discriminator_file import save_discriminator
 from sr_imaging.models.model_file import save_model
+from sr_imaging.networks.device import pick_device
 from sr_imaging.training.config.run import TrainConfig, read_config
 from sr_imaging.training.data.batches import PatchBatches, patch_batches
 from sr_imaging.training.data.patch_sizes import PatchPlan

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from sr_imaging.errors import ConfigError, ModelError
-from sr_imaging.losses.games import ADVERSARIAL_LOSSES, PENALTIES, Adversarial, accuracy, clip_weights
+from sr_imaging.losses.games import ADVERSARIAL_LOSSES, Adversarial, accuracy
 from sr_imaging.losses.image_terms import PIXEL_LOSSES, STRUCTURE_LOSSES, feature_matching
+from sr_imaging.losses.penalties import PENALTIES, clip_weights
 
 from .distributed import Team
 from .learner import Batch, Learner

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from sr_imaging.errors import ModelError
-from sr_imaging.losses.games import ADVERSARIAL_LOSSES, PENALTIES, accuracy, check_adversarial, clip_weights
+from sr_imaging.losses.games import ADVERSARIAL_LOSSES, accuracy, check_adversarial
+from sr_imaging.losses.penalties import PENALTIES, clip_weights
 
 __all__ = ["train_unconditional"]
 
@@ -34,7 +35,7 @@ def train_unconditional(
     generator : nn.Module
         From :func:`~sr_imaging.networks.generators.dcgan.build_unconditional`, on the device to train on.
     discriminator : nn.Module
-        From :func:`~sr_imaging.networks.discriminators.patch.build_discriminator` for the same patches, on
+        From :func:`~sr_imaging.networks.discriminators.registry.build_discriminator` for the same patches, on
         the same device.
     patches : iterable of (B, C, *size) Tensor
         Real patches of about zero mean and unit variance, such as ``hr`` of the batches of a training run.

@@ -37,7 +37,7 @@ def axis_step(da: xr.DataArray, dim: Any) -> float | None:
     if "spacing" in attrs:
         return float(np.asarray(attrs["spacing"], dtype=float)[AXES.index(axis)])
     if "GeoTransform" in attrs and axis in "xy":
-        numbers = _parse_geo_transform(attrs["GeoTransform"])
+        numbers = parse_geo_transform(attrs["GeoTransform"])
         along = (numbers[1], numbers[4]) if axis == "x" else (numbers[5], numbers[2])
         return along[0] if along[1] == 0 else float(np.copysign(np.hypot(*along), along[0]))
     return None
@@ -81,7 +81,7 @@ def world_reference(da: xr.DataArray) -> Any | None:
     return None
 
 
-def _parse_geo_transform(text: Any) -> list[float]:
+def parse_geo_transform(text: Any) -> list[float]:
     """Read GDAL's six numbers: x0, dx/dcol, dx/drow, y0, dy/dcol, dy/drow."""
     numbers = [float(part) for part in str(text).split()]
     if len(numbers) != 6:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from sr_imaging.errors import ConfigError
 from sr_imaging.networks import PLANE_AXES, Generator
+from sr_imaging.networks.device import pick_device
 
 from .wrappers import BothPlanes, Windowed
 
-__all__ = ["SMALLEST_TILE", "Engine", "make_engine", "pick_device", "tile_shape"]
+__all__ = ["SMALLEST_TILE", "Engine", "make_engine", "tile_shape"]
 
 _MEMORY_SHARE = 0.25  # of what is free: others work on this machine too
 _MOST_MEMORY = 2 << 30  # bytes; larger tiles are no faster, measured in benchmarks/tiles.py
@@ -108,27 +109,6 @@ def make_engine(
     if generator.halo is None:
         return Engine(Windowed(ready, shape), device, precision, (sys.maxsize,) * ready.spatial_dims, 1)
     return Engine(ready, device, precision, shape, pixels)
-
-
-def pick_device(device: str) -> str:
-    """Return the device to use; ``auto`` takes CUDA where there is one.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such device, or it is not here.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"unknown device {device!r}; use 'auto', 'cpu' or 'cuda'") from error
-    if wanted.type not in ("cpu", "cuda"):
-        raise ConfigError(f"unknown device {device!r}; use 'auto', 'cpu' or 'cuda'")
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {device!r} is not available here; use 'cpu'")
-    return device
 
 
 def _precision(precision: str, device: str, generator: Generator) -> str:

@@ -14,22 +14,12 @@ from typing import Any
 import numpy as np
 
 from sr_imaging.errors import ReadError
+from sr_imaging.io.content import GZIP, first_bytes, is_nifti
 
-__all__ = [
-    "RAS_LPS",
-    "SPACES",
-    "Header",
-    "first_bytes",
-    "geometry",
-    "is_nifti",
-    "read_header",
-    "unpacked_bytes",
-]
+__all__ = ["RAS_LPS", "SPACES", "Header", "geometry", "read_header", "unpacked_bytes"]
 
 SPACES = {1: "scanner", 2: "aligned", 3: "talairach", 4: "mni", 5: "template"}  # sform and qform codes
 RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-GZIP = b"\x1f\x8b"
-_HEAD_BYTES = 540  # of a NIfTI-2 header, the longer one
 _MAX_DEFLATE = 1032  # deflate cannot shrink more than 1032 times (zlib, technical details)
 _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown (taken as mm), m, mm, um
 _PLACE_TOLERANCE = 1e-3  # mm: sform and qform that differ less are the same
@@ -50,34 +40,6 @@ class Header:
     def nbytes(self) -> int:
         """Size of the voxels as stored."""
         return math.prod(self.shape) * self.dtype.itemsize
-
-
-def is_nifti(head: bytes) -> bool:
-    """Tell whether a file whose (decompressed) content starts with `head` is NIfTI-1 or NIfTI-2."""
-    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
-
-
-def first_bytes(path: Path) -> bytes:
-    """The first bytes of a file's content, decompressed where it is gzip.
-
-    Parameters
-    ----------
-    path : Path
-        Any file.
-
-    Returns
-    -------
-    bytes
-        At most 540; what could be decompressed, where the file is damaged.
-    """
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if head[:2] != GZIP:
-        return head[:_HEAD_BYTES]
-    try:
-        return zlib.decompressobj(wbits=31).decompress(head, _HEAD_BYTES)
-    except zlib.error:
-        return b""
 
 
 def read_header(path: Path) -> Header:

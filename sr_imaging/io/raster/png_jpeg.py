@@ -10,19 +10,14 @@ import numpy as np
 import xarray as xr
 
 from sr_imaging.errors import ReadError
+from sr_imaging.io.content import IMAGE_DRIVERS
 from sr_imaging.io.scan import Scan, Verdict
 
 from .pixels import open_raster
 
-__all__ = ["is_image", "read_image", "scan_image"]
+__all__ = ["read_image", "scan_image"]
 
-_DRIVERS = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}  # of GDAL, by the first bytes
 _INKS = ("cyan", "magenta", "yellow", "black")
-
-
-def is_image(head: bytes) -> bool:
-    """Tell whether a file that starts with `head` is a PNG or JPEG."""
-    return head.startswith(tuple(_DRIVERS))
 
 
 def scan_image(path: Path) -> Scan:
@@ -91,8 +86,8 @@ def read_image(scan: Scan) -> xr.DataArray:
 def _driver(path: Path) -> str:
     """GDAL's driver of a file that is an image."""
     with path.open("rb") as file:
-        head = file.read(max(map(len, _DRIVERS)))
-    return next((name for magic, name in _DRIVERS.items() if head.startswith(magic)), "PNG")
+        head = file.read(max(map(len, IMAGE_DRIVERS)))
+    return next((name for magic, name in IMAGE_DRIVERS.items() if head.startswith(magic)), "PNG")
 
 
 def _check_whole(path: Path) -> None:

@@ -19,17 +19,11 @@ from sr_imaging.io.scan import Scan, Verdict
 from .attributes import attrs_of, nodata_of
 from .pixels import cut_short, lazy_pixels, open_raster
 
-__all__ = ["is_tiff", "read_geotiff", "scan_geotiff", "scan_raster"]
+__all__ = ["read_geotiff", "scan_geotiff", "scan_raster"]
 
-_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, little and big endian
 _EAGER_CENTRES = 2**24  # pixels of a rotated raster, above which its 2-D centres are lazy
 
 _log = logging.getLogger(__name__)
-
-
-def is_tiff(head: bytes) -> bool:
-    """Tell whether a file that starts with `head` is a TIFF."""
-    return head[:4] in _MAGIC
 
 
 def scan_geotiff(path: Path) -> Scan:

@@ -22,15 +22,9 @@ from sr_imaging.io.scan import Scan
 
 from .one_image import image_of, scan_store
 
-__all__ = ["is_zarr", "read_zarr", "scan_zarr", "write_zarr"]
+__all__ = ["read_zarr", "scan_zarr", "write_zarr"]
 
-_MARKS = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")  # Zarr 3 and 2
 _CODECS = ("codecs", "compressor", "compressors", "filters", "serializer")  # of one version of the format
-
-
-def is_zarr(path: Path) -> bool:
-    """Tell whether a folder is the root of a Zarr store."""
-    return any((path / mark).is_file() for mark in _MARKS)
 
 
 def scan_zarr(path: Path) -> Scan:

@@ -3,17 +3,15 @@
 ``DISCRIMINATORS`` is the list one can read; :func:`build_discriminator` makes one by name.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .layers import build_named, check_norm, check_patch
-from .unet import UNetDiscriminator
-from .whole_patch import DCGANDiscriminator, VGGDiscriminator
+from .layers import check_norm, check_patch
 
-__all__ = ["DISCRIMINATORS", "build_discriminator", "patch_discriminator", "patch_layers"]
+__all__ = ["patch_discriminator", "patch_layers"]
 
 _NORMS: dict[str, Any] = {"instance": "INSTANCE", "batch": "BATCH", "none": None, "spectral": None}
 
@@ -84,41 +82,3 @@ def patch_discriminator(
             spectral_norm(layer)
     made: nn.Module = network
     return made
-
-
-DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {
-    "patch": patch_discriminator,
-    "vgg": VGGDiscriminator,
-    "unet": UNetDiscriminator,
-    "dcgan": DCGANDiscriminator,
-}
-
-
-def build_discriminator(
-    architecture: str, arguments: Mapping[str, Any], *, size: Sequence[int], in_channels: int
-) -> nn.Module:
-    """Build a discriminator with fresh weights.
-
-    Parameters
-    ----------
-    architecture : str
-        Key of ``DISCRIMINATORS``.
-    arguments : mapping
-        Its keyword arguments apart from those below.
-    size : sequence of int
-        Side of the HR patches, from which the number of layers follows.
-    in_channels : int
-        Bands.
-
-    Returns
-    -------
-    nn.Module
-        Returns a list of feature maps, the logits last.
-
-    Raises
-    ------
-    ModelError
-        If the architecture or an argument is unknown, or the patch too small.
-    """
-    given = {"size": tuple(size), "in_channels": in_channels}
-    return build_named(DISCRIMINATORS, "discriminator", architecture, arguments, given)

@@ -141,11 +141,11 @@ class AdversarialConfig:
     label_smoothing : float
         The label of HR is 1 less this (one-sided; Salimans et al. 2016).
     penalty : str
-        Key of ``sr_imaging.losses.games.PENALTIES``, or empty for that of the loss itself.
+        Key of ``sr_imaging.losses.penalties.PENALTIES``, or empty for that of the loss itself.
     penalty_weight : float
         Its weight.
     discriminator : str
-        Key of ``sr_imaging.networks.discriminators.patch.DISCRIMINATORS``.
+        Key of ``sr_imaging.networks.discriminators.registry.DISCRIMINATORS``.
     arguments : dict
         Its keyword arguments.
     """

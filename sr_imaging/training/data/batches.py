@@ -23,13 +23,12 @@ from sr_imaging.degradation.settings import DegradationConfig, as_range
 from sr_imaging.degradation.tensors import degrade_any, degrade_batch
 from sr_imaging.errors import ConfigError
 from sr_imaging.image.pixels.fill import fill_nearest
-from sr_imaging.plain import plain_tensors
 from sr_imaging.training.config.data import DataConfig
 
 from .patch_sizes import PatchPlan
 from .scan_cache import DecodedScans, cached_scans
 from .scan_list import find_training_scans, training_scans
-from .transforms import RandPairCropd
+from .transforms import RandPairCropd, plain_tensors
 
 __all__ = [
     "PatchBatches",

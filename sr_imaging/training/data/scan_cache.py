@@ -9,13 +9,12 @@ from monai.data.dataset import CacheDataset
 from monai.transforms.compose import Compose
 
 from sr_imaging.errors import ConfigError
-from sr_imaging.plain import plain_tensors
 from sr_imaging.training.config.data import DataConfig
 
 from .loading import LoadScand
 from .patch_sizes import PatchPlan
 from .scan_list import TrainingScan
-from .transforms import ContextPadd, RandPlaned, item_views
+from .transforms import ContextPadd, RandPlaned, item_views, plain_tensors
 
 __all__ = ["DecodedScans", "cached_scans", "check_bands", "check_units"]
 

@@ -3,16 +3,19 @@
 Flips, rotations, crops of one grid and caches are MONAI's own.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from itertools import permutations
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from monai.config.type_definitions import KeysCollection
+from monai.data.meta_obj import get_track_meta, set_track_meta
 from monai.transforms.transform import MapTransform, RandomizableTransform
 from torch import Tensor
 
 from sr_imaging.degradation.tensors import Degraded, degrade_batch
-from sr_imaging.networks import PLANE_AXES, replicate
+from sr_imaging.errors import SrImagingError
+from sr_imaging.networks import replicate
+from sr_imaging.networks.views import pair_views, views
 
 from .loading import LoadScand, SrImagingReader
 
@@ -25,86 +28,9 @@ __all__ = [
     "SrImagingReader",
     "degrade_batch",
     "item_views",
-    "pair_views",
+    "plain_tensors",
     "take_plane",
-    "views",
 ]
-
-FINE_AXIS = 1.25  # an axis is fine where its spacing is at most this many times the finest
-
-
-def views(
-    spacing: Sequence[float],
-    axes: tuple[str, ...],
-    *,
-    shape: Sequence[int] | None = None,
-    least: Sequence[int] | None = None,
-) -> list[tuple[int, ...]]:
-    """Return which spatial axes of a scan can play the axes of a network.
-
-    Parameters
-    ----------
-    spacing : sequence of float
-        HR spacing of the scan's spatial axes, in the order of the array.
-    axes : tuple of str
-        Axes of the network. ``("z", "plane")`` may be any ordered pair of fine axes, since detail along any
-        of them teaches what is lost along z; others are the last axes of the scan, as they lie.
-    shape, least : sequence of int, optional
-        Size of the scan's spatial axes, and the smallest size that each axis of the network needs.
-
-    Returns
-    -------
-    list of tuple of int
-        Axes counted from the first spatial one; empty where the scan cannot serve.
-
-    Examples
-    --------
-    >>> views((3.0, 0.7, 0.7), ("z", "plane"))
-    [(1, 2), (2, 1)]
-    >>> views((3.0, 0.7, 0.7), ("y", "x"))
-    [(1, 2)]
-    """
-    count = len(spacing)
-    if axes != ("z", "plane"):
-        options = [tuple(range(count - len(axes), count))] if count >= len(axes) else []
-    else:
-        fine = [k for k, step in enumerate(spacing) if step <= FINE_AXIS * min(spacing)]
-        options = list(permutations(fine, 2))
-    if shape is None or least is None:
-        return options
-    return [view for view in options if all(shape[k] >= n for k, n in zip(view, least, strict=True))]
-
-
-def pair_views(axes: tuple[str, ...], scale: Sequence[int], factors: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return which spatial axes of a real pair can play the axes of a network.
-
-    Parameters
-    ----------
-    axes : tuple of str
-        Axes of the network; ``("z", "plane")`` is z with either of the others.
-    scale : sequence of int
-        Its scale.
-    factors : sequence of int
-        HR pixels per LR pixel of the pair along each spatial axis.
-
-    Returns
-    -------
-    list of tuple of int
-        Axes counted from the first spatial one; empty where the factors are not those of the network.
-
-    Examples
-    --------
-    >>> pair_views(("z", "plane"), (4, 1), (4, 1, 1))
-    [(0, 1), (0, 2)]
-    >>> pair_views(("y", "x"), (2, 2), (3, 3))
-    []
-    """
-    count = len(factors)
-    options: list[tuple[int, ...]] = [(0, 1), (0, 2)] if count == 3 else []
-    if axes != PLANE_AXES:
-        options = [tuple(range(count - len(axes), count))] if count >= len(axes) else []
-    wanted = {view: [scale[view.index(k)] if k in view else 1 for k in range(count)] for view in options}
-    return [view for view in options if wanted[view] == list(factors)]
 
 
 class RandPlaned(RandomizableTransform, MapTransform):
@@ -259,3 +185,21 @@ class RandPairCropd(RandomizableTransform, MapTransform):
         for key in self.key_iterator(out):
             out[key] = out[key][fine]
         return out
+
+
+@contextmanager
+def plain_tensors() -> Iterator[None]:
+    """Let MONAI work on plain tensors, and raise our own errors out of those that it wraps around them."""
+    tracked = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, SrImagingError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from cause.__cause__
+    finally:
+        set_track_meta(tracked)

@@ -19,8 +19,9 @@ from sr_imaging.errors import ConfigError
 from sr_imaging.evaluation.figures.drawing import Panel, Row, draw
 from sr_imaging.io.atomic import whole_output
 from sr_imaging.networks import build_generator
+from sr_imaging.networks.whole_image import upscale_image
 
-from .validation import HeldOut, upscale_image
+from .validation import HeldOut
 
 __all__ = ["Monitor", "draw_curves"]
 

@@ -14,6 +14,7 @@ from sr_imaging.degradation.tensors import degrade_any, degrade_batch
 from sr_imaging.evaluation.metrics.pixels import data_range, psnr, ssim
 from sr_imaging.image.pixels.fill import fill_invalid
 from sr_imaging.networks import build_generator, replicate
+from sr_imaging.networks.whole_image import upscale_image
 from sr_imaging.training.config.data import DataConfig
 from sr_imaging.training.data.loading import LoadScand
 from sr_imaging.training.data.patch_sizes import PatchPlan
@@ -21,7 +22,7 @@ from sr_imaging.training.data.scan_cache import check_bands, check_units
 from sr_imaging.training.data.transforms import item_views, take_plane
 from sr_imaging.training.distributed import ALONE, Team
 
-__all__ = ["HeldOut", "held_out_images", "judge", "upscale_image"]
+__all__ = ["HeldOut", "held_out_images", "judge"]
 
 SIDE = {2: 256, 3: 96}  # HR pixels: largest side of a validation image by number of axes
 
@@ -177,37 +178,6 @@ def _guide(images: Mapping[str, Tensor]) -> Tensor | None:
     axes = tuple(range(1, guide.ndim))
     centred = guide - guide.mean(axes, keepdim=True)
     return (centred / centred.std(axes, keepdim=True).clamp(min=1e-20))[None]
-
-
-def upscale_image(generator: Any, lr: Tensor, *, guide: Tensor | None = None) -> np.ndarray:
-    """Super-resolve one small image whole.
-
-    Parameters
-    ----------
-    generator : Generator
-        In evaluation mode.
-    lr : (1, C, *n) Tensor
-        Image without halo, on the device of the generator; its border is replicated, also to whole multiples
-        where the generator needs them.
-    guide : (1, G, *(n * scale)) Tensor, optional
-        Second input of a guided generator, treated alike.
-
-    Returns
-    -------
-    (C, *(n * scale)) float32 ndarray
-        On the CPU.
-    """
-    halo = generator.halo or (0,) * generator.spatial_dims
-    multiple = getattr(generator, "multiple", 1)
-    borders = [(width, width + -n % multiple) for width, n in zip(halo, lr.shape[2:], strict=True)]
-    inputs = [replicate(lr, borders)]
-    if guide is not None:
-        wide = [(before * s, after * s) for (before, after), s in zip(borders, generator.scale, strict=True)]
-        inputs.append(replicate(guide.to(lr.device), wide))
-    with torch.inference_mode():
-        sr: Tensor = generator(*inputs)
-    own = tuple(slice(round(n * s)) for n, s in zip(lr.shape[2:], generator.scale, strict=True))
-    return np.asarray(sr[0].float().cpu().numpy()[(slice(None), *own)])
 
 
 def _figures(sr: np.ndarray, hr: np.ndarray, valid: np.ndarray, span: float) -> tuple[float, float]:

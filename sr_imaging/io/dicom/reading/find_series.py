@@ -8,64 +8,7 @@ from typing import Any
 from sr_imaging.io.dicom.tags import PHASE
 from sr_imaging.io.scan import Scan, Verdict
 
-__all__ = ["find_series", "is_dicom", "is_dicomdir", "with_note", "with_other_folders"]
-
-# First elements of a data set without preamble: file meta information, or group 0008.
-_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
-_DICOMDIR_CLASS = b"1.2.840.10008.1.3.10"  # Media Storage Directory Storage
-
-
-def is_dicom(path: Path) -> bool:
-    """Tell by its content whether a file may be DICOM, without loading pydicom.
-
-    Parameters
-    ----------
-    path : Path
-        Any path; what cannot be opened is no DICOM.
-
-    Returns
-    -------
-    bool
-        True for the mark ``DICM`` after 128 bytes, or a data set that starts in group 0002 or 0008.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            start = file.read(132)
-    except OSError:
-        return False
-    return start[128:] == b"DICM" or _is_bare_dataset(start)
-
-
-def is_dicomdir(path: Path) -> bool:
-    """Tell an index of DICOM files by the class in its file meta information, without loading pydicom.
-
-    Parameters
-    ----------
-    path : Path
-        A file; what cannot be opened is none.
-
-    Returns
-    -------
-    bool
-        Whether its first bytes state the class Media Storage Directory.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            head = file.read(512)
-    except OSError:
-        return False
-    return head[128:132] == b"DICM" and _DICOMDIR_CLASS in head
-
-
-def _is_bare_dataset(start: bytes) -> bool:
-    """Tell whether the bytes can be the first element of a data set without preamble."""
-    if len(start) < 132 or start[:2] not in _FIRST_GROUPS:
-        return False
-    if start[4:6].isalpha() and start[4:6].isupper():
-        return True
-    # implicit VR: a short first element, followed by an element of the same group
-    length = int.from_bytes(start[4:8], "little")
-    return length <= 120 and length % 2 == 0 and start[8 + length : 10 + length] in (b"", start[:2])
+__all__ = ["find_series", "with_note", "with_other_folders"]
 
 
 def find_series(files: Iterable[Path]) -> tuple[list[Scan], list[tuple[Path, str]]]:

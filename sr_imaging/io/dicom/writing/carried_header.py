@@ -20,7 +20,7 @@ from sr_imaging.io.dicom.tags import (
 
 from .encoding import ds_text
 
-__all__ = ["carried", "carried_of_frame"]
+__all__ = ["carried", "carried_of_frame", "new_header"]
 
 TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")  # whose letters depend on SpecificCharacterSet
 LOST = "\ufffd"  # stands for bytes that are no letter of the character set
@@ -150,3 +150,33 @@ def _image_type(dataset: Dataset, frame: Frame, modality: str) -> list[str]:
     component = frame_element(dataset, frame.index or 0, group, "ComplexImageComponent")
     is_phase = component is not None and component.value == "PHASE" and not PHASE & {*types[2:]}
     return [*types, "P"] if is_phase else types
+
+
+def new_header(modality: str) -> Dataset:
+    """Return the header of a slice without a source: what its class demands, empty where it may be.
+
+    Parameters
+    ----------
+    modality : str
+        ``CT`` or ``MR``.
+
+    Returns
+    -------
+    Dataset
+        Type 1 and 2 attributes of the CT or MR image class but for those that every slice sets.
+    """
+    header = Dataset()
+    for name in (
+        *("StudyDate", "StudyTime", "AccessionNumber", "Manufacturer", "ReferringPhysicianName"),
+        *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "PatientPosition"),
+        *("PositionReferenceIndicator", "Laterality", "AcquisitionNumber"),
+    ):
+        setattr(header, name, "" if name != "AcquisitionNumber" else None)
+    header.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if modality == "CT" else "OTHER"]
+    if modality == "CT":
+        header.KVP = None
+        return header
+    header.ScanningSequence, header.SequenceVariant = "RM", "NONE"  # research mode: nothing is known
+    header.ScanOptions, header.MRAcquisitionType = "", ""
+    header.RepetitionTime = header.EchoTime = header.EchoTrainLength = None
+    return header

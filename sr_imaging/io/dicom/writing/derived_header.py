@@ -12,9 +12,8 @@ from pydicom.uid import UID, generate_uid
 
 from sr_imaging.io.dicom.frame import Frame
 from sr_imaging.io.dicom.tags import ALWAYS_LOSSY, CODES, CT_IMAGE, LOSSY_METHODS, MR_IMAGE, UNPAIRED
-from sr_imaging.io.dicom_new import new_header
 
-from .carried_header import carried, carried_of_frame
+from .carried_header import carried, carried_of_frame, new_header
 from .encoding import ds_text
 
 __all__ = ["Provenance", "SourceSlice", "class_uid", "code", "identify", "load_sources", "stamp"]

@@ -13,9 +13,9 @@ from sr_imaging.errors import WriteError
 from sr_imaging.io.dicom.frame import Frame
 from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
 from sr_imaging.io.dicom.tags import CODES
-from sr_imaging.io.dicom_new import new_header
 from sr_imaging.io.scan import Scan
 
+from .carried_header import new_header
 from .deidentify import anonymous_array, anonymous_sources
 from .derived_header import SourceSlice, class_uid
 from .encoding import Encoding, ds_text

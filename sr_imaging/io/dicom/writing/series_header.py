@@ -14,8 +14,8 @@ from pydicom.uid import UID
 from sr_imaging import __version__
 from sr_imaging.io.dicom.frame import Frame
 from sr_imaging.io.dicom.slice_positions import tilt, uneven
-from sr_imaging.io.dicom_new import new_header
 
+from .carried_header import new_header
 from .derived_header import Provenance, SourceSlice, code, identify, stamp
 from .encoding import Encoding, ds_text
 

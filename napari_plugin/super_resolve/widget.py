@@ -8,15 +8,15 @@ from typing import Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
-from napari_plugin._copy import as_command, as_python
-from napari_plugin._form import Form
-from napari_plugin._layer_box import LayerBox
-from napari_plugin._layers import describe
-from napari_plugin._model_box import ModelBox
-from napari_plugin._plan import Plan, Settings, grid_rows, make_plan, size_text
-from napari_plugin._result import Recipe, result_layer
-from napari_plugin._view import north_is_down, turn_north_up
-from napari_plugin._worker import Outcome, Run
+from napari_plugin.layers import describe
+from napari_plugin.super_resolve.copy_as_code import as_command, as_python
+from napari_plugin.super_resolve.form import Form
+from napari_plugin.super_resolve.layer_box import LayerBox
+from napari_plugin.super_resolve.model_box import ModelBox
+from napari_plugin.super_resolve.plan import Plan, Settings, grid_rows, make_plan, size_text
+from napari_plugin.super_resolve.result import Recipe, result_layer
+from napari_plugin.super_resolve.worker import Outcome, Run
+from napari_plugin.view import north_is_down, turn_north_up
 from sr_imaging import SrImagingError
 
 __all__ = ["SuperResolve"]

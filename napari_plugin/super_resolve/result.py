@@ -1,17 +1,19 @@
 """The layer that a run leaves: its place, its looks, and where it comes from."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from napari_plugin._copy import as_command, as_python, source_of
-from napari_plugin._geometry import refined_placement
-from napari_plugin._layers import pixels
-from napari_plugin._plan import Plan
+import numpy as np
+
+from napari_plugin.layers import pixels
+from napari_plugin.super_resolve.copy_as_code import as_command, as_python, source_of
+from napari_plugin.super_resolve.plan import Plan
 
 if TYPE_CHECKING:
     import xarray as xr
     from napari.layers import Image
 
-__all__ = ["Recipe", "result_layer"]
+__all__ = ["Recipe", "refined_placement", "result_layer"]
 
 _LOOKS = ("gamma", "opacity", "blending", "rendering", "attenuation", "iso_threshold", "interpolation3d")
 _GREY_LOOKS = ("colormap", "contrast_limits")
@@ -72,3 +74,37 @@ def result_layer(recipe: Recipe, result: "xr.DataArray") -> "Image":
     if recipe.contrast_limits_range is not None:
         layer.contrast_limits_range = recipe.contrast_limits_range
     return layer
+
+
+def refined_placement(layer: "Image", factors: Sequence[float]) -> dict[str, Any]:
+    """Return the arguments that place a layer of finer pixels over `layer`.
+
+    The corner of the first pixel does not move. With ``L`` the linear part of rotation, shear and scale, and
+    ``s`` the factors, ``scale' = scale / s`` and ``translate' = translate + L · (1/s − 1)/2``; rotation,
+    shear and the affine that follow are those of the source.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        The source.
+    factors : (ndim,) sequence of float
+        Fine pixels per coarse pixel along each data axis.
+
+    Returns
+    -------
+    dict
+        ``scale``, ``translate``, ``rotate``, ``shear``, ``affine``, ``units`` and ``axis_labels``.
+    """
+    from napari.utils.transforms import Affine
+
+    fine = np.asarray(factors, dtype=np.float64)
+    linear = Affine(scale=layer.scale, rotate=layer.rotate, shear=layer.shear).linear_matrix
+    return {
+        "scale": layer.scale / fine,
+        "translate": layer.translate + linear @ ((1 / fine - 1) / 2),
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine.affine_matrix,
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+    }

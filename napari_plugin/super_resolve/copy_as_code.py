@@ -4,8 +4,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_plugin._layers import plain_names
-from napari_plugin._plan import Plan
+from napari_plugin.layers import plain_names
+from napari_plugin.super_resolve.plan import Plan
 
 if TYPE_CHECKING:
     from napari.layers import Image

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from napari_plugin._layers import restore_names, to_array
-from napari_plugin._plan import Plan
-from napari_plugin._preload import preload_torch
+from napari_plugin.layers import restore_names, to_array
+from napari_plugin.super_resolve.plan import Plan
+from napari_plugin.super_resolve.preload import preload_torch
 from sr_imaging import CancelledError, SrImagingError
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from napari_plugin._layers import LayerImage, unit_factor
+from napari_plugin.layers import LayerImage, unit_factor
 
 if TYPE_CHECKING:
     from sr_imaging import ModelCard

@@ -15,9 +15,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_plugin._layers import LayerImage
-from napari_plugin._models import CLASSICAL, any_factor, best_model, card_text
-from napari_plugin._preload import preload_torch
+from napari_plugin.layers import LayerImage
+from napari_plugin.super_resolve.models import CLASSICAL, any_factor, best_model, card_text
+from napari_plugin.super_resolve.preload import preload_torch
 from sr_imaging import ModelError, SrImagingError, list_models
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from napari_plugin._layers import LayerImage
+from napari_plugin.layers import LayerImage
 
 if TYPE_CHECKING:
     from napari.layers import Image

@@ -1,4 +1,4 @@
-"""The parts of the widget *Super-resolve* and how they lie; what they do is in ``_widget``."""
+"""The parts of the widget *Super-resolve* and how they lie; what they do is in ``widget``."""
 
 from typing import Any
 

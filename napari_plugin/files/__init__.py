@@ -1,0 +1,1 @@
+"""Files as layers and layers as files, and the sample images."""
