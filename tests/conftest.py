@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.places import DATA
 
 WINDOW_FIXTURES = {"make_napari_viewer", "make_napari_viewer_proxy", "plugin_settings", "qapp", "qtbot"}
 WINDOW_PLUGINS = ["pytestqt.plugin", "npe2._pytest_plugin", "napari.utils._testsupport"]
@@ -78,7 +79,6 @@ def _refuse_skip(report: Any) -> Any:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real scans; a test that needs it is skipped by name where it is absent."""
-    path = Path(os.environ.get("SR_IMAGING_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-    if not (path / "INDEX.md").is_file():
-        pytest.skip(f"needs the folder of real scans, not found at {path}; set SR_IMAGING_DATA")
-    return path
+    if not (DATA / "INDEX.md").is_file():
+        pytest.skip(f"needs the folder of real scans, not found at {DATA}; set SR_IMAGING_DATA")
+    return DATA
