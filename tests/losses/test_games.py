@@ -257,7 +257,7 @@ def test_game_is_learnt_on_real_patches(name: str, shared_data: Path) -> None:
     "function",
     [value for game in ADVERSARIAL_LOSSES.values() for value in (game.discriminator, game.generator)]
     + list(PENALTIES.values())
-    + [adversarial.clip_weights],
+    + [clip_weights],
 )
 def test_game_names_its_paper(function: object) -> None:
     assert "References\n" in (function.__doc__ or "")
