@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SOURCE_PARTS = ["LICENSE", "MANIFEST.in", "README.md", "napari.yaml", "pyproject.toml", "constraints.txt"]
 SOURCE_PARTS += ["CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "Makefile", "sr_imaging", "napari_plugin"]
-SOURCE_PARTS += ["tests", "docs"]
+SOURCE_PARTS += ["CODE_OF_CONDUCT.md", "SECURITY.md", "docs", "scripts", "tests"]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_wheel_holds_one_manifest(in_wheel: set[str]) -> None:
 def test_wheel_holds_every_module_and_every_model(in_wheel: set[str]) -> None:
     rooms = [ROOT / "sr_imaging", ROOT / "napari_plugin"]
     modules = {str(path.relative_to(ROOT)) for room in rooms for path in room.rglob("*.py")}
-    models = {str(path.relative_to(ROOT)) for path in (ROOT / "sr_imaging/zoo").glob("*.safetensors")}
+    models = {str(path.relative_to(ROOT)) for path in (ROOT / "sr_imaging/models/zoo").glob("*.safetensors")}
     assert models
     assert modules | models | {"sr_imaging/py.typed"} <= in_wheel
 
