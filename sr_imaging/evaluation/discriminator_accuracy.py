@@ -13,13 +13,13 @@ from torch import Tensor
 from sr_imaging.errors import ConfigError
 from sr_imaging.losses.games import ADVERSARIAL_LOSSES, Adversarial, accuracy
 
-__all__ = ["verdicts"]
+__all__ = ["accuracy_by_image"]
 
 _PATCHES = 64  # of one scan, spread evenly
 _AT_ONCE = 8
 
 
-def verdicts(
+def accuracy_by_image(
     discriminator: Any,
     hr: np.ndarray,
     estimates: Mapping[str, np.ndarray],
@@ -29,38 +29,12 @@ def verdicts(
     fixed_values: tuple[float, float] | None,
     device: str,
 ) -> dict[str, float]:
-    """Return the share of a discriminator's verdicts that are right.
+    """Return the share of right verdicts on the originals, ``hr``, and on each estimate, by its name.
 
-    Parameters
-    ----------
-    discriminator : nn.Module
-        With ``size``, ``in_channels`` and ``loss``, as
-        :func:`sr_imaging.models.discriminator_file.load_discriminator` returns it.
-    hr : (N, C, *n) ndarray
-        Originals.
-    estimates : mapping of (N, C, *n) ndarray
-        Estimates by name, at least one.
-    valid : (N, C, *n) bool ndarray
-        Patches with any other pixel do not count.
-    spread : (N,) ndarray
-        Standard deviation of the scan, or band of a scan, that each original is of.
-    fixed_values : (float, float), optional
-        Offset and scale of the values that the generator states; by default each patch is shifted and scaled
-        as in training, by the mean and deviation of its original.
-    device : str
-        Where to run.
-
-    Returns
-    -------
-    dict of float
-        ``hr`` of the originals, and by name of the estimates, by the rule of
-        :func:`sr_imaging.losses.games.accuracy`; NaN where no patch fits. A patch discriminator gives many
-        verdicts on one patch, and all count.
-
-    Raises
-    ------
-    ConfigError
-        If the discriminator is for another number of axes or bands, or its loss is unknown.
+    `hr` and each estimate are (N, C, *n); only patches whose pixels are all `valid` count, and the share is
+    NaN where there is none. `spread` is the (N,) standard deviation of the scan, or band, of each original;
+    `fixed_values` are the offset and scale of a generator that states them. A patch discriminator gives many
+    verdicts on one patch, and all count.
     """
     size = tuple(discriminator.size)
     if len(size) != hr.ndim - 2 or discriminator.in_channels != hr.shape[1]:
@@ -68,17 +42,17 @@ def verdicts(
             f"the discriminator takes {discriminator.in_channels} bands of patches {size}, the model makes "
             f"{hr.shape[1]} bands along {hr.ndim - 2} axes; give the one it was trained with"
         )
-    places = _spread(list(_places(valid, hr, size)))
+    places = _pick_evenly(list(_find_patches(valid, hr, size)))
     if not places:
         return dict.fromkeys(["hr", *estimates], nan)
-    logits = _logits(discriminator.to(device), {"hr": hr, **estimates}, places, spread, fixed_values)
-    game = _game(discriminator.loss)
+    logits = _collect_logits(discriminator.to(device), {"hr": hr, **estimates}, places, spread, fixed_values)
+    game = _find_game(discriminator.loss)
     right = {name: accuracy(game, logits["hr"], logits[name]) for name in estimates}
     return {"hr": next(iter(right.values()))[0], **{name: of_sr for name, (_, of_sr) in right.items()}}
 
 
-def _game(loss: str) -> Adversarial:
-    """The game whose rule tells right verdicts from wrong; without a boundary where none is known."""
+def _find_game(loss: str) -> Adversarial:
+    """Return the game whose rule says which verdicts are right; without a boundary where none is known."""
     if not loss:
         return replace(next(iter(ADVERSARIAL_LOSSES.values())), boundary=None)
     if loss not in ADVERSARIAL_LOSSES:
@@ -89,14 +63,14 @@ def _game(loss: str) -> Adversarial:
     return ADVERSARIAL_LOSSES[loss]
 
 
-def _logits(
+def _collect_logits(
     discriminator: Any,
     images: Mapping[str, np.ndarray],
     places: Sequence[Any],
     spread: np.ndarray,
     fixed_values: tuple[float, float] | None,
 ) -> dict[str, Tensor]:
-    """All verdicts on the same patches of originals and estimates."""
+    """Return all verdicts, flat, on the same patches of originals and estimates."""
     device = next((p.device for p in discriminator.parameters()), torch.device("cpu"))
     found: dict[str, list[Tensor]] = {name: [] for name in images}
     for first in range(0, len(places), _AT_ONCE):
@@ -104,7 +78,9 @@ def _logits(
         patches = {
             name: np.stack([of[place] for place in some], dtype=np.float32) for name, of in images.items()
         }
-        offset, unit = _values(patches["hr"], spread[[place[0] for place in some]], fixed_values)
+        offset, unit = _find_offset_and_unit(
+            patches["hr"], spread[[place[0] for place in some]], fixed_values
+        )
         for name, values in patches.items():
             with torch.inference_mode():
                 verdict = discriminator(torch.from_numpy((values - offset) / unit).to(device))[-1]
@@ -112,8 +88,8 @@ def _logits(
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
-def _places(valid: np.ndarray, hr: np.ndarray, size: Sequence[int]) -> Iterator[Any]:
-    """Index of every whole valid patch that is not constant, side by side from the middle."""
+def _find_patches(valid: np.ndarray, hr: np.ndarray, size: Sequence[int]) -> Iterator[Any]:
+    """Yield the index of every whole valid patch that is not constant, side by side from the middle."""
     starts = [
         range((n - n // side * side) // 2, n - side + 1, side)
         for n, side in zip(hr.shape[2:], size, strict=True)
@@ -126,16 +102,16 @@ def _places(valid: np.ndarray, hr: np.ndarray, size: Sequence[int]) -> Iterator[
                 yield place
 
 
-def _spread(places: Sequence[Any]) -> list[Any]:
-    """At most so many of them, evenly."""
+def _pick_evenly(places: Sequence[Any]) -> list[Any]:
+    """Return at most `_PATCHES` of the patches, evenly spread."""
     count = min(len(places), _PATCHES)
     return [places[k * len(places) // count] for k in range(count)]
 
 
-def _values(
+def _find_offset_and_unit(
     hr: np.ndarray, spread: np.ndarray, fixed_values: tuple[float, float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Offset and unit of each patch, as `sr_imaging.training.data.batches` gives them by default."""
+    """Return offset and unit of each patch, as `sr_imaging.training.data.batches` finds them by default."""
     if fixed_values is not None:
         return np.asarray(fixed_values[0], np.float32), np.asarray(fixed_values[1], np.float32)
     offset = hr.mean(tuple(range(2, hr.ndim)), keepdims=True)

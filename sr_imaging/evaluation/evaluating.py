@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,18 +22,17 @@ from sr_imaging.evaluation.figures.drawing import check_matplotlib, draw
 from sr_imaging.evaluation.figures.exhibit import Exhibit
 from sr_imaging.evaluation.metrics.pixels import data_range
 from sr_imaging.image.grid.axes import spatial_dims
-from sr_imaging.image.grid.frames import mean_on_grid
 from sr_imaging.image.pixels.fill import fill_invalid
 from sr_imaging.inference.upscaling import upscale
-from sr_imaging.io import find_scans, read
 from sr_imaging.models.discriminator_file import load_discriminator
 from sr_imaging.models.model_file import load_model
 from sr_imaging.networks import CLASSICAL, check_generator
 from sr_imaging.networks.device import pick_device
 from sr_imaging.networks.whole_image import upscale_image
 
-from .comparison import Case, accuracy, compare
+from .comparison import Case, accuracy_of_discriminator, compare
 from .originals import Trial, trials
+from .reading import bring_to_one_grid, read_with_guides
 from .report import Report, Row
 
 __all__ = ["evaluate"]
@@ -97,12 +96,12 @@ def evaluate(
         If there is nothing to measure, `scale` is missing or not for this model, there is not one guide for
         each scan, or the discriminator is for other patches.
     GridError
-        If a scan has not the axes that the model works on, or is constant or invalid throughout.
+        If a scan does not have the axes that the model works on, or is constant or invalid throughout.
     ModelError
         If there is no such model or discriminator, or the model does not do what is asked.
     """
-    generator, name = _generator(model, scale)
-    factors = _factors(generator, name, scale)
+    generator, name = _load_generator(model, scale)
+    factors = _choose_factors(generator, name, scale)
     _check_guides(generator, name, guides)
     judge: Any = discriminator
     if isinstance(discriminator, str | os.PathLike):
@@ -112,11 +111,11 @@ def evaluate(
     test = _Test(generator, name, factors, degradation, judge, seed, device)
     rows: list[Row] = []
     pictures: list[PictureRow] = []
-    for label, da, guide in _arrays(scans, guides):
-        whole, under = _laid(da.astype(np.float32), guide)
-        for trial in trials(label, whole, axes=generator.axes, scale=factors, guide=under):
+    for label, da, guide in read_with_guides(scans, guides):
+        whole, second = bring_to_one_grid(da.astype(np.float32), guide)
+        for trial in trials(label, whole, axes=generator.axes, scale=factors, guide=second):
             log.info("%s, %s", trial.scan, trial.axes)
-            row, exhibit = _measure(trial, test)
+            row, exhibit = _measure_trial(trial, test)
             rows.append(row)
             if figure is not None and len(pictures) < 2 * _DRAWN:
                 pictures += exhibit.rows(row)
@@ -124,7 +123,7 @@ def evaluate(
         raise ConfigError("there are no readable scans to evaluate on; give files or folders")
     if figure is not None:
         draw(pictures, Path(figure))
-    return Report(name, factors, _words(degradation, generator.axes), tuple(rows))
+    return Report(name, factors, _describe_degradation(degradation, generator.axes), tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class _Test:
     device: str
 
 
-def _generator(model: Any, scale: float | Sequence[float] | None) -> tuple[Any, str]:
+def _load_generator(model: Any, scale: float | Sequence[float] | None) -> tuple[Any, str]:
     """Return the module and its name."""
     if isinstance(model, str | os.PathLike):
         if model in CLASSICAL and scale is None:
@@ -153,8 +152,8 @@ def _generator(model: Any, scale: float | Sequence[float] | None) -> tuple[Any, 
     return model, type(model).__name__ if card is None else card.name
 
 
-def _factors(generator: Any, name: str, scale: float | Sequence[float] | None) -> tuple[float, ...]:
-    """HR pixels per LR pixel of each axis of the model."""
+def _choose_factors(generator: Any, name: str, scale: float | Sequence[float] | None) -> tuple[float, ...]:
+    """Return the HR pixels per LR pixel of each axis of the model."""
     own: tuple[float, ...] = tuple(generator.scale)
     asked = own if scale is None else (scale,) * len(own) if isinstance(scale, int | float) else tuple(scale)
     spans = getattr(generator, "scale_range", None)
@@ -165,7 +164,7 @@ def _factors(generator: Any, name: str, scale: float | Sequence[float] | None) -
     if scale is None:
         raise ConfigError(f"{name} does any factor of {spans}; give for example scale=2")
     if len(asked) != len(own):
-        raise ConfigError(f"scale {scale} has not one number for each of {len(own)} axes; give them")
+        raise ConfigError(f"scale {scale} must have one number for each of {len(own)} axes; give {len(own)}")
     if isinstance(scale, int | float):
         return tuple(1.0 if tuple(span) == (1, 1) else s for s, span in zip(asked, spans, strict=True))
     return asked
@@ -180,69 +179,26 @@ def _check_guides(generator: Any, name: str, guides: Any) -> None:
         raise ConfigError(f"{name} takes no guide; leave guides out")
 
 
-def _arrays(scans: Any, guides: Any) -> Iterator[tuple[str, xr.DataArray, xr.DataArray | None]]:
-    """Names, arrays and their guides, one in memory at a time."""
-    if guides is None:
-        yield from ((label, da, None) for label, da in _images(scans))
-        return
-    beside = _images(guides)
-    for label, da in _images(scans):
-        found = next(beside, None)
-        if found is None:
-            raise ConfigError(f"there is no guide for {label}; give one for each scan")
-        yield label, da, found[1]
-    if (more := next(beside, None)) is not None:
-        raise ConfigError(f"the guide {more[0]} has no scan; give one for each scan")
-
-
-def _laid(da: xr.DataArray, guide: xr.DataArray | None) -> tuple[xr.DataArray, xr.DataArray | None]:
-    """A scan and its guide on one grid; by their coordinates where their sizes differ and both have them."""
-    if guide is None:
-        return da, None
-    dims = [spatial_dims(one) for one in (da, guide)]
-    sizes = [[one.sizes[dim] for dim in own.values()] for one, own in zip((da, guide), dims, strict=True)]
-    placed = all(
-        dim in one.coords for one, own in zip((da, guide), dims, strict=True) for dim in own.values()
-    )
-    if sizes[0] == sizes[1] or not placed:
-        return da, guide
-    mean, covered = mean_on_grid(guide, da)
-    return covered, mean
-
-
-def _images(scans: Any) -> Iterator[tuple[str, xr.DataArray]]:
-    """Names and arrays."""
-    for one in scans if isinstance(scans, list | tuple) else [scans]:
-        if isinstance(one, xr.DataArray):
-            yield str(one.name or "array"), one
-            continue
-        for scan in find_scans(one, images=True) if isinstance(one, str | os.PathLike) else [one]:
-            if scan.verdict.ok:
-                yield scan.path.name, read(scan, masked=True).load()
-            else:
-                log.warning("%s is left out: %s", scan.path, scan.verdict)
-
-
-def _measure(trial: Trial, test: _Test) -> tuple[Row, Exhibit]:
-    """Degrade, super-resolve, compare."""
+def _measure_trial(trial: Trial, test: _Test) -> tuple[Row, Exhibit]:
+    """Return the figures of a trial and what is to be drawn of it."""
     profiles = None
     if test.degradation is not None:
         axes = dict(zip(test.generator.axes, test.degradation.psfs(len(test.factors)), strict=True))
         dims = spatial_dims(trial.hr)
         profiles = {dims[axis]: psf for axis, psf in axes.items() if dims.get(axis) in trial.factors}
-    noise = _noise(test.degradation, trial.hr.values)
+    noise = _make_noise(test.degradation, trial.hr.values)
     lr = degrade(trial.hr, trial.factors, psf=profiles, noise=noise, seed=test.seed)
-    case = _case(trial, lr, test)
+    case = _super_resolve(trial, lr, test)
     again = {name: degrade(da, trial.factors, psf=profiles) for name, da in case.results.items()}
     row = compare(case, again)
     if test.discriminator is not None:
-        right = accuracy(case, test.generator, test.discriminator, pick_device(test.device))
+        right = accuracy_of_discriminator(case, test.generator, test.discriminator, pick_device(test.device))
         shares: dict[str, Any] = {f"accuracy_{name}": share for name, share in right.items()}
         row = replace(row, **shares)
     return row, Exhibit(trial, lr, case.hr, case.results, test.name)
 
 
-def _case(trial: Trial, lr: xr.DataArray, test: _Test) -> Case:
+def _super_resolve(trial: Trial, lr: xr.DataArray, test: _Test) -> Case:
     """Super-resolve and interpolate a coarse scan, and find the pixels to compare."""
     factors = {dim: float(s) for dim, s in trial.factors.items()}
     window = {dim: slice(0, round(lr.sizes[dim] * s)) for dim, s in factors.items()}
@@ -269,8 +225,8 @@ def _case(trial: Trial, lr: xr.DataArray, test: _Test) -> Case:
     return Case(trial, lr, hr, {"sr": sr, "cubic": cubic}, valid, span)
 
 
-def _noise(degradation: DegradationConfig | None, hr: np.ndarray) -> Noise:
-    """The noise of a scan, whose strength is stated as a fraction of its standard deviation."""
+def _make_noise(degradation: DegradationConfig | None, hr: np.ndarray) -> Noise:
+    """Return the noise of a scan, its strength given as a fraction of the scan's standard deviation."""
     if degradation is None or degradation.noise == "none":
         return NOISELESS
     spread = float(np.std(hr[np.isfinite(hr)], dtype=np.float64))
@@ -289,21 +245,23 @@ def _upscale_planes(generator: Any, lr: np.ndarray, guide: np.ndarray | None, de
         if not np.isfinite(plane).any():
             out.append(np.full((round(plane.shape[0] * generator.scale[0]), plane.shape[1]), np.nan))
             continue
-        image, offset, unit = _as_input(plane, generator.fixed_values)
-        second = None if guide is None else _as_input(guide[:, k], None)[0].to(device)
+        image, offset, unit = _prepare_plane(plane, generator.fixed_values)
+        second = None if guide is None else _prepare_plane(guide[:, k], None)[0].to(device)
         out.append(upscale_image(generator, image.to(device), guide=second)[0] * unit + offset)
     return np.stack(out, axis=1)
 
 
-def _as_input(plane: np.ndarray, fixed_values: tuple[float, float] | None) -> tuple[Tensor, float, float]:
-    """A plane as a batch of one, with what was taken off its values and what they were divided by."""
+def _prepare_plane(
+    plane: np.ndarray, fixed_values: tuple[float, float] | None
+) -> tuple[Tensor, float, float]:
+    """Return a plane as a batch of one, and the offset and the unit that its values were freed of."""
     filled = fill_invalid(plane, np.isfinite(plane))
     offset, unit = fixed_values or (float(filled.mean()), float(filled.std()) or 1.0)
     return torch.from_numpy((filled - offset) / unit).float()[None, None], offset, unit
 
 
-def _words(degradation: DegradationConfig | None, axes: Sequence[str]) -> str:
-    """How LR was made."""
+def _describe_degradation(degradation: DegradationConfig | None, axes: Sequence[str]) -> str:
+    """Return words on how LR was made."""
     if degradation is not None:
         return describe(degradation)
     psf = {"z": "box along z", "y": "Gaussian of 0.4 LR pixels along y and x"}

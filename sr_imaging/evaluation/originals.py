@@ -1,4 +1,4 @@
-"""How an original is laid under a model that is to be measured on it: which axes are degraded and refined."""
+"""The ways to measure a model on an original: which axes are made coarse and refined."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,67 +18,28 @@ __all__ = ["Trial", "trials"]
 
 @dataclass(frozen=True)
 class Trial:
-    """An original whose axes are named as the model needs them.
-
-    Parameters
-    ----------
-    scan : str
-        Its name.
-    axes : str
-        What is degraded and refined, in words.
-    hr : DataArray
-        The original; float32, invalid pixels NaN.
-    factors : dict
-        HR pixels per LR pixel by dim, where above 1.
-    steps : dict
-        Spacing by dim in `unit`; 1 along dims that state none.
-    unit : str
-        ``mm``, ``m``, ``degree``, that of the coordinates, or ``px``.
-    planes : bool
-        Whether only the (z, x) planes count, refined one by one.
-    guide : DataArray, optional
-        Second input of a guided model, on the grid of `hr`.
-    """
+    """An original whose axes are named as the model needs them."""
 
     scan: str
-    axes: str
-    hr: xr.DataArray
-    factors: dict[Any, float]
-    steps: dict[Any, float]
-    unit: str
-    planes: bool = False
-    guide: xr.DataArray | None = None
+    axes: str  # what is made coarse and refined, in words
+    hr: xr.DataArray  # the original; float32, invalid pixels NaN
+    factors: dict[Any, float]  # HR pixels per LR pixel by dim, where above 1
+    steps: dict[Any, float]  # spacing by dim in `unit`; 1 along dims that state none
+    unit: str  # ``mm``, ``m``, ``degree``, that of the coordinates, or ``px``
+    planes: bool = False  # whether only the (z, x) planes count, refined one by one
+    guide: xr.DataArray | None = None  # second input of a guided model, on the grid of `hr`
 
 
 def trials(
     scan: str, da: xr.DataArray, *, axes: Sequence[str], scale: Sequence[float], guide: xr.DataArray | None
 ) -> Iterator[Trial]:
-    """Lay an original under a model in every way that makes sense.
+    """Yield every way to put an original under a model that refines `axes` by `scale`.
 
-    Parameters
-    ----------
-    scan : str
-        Its name.
-    da : DataArray
-        The original.
-    axes, scale
-        Those of the model, one factor per axis.
-    guide : DataArray, optional
-        Second input of a guided model, on the grid of `da`.
-
-    Yields
-    ------
-    Trial
-        One for a model of y and x or z, y and x; for a through-plane model one for each fine axis of the
-        volume, which plays z.
-
-    Raises
-    ------
-    GridError
-        If the original has not the axes of the model, or the guide is not on its grid.
+    One for a model of y and x, or z, y and x; for a through-plane model one for each fine axis of the volume,
+    which plays z. Raises GridError if the original does not have the axes, or the guide is not on its grid.
     """
     dims = spatial_dims(da)
-    steps, unit = _grid(da, dims)
+    steps, unit = _find_steps(da, dims)
     _check_guide(scan, da, guide, dims)
     if tuple(axes) != PLANE_AXES:
         if not set(axes) <= set(dims):
@@ -90,20 +51,20 @@ def trials(
         return
     if len(dims) != 3:
         raise GridError(f"{scan} has dims {da.dims}, the model needs a volume; choose other scans")
-    whole = Trial(scan, "", _plain(da, [*dims.values()]), {"z": scale[0]}, steps, unit)
-    whole_guide = None if guide is None else _plain(guide, [*dims.values()])
+    whole = Trial(scan, "", _strip_coordinates(da, [*dims.values()]), {"z": scale[0]}, steps, unit)
+    whole_guide = None if guide is None else _strip_coordinates(guide, [*dims.values()])
     lengths = [steps[dim] for dim in dims.values()]
     names = [*dims]
-    for words, order, planes in _orders(lengths, names):
-        laid = {name: lengths[axis] for name, axis in zip("zyx", order, strict=True)}
-        under = None if whole_guide is None else _laid(whole_guide, order)
-        yield Trial(scan, words, _laid(whole.hr, order), whole.factors, laid, unit, planes, under)
+    for words, order, planes in _list_orders(lengths, names):
+        own = {name: lengths[axis] for name, axis in zip("zyx", order, strict=True)}
+        under = None if whole_guide is None else _reorder_axes(whole_guide, order)
+        yield Trial(scan, words, _reorder_axes(whole.hr, order), whole.factors, own, unit, planes, under)
 
 
-def _orders(
+def _list_orders(
     lengths: Sequence[float], names: Sequence[str]
 ) -> Iterator[tuple[str, tuple[int, int, int], bool]]:
-    """Words, order of the axes, and whether single planes count, of each way to lay a volume."""
+    """Yield words, order of the axes, and whether only single planes count, of each way to turn a volume."""
     fine = sorted({axis for pair in views(lengths, PLANE_AXES) for axis in pair})
     for k in fine:
         first, second = (axis for axis in range(3) if axis != k)
@@ -116,7 +77,7 @@ def _orders(
 
 
 def _check_guide(scan: str, da: xr.DataArray, guide: xr.DataArray | None, dims: Mapping[str, Any]) -> None:
-    """Raise unless a guide lies on the grid of its original."""
+    """Raise unless a guide has the shape of its original."""
     if guide is None:
         return
     have, want = ({dim: one.sizes.get(dim) for dim in dims.values()} for one in (guide, da))
@@ -124,19 +85,19 @@ def _check_guide(scan: str, da: xr.DataArray, guide: xr.DataArray | None, dims: 
         raise GridError(f"the guide of {scan} has {have} pixels, the scan {want}; bring it to the same grid")
 
 
-def _plain(da: xr.DataArray, dims: list[Any]) -> xr.DataArray:
-    """The volume alone, without place in the world, z, y, x in this order and first of any time."""
+def _strip_coordinates(da: xr.DataArray, dims: list[Any]) -> xr.DataArray:
+    """Return the volume alone, dims z, y, x, without its place in the world; of several times the first."""
     lead = {dim: 0 for dim in da.dims if dim not in dims}
     return xr.DataArray(da.isel(lead).transpose(*dims).values, dims=("z", "y", "x"))
 
 
-def _laid(volume: xr.DataArray, order: Sequence[int]) -> xr.DataArray:
-    """The volume with its axes in another order, named z, y, x."""
+def _reorder_axes(volume: xr.DataArray, order: Sequence[int]) -> xr.DataArray:
+    """Return the volume with its axes in another order, named z, y, x."""
     return xr.DataArray(np.ascontiguousarray(volume.values.transpose(order)), dims=("z", "y", "x"))
 
 
-def _grid(da: xr.DataArray, dims: Mapping[str, Any]) -> tuple[dict[Any, float], str]:
-    """Spacing of the spatial dims and its unit."""
+def _find_steps(da: xr.DataArray, dims: Mapping[str, Any]) -> tuple[dict[Any, float], str]:
+    """Return the spacing of the spatial dims and its unit."""
     found = spacing(da)
     steps = {dim: found.get(dim, 1.0) for dim in dims.values()}
     if len(found) < len(dims):

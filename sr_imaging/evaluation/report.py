@@ -13,74 +13,39 @@ __all__ = ["Report", "Row"]
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one scan and one way to lay it under the model, beside those of cubic interpolation.
+    """Figures of one scan and one choice of axes, beside those of cubic interpolation.
 
     All are taken over the pixels that are valid in the original, the estimate and the interpolation. What
     cannot be measured on a scan is NaN.
-
-    Parameters
-    ----------
-    scan : str
-        Name of the scan.
-    axes : str
-        Axes that were degraded and refined; for a through-plane model the axis that played z.
-    unit : str
-        Unit of the spacing, of `resolution`, and inverse of that of `frequency`; ``px`` where the scan states
-        none.
-    range : float
-        Data range for PSNR and SSIM, in the unit of the values: the 0.5 to 99.5 percentiles of the original.
-    pixels : int
-        Valid pixels.
-    mse, mse_cubic : float
-        Mean squared error, in the squared unit of the values.
-    psnr, psnr_cubic, gain : float
-        dB; `gain` is their difference.
-    ssim, ssim_cubic, ms_ssim, ms_ssim_cubic : float
-        Mean over the 2-D images of the last two axes; `ms_ssim` needs 176 pixels along both.
-    sam, sam_cubic : float
-        Spectral angle in radians, of several bands.
-    ergas, ergas_cubic : float
-        Of several bands.
-    resolution, resolution_cubic : float
-        Period in `unit` at which the Fourier correlation with the original first falls below 1/7.
-    consistency, consistency_cubic : float
-        PSNR in dB of the degraded estimate against LR.
-    accuracy_hr, accuracy_sr, accuracy_cubic : float
-        Share of a discriminator's verdicts that are right: on the original, taken for real, and on model and
-        cubic, taken for generated.
-    frequency : tuple of float
-        Middle of each ring of the Fourier correlation along the refined axes, in cycles per `unit`.
-    correlation, correlation_cubic : tuple of float
-        Fourier correlation of each ring.
     """
 
     scan: str
-    axes: str
-    unit: str
-    range: float
-    pixels: int
-    mse: float
+    axes: str  # that were made coarse and refined; for a through-plane model the axis that played z
+    unit: str  # of the spacing and the resolution, its inverse of the frequency; ``px`` where none is stated
+    range: float  # for PSNR and SSIM, unit of the values: the 0.5 to 99.5 percentiles of the original
+    pixels: int  # valid ones
+    mse: float  # mean squared error, squared unit of the values
     mse_cubic: float
-    psnr: float
+    psnr: float  # dB
     psnr_cubic: float
-    gain: float
-    ssim: float
+    gain: float  # dB, `psnr` less `psnr_cubic`
+    ssim: float  # mean over the 2-D images of the last two axes
     ssim_cubic: float
-    ms_ssim: float
+    ms_ssim: float  # the same; needs 176 pixels along both
     ms_ssim_cubic: float
-    sam: float
+    sam: float  # spectral angle in radians, of several bands
     sam_cubic: float
-    ergas: float
+    ergas: float  # of several bands
     ergas_cubic: float
-    consistency: float
+    consistency: float  # PSNR in dB of the estimate made coarse again against LR
     consistency_cubic: float
-    resolution: float = nan
+    resolution: float = nan  # period in `unit` at which the Fourier correlation first falls below 1/7
     resolution_cubic: float = nan
-    accuracy_hr: float = nan
-    accuracy_sr: float = nan
-    accuracy_cubic: float = nan
-    frequency: tuple[float, ...] = ()
-    correlation: tuple[float, ...] = ()
+    accuracy_hr: float = nan  # share of a discriminator's verdicts that are right: the original is real
+    accuracy_sr: float = nan  # the same: the estimate is generated
+    accuracy_cubic: float = nan  # the same: the interpolation is generated
+    frequency: tuple[float, ...] = ()  # middle of each ring, cycles per `unit`
+    correlation: tuple[float, ...] = ()  # Fourier correlation of each ring
     correlation_cubic: tuple[float, ...] = ()
 
 
@@ -123,7 +88,7 @@ class Report:
     degradation : str
         How LR was made.
     rows : tuple of Row
-        One per scan and way to lay it under the model.
+        One per scan and choice of axes.
     """
 
     model: str
@@ -147,36 +112,37 @@ class Report:
     def to_json(self) -> str:
         """Return the report as JSON; figures that do not exist are null."""
         whole = {**asdict(self), "mean": self.mean}
-        return json.dumps(_without_nan(whole), indent=2)
+        return json.dumps(_replace_nan(whole), indent=2)
 
     def table(self) -> str:
         """Return the report as text: a table by scan, and one of the means."""
         mean = self.mean
         by_scan = [["scan", "axes", *_COLUMNS.values()]]
-        by_scan += [
-            [row.scan, row.axes, *(_text(name, getattr(row, name)) for name in _COLUMNS)] for row in self.rows
-        ]
-        by_scan.append(["mean", "", *(_text(name, mean.get(name, nan)) for name in _COLUMNS)])
+        for row in self.rows:
+            figures = [_format_figure(name, getattr(row, name)) for name in _COLUMNS]
+            by_scan.append([row.scan, row.axes, *figures])
+        by_scan.append(["mean", "", *(_format_figure(name, mean.get(name, nan)) for name in _COLUMNS)])
         head = f"{self.model}, scale {self.scale}, {self.degradation}"
-        parts = [head, *_aligned(by_scan), "", *_aligned(self._summary(mean))]
+        parts = [head, *_align_columns(by_scan), "", *_align_columns(self._summarise(mean))]
         return "\n".join(parts)
 
-    def _summary(self, mean: dict[str, float]) -> list[list[str]]:
-        """Lines of the table of means: the figures that exist."""
+    def _summarise(self, mean: dict[str, float]) -> list[list[str]]:
+        """Return the lines of the table of means, of the figures that exist."""
         lines = [["mean", self.model, "cubic"]]
         for name, words in _SUMMARY.items():
             if not isfinite(mean[name]):
                 continue
             unit = f" {self.rows[0].unit}" if name == "resolution" else ""
             pair = (mean[name], mean[_BESIDE.get(name, f"{name}_cubic")])
-            lines.append([words, *(_text(name, value) + unit for value in pair)])
+            lines.append([words, *(_format_figure(name, value) + unit for value in pair)])
         if isfinite(mean["accuracy_hr"]):
-            lines.append(["HR known as such by the discriminator", _text("", mean["accuracy_hr"]), ""])
+            share = _format_figure("accuracy_hr", mean["accuracy_hr"])
+            lines.append(["HR known as such by the discriminator", share, ""])
         return lines
 
 
-def _text(name: str, value: float) -> str:
-    """Write a figure with the digits that its name calls for; nothing where it does not exist."""
+def _format_figure(name: str, value: float) -> str:
+    """Return a figure with the digits that its name calls for, empty where it does not exist."""
     if np.isnan(value):
         return ""
     if name.startswith(("range", "mse", "resolution")):
@@ -184,8 +150,8 @@ def _text(name: str, value: float) -> str:
     return f"{value:.{_DECIMALS.get(name.removesuffix('_cubic'), 4)}f}"
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Cells in columns."""
+def _align_columns(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines with their cells in columns."""
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -193,10 +159,10 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _without_nan(value: Any) -> Any:
+def _replace_nan(value: Any) -> Any:
     """Replace NaN and infinity by null, which JSON has."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: _replace_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [_replace_nan(item) for item in value]
     return None if isinstance(value, float) and not isfinite(value) else value

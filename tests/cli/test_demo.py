@@ -165,7 +165,7 @@ def test_command_prints_grids_and_gains(zoo: Path, tmp_path: Path) -> None:
 
 def row(lr: xr.DataArray, fine: xr.DataArray, truth: xr.DataArray | None) -> pictures.Row:
     labels = {"input": "input", "cubic": "cubic", "truth": "truth"}
-    return figures.row_of("title", lr, {"cubic": fine}, truth, labels)
+    return figures.picture_row("title", lr, {"cubic": fine}, truth, labels)
 
 
 def test_crops_show_the_same_ground_in_every_panel() -> None:

@@ -16,7 +16,7 @@ from sr_imaging.batch.task import steps_text
 from sr_imaging.degradation.arrays import degrade
 from sr_imaging.errors import GridError, ModelError, ReadError, SrImagingError
 from sr_imaging.evaluation.figures.drawing import draw
-from sr_imaging.evaluation.figures.scan_rows import row_of
+from sr_imaging.evaluation.figures.scan_rows import picture_row
 from sr_imaging.evaluation.metrics.pixels import data_range, psnr
 from sr_imaging.image.grid.axes import spatial_dims
 from sr_imaging.image.grid.pixel_spacing import spacing as grid_spacing
@@ -278,7 +278,7 @@ def _row(one: Comparison) -> Any:
         db = f"  {one.db[name]:.2f} dB" if name in one.db else ""
         labels[name] = name + db
     title = f"{one.name}    {one.steps or one.grid}".replace("->", "→")
-    return row_of(title, one.lr, one.results, one.truth, labels)
+    return picture_row(title, one.lr, one.results, one.truth, labels)
 
 
 def _plane_shape(da: xr.DataArray) -> list[int]:

@@ -19,106 +19,52 @@ _COLOURS = ("#7f7f7f", "#d62728", "#1f77b4", "#2ca02c")
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a row.
+    """One picture of a row."""
 
-    Parameters
-    ----------
-    label : str
-        Words above it.
-    image : (M, N) or (M, N, 3) float ndarray
-        0 to 1, first row on top.
-    box : tuple of float, optional
-        Left, top, width and height of a frame, as fractions of the picture.
-    """
-
-    label: str
-    image: np.ndarray
-    box: tuple[float, float, float, float] | None = None
+    label: str  # words above it
+    image: np.ndarray  # (M, N) or (M, N, 3) float, 0 to 1, first row on top
+    box: tuple[float, float, float, float] | None = None  # frame: left, top, width, height as fractions
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Curves between 0 and 1.
+    """Curves between 0 and 1."""
 
-    Parameters
-    ----------
-    label : str
-        Words above it.
-    curves : dict
-        Places and values of each curve, by its name.
-    along : str
-        Words under the axis.
-    level : float
-        Where a dashed line marks a threshold.
-    """
-
-    label: str
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
-    along: str
-    level: float
+    label: str  # words above it
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]  # places and values by name
+    along: str  # words under the axis
+    level: float  # of a dashed line that marks a threshold
 
 
 @dataclass(frozen=True)
 class Row:
-    """The pictures of one scan.
+    """The pictures of one scan."""
 
-    Parameters
-    ----------
-    title : str
-        Words above the row; none in a row that goes on with the scan above.
-    panels : tuple of Panel
-        From left to right.
-    aspects : tuple of float
-        Height over width of each of them in the world.
-    plot : Plot, optional
-        Left of them, as wide as two.
-    """
-
-    title: str
+    title: str  # empty in a row that goes on with the scan above
     panels: tuple[Panel, ...]
-    aspects: tuple[float, ...]
-    plot: Plot | None = None
+    aspects: tuple[float, ...]  # height over width of each panel in the world
+    plot: Plot | None = None  # left of the panels, as wide as two
 
     @property
     def first(self) -> int:
-        """Column of the first panel."""
+        """Return the column of the first panel."""
         return 0 if self.plot is None else 2
 
 
 def check_matplotlib() -> None:
-    """Raise `ConfigError` where no picture can be drawn."""
+    """Raise ConfigError where no picture can be drawn."""
     if find_spec("matplotlib") is None:
         raise ConfigError("pictures need matplotlib; pip install 'sr-imaging[samples]'")
 
 
 def draw(rows: Sequence[Row], path: Path) -> Path:
-    """Draw rows of pictures as a PNG, replacing an earlier one.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        From top to bottom.
-    path : Path
-        Ends in ``.png``.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    ConfigError
-        If matplotlib is not installed.
-    WriteError
-        If the file cannot be written.
-    """
+    """Draw rows of pictures, from top to bottom, as a PNG that replaces an earlier one; return its path."""
     check_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = max(row.first + len(row.panels) for row in rows)
-    heights = [_INCHES * _height(row) + _head(row) + 0.06 for row in rows]
+    heights = [_INCHES * _relative_height(row) + _head_inches(row) + 0.06 for row in rows]
     figure = Figure(figsize=(_INCHES * columns, sum(heights)), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     parts: Any = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
@@ -129,20 +75,20 @@ def draw(rows: Sequence[Row], path: Path) -> Path:
     return path
 
 
-def _height(row: Row) -> float:
-    """Height of a row over the width of a panel; the first picture, the whole, is made to fit."""
+def _relative_height(row: Row) -> float:
+    """Return the height of a row over the width of a panel; the first picture, the whole, is made to fit."""
     return min(1.0, max(row.aspects[1:] if row.plot is None else row.aspects))
 
 
-def _head(row: Row) -> float:
-    """Inches above the pictures of a row."""
+def _head_inches(row: Row) -> float:
+    """Return the inches above the pictures of a row."""
     return 0.46 if row.title else 0.24
 
 
 def _draw_row(part: Any, row: Row, columns: int, height: float) -> None:
     """Draw one row into its part of the figure."""
     part.text(0.012, 1 - 0.06 / height, row.title, va="top", ha="left", fontsize=11, fontweight="bold")
-    edges = {"left": 0.01, "right": 0.99, "top": 1 - _head(row) / height, "bottom": 0.06 / height}
+    edges = {"left": 0.01, "right": 0.99, "top": 1 - _head_inches(row) / height, "bottom": 0.06 / height}
     grid = part.add_gridspec(1, columns, wspace=0.05, **edges)
     if row.plot is not None:
         _draw_plot(part.add_subplot(grid[0, : row.first]), row.plot)
@@ -160,7 +106,7 @@ def _draw_panel(ax: Any, panel: Panel, aspect: float) -> None:
     ax.set_title(panel.label, fontsize=9, pad=3)
     if panel.box is not None:
         left, up, width, tall = panel.box
-        _frame(ax, (left * wide - 0.5, up * rows - 0.5), width * wide, tall * rows)
+        _draw_frame(ax, (left * wide - 0.5, up * rows - 0.5), width * wide, tall * rows)
 
 
 def _draw_plot(ax: Any, plot: Plot) -> None:
@@ -179,7 +125,7 @@ def _draw_plot(ax: Any, plot: Plot) -> None:
     ax.legend(fontsize=8, frameon=False, loc="upper right", handlelength=1.2, borderaxespad=0)
 
 
-def _frame(ax: Any, corner: tuple[float, float], width: float, height: float) -> None:
+def _draw_frame(ax: Any, corner: tuple[float, float], width: float, height: float) -> None:
     """Show where the crop lies."""
     from matplotlib.patches import Rectangle
 

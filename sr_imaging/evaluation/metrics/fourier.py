@@ -113,9 +113,9 @@ def fourier_correlation(
     while side >= _LEAST:
         block = tuple(min(side, size) for size in shape)
         rings = _Rings.of(block, spacing)
-        sums = _summed(sr, hr, keep, block, rings)
+        sums = _sum_over_blocks(sr, hr, keep, block, rings)
         if sums is not None:
-            return _divided(sums, rings)
+            return _divide_sums(sums, rings)
         side //= 2
     raise GridError(f"no block of {_LEAST} pixels is free of nodata; Fourier correlation needs one")
 
@@ -142,34 +142,34 @@ class _Rings:
         return cls(np.rint(radius / width).astype(int).ravel(), weight.ravel(), width, limit)
 
 
-def _summed(
+def _sum_over_blocks(
     sr: np.ndarray, hr: np.ndarray, keep: np.ndarray, block: tuple[int, ...], rings: _Rings
 ) -> np.ndarray | None:
-    """Sums of product and both powers on each ring over all valid blocks; None where there is none."""
+    """Return (3, rings) sums of product and both powers over all valid blocks; None where there is none."""
     window = np.ones(())
     for n in block:
         window = window[..., None] * np.sin(np.pi * np.arange(n) / n) ** 2  # Hann
     sums = np.zeros((3, rings.number.max() + 1))
     found = False
     axes = tuple(range(1, 1 + len(block)))
-    for x, y in _blocks(sr, hr, keep, block):
+    for x, y in _cut_blocks(sr, hr, keep, block):
         found = True
-        fx, fy = (np.fft.rfftn(_windowed(part, window, axes), axes=axes) for part in (x, y))
+        fx, fy = (np.fft.rfftn(_apply_window(part, window, axes), axes=axes) for part in (x, y))
         terms = ((fx * fy.conj()).real, np.abs(fx) ** 2, np.abs(fy) ** 2)
         sums += [np.bincount(rings.number, rings.weight * term.sum(0).ravel()) for term in terms]
     return sums if found else None
 
 
-def _windowed(part: np.ndarray, window: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Blocks without their weighted mean, faded out towards their borders."""
+def _apply_window(part: np.ndarray, window: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Return blocks without their weighted mean, faded out towards their borders."""
     mean = (part * window).sum(axes, keepdims=True) / window.sum()
     return np.asarray((part - mean) * window)
 
 
-def _blocks(
+def _cut_blocks(
     sr: np.ndarray, hr: np.ndarray, keep: np.ndarray, block: tuple[int, ...]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of ``(N, *block)`` float64 blocks without invalid pixels."""
+    """Yield pairs of ``(N, *block)`` float64 blocks without invalid pixels."""
     lead = keep.ndim - len(block)
     starts = [
         np.unique(np.linspace(0, size - n, -(-2 * (size - n) // n) + 1).round().astype(int))
@@ -185,8 +185,8 @@ def _blocks(
             yield x[some].astype(np.float64), y[some].astype(np.float64)
 
 
-def _divided(sums: np.ndarray, rings: _Rings) -> FourierCorrelation:
-    """The correlation of the rings between the constant and the limit."""
+def _divide_sums(sums: np.ndarray, rings: _Rings) -> FourierCorrelation:
+    """Return the correlation of the rings between the constant and the limit."""
     count = int(rings.limit / rings.width + 1e-9)
     cross, power_x, power_y = sums[:, 1 : count + 1]
     if not (power_x.sum() > 0 and power_y.sum() > 0):

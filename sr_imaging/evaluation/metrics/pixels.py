@@ -125,7 +125,7 @@ def ssim(sr: Any, hr: Any, *, data_range: float, valid: Any = None, window: int 
         )
     x = np.where(keep, np.asarray(sr, dtype=np.float64), 0)
     y = np.where(keep, np.asarray(hr, dtype=np.float64), 0)
-    similarity = _ssim_map(x, y, data_range, window)
+    similarity = _map_similarity(x, y, data_range, window)
     edge = window // 2
     inner = (slice(edge, -edge),) * keep.ndim if edge else (slice(None),) * keep.ndim
     whole = uniform_filter(keep.astype(np.float64), window)[inner] > 1 - 1e-9
@@ -134,8 +134,8 @@ def ssim(sr: Any, hr: Any, *, data_range: float, valid: Any = None, window: int 
     return float(similarity[inner][whole].mean())
 
 
-def _ssim_map(x: np.ndarray, y: np.ndarray, data_range: float, window: int) -> np.ndarray:
-    """Local similarity with sample covariances, k1 = 0.01 and k2 = 0.03."""
+def _map_similarity(x: np.ndarray, y: np.ndarray, data_range: float, window: int) -> np.ndarray:
+    """Return the similarity of the window at each pixel, with sample covariances, k1 = 0.01, k2 = 0.03."""
     pixels = window**x.ndim
     norm = pixels / (pixels - 1)
     mean_x, mean_y = uniform_filter(x, window), uniform_filter(y, window)
@@ -190,23 +190,23 @@ def ms_ssim(sr: Any, hr: Any, *, data_range: float, valid: Any = None) -> float:
     product = 1.0
     for number, exponent in enumerate(_SCALES, 1):
         last = number == len(_SCALES)
-        product *= max(0.0, _mean_term(x, y, keep, data_range, with_luminance=last)) ** exponent
+        product *= max(0.0, _average_term(x, y, keep, data_range, with_luminance=last)) ** exponent
         if not last:
-            x, y, keep = _halved(x), _halved(y), _halved(keep) > 1 - 1e-9
+            x, y, keep = _halve(x), _halve(y), _halve(keep) > 1 - 1e-9
     return float(product)
 
 
-def _mean_term(
+def _average_term(
     x: np.ndarray, y: np.ndarray, keep: np.ndarray, data_range: float, *, with_luminance: bool
 ) -> float:
-    """Mean of contrast times structure over the whole windows of one scale, or of the whole similarity."""
-    mean_x, mean_y = _gaussian(x), _gaussian(y)
-    var_x = np.maximum(_gaussian(x * x) - mean_x**2, 0)
-    var_y = np.maximum(_gaussian(y * y) - mean_y**2, 0)
-    both = _gaussian(x * y) - mean_x * mean_y
+    """Return the mean of contrast times structure over the windows of one scale, or of the similarity."""
+    mean_x, mean_y = _smooth(x), _smooth(y)
+    var_x = np.maximum(_smooth(x * x) - mean_x**2, 0)
+    var_y = np.maximum(_smooth(y * y) - mean_y**2, 0)
+    both = _smooth(x * y) - mean_x * mean_y
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     term = (2 * both + c2) / (var_x + var_y + c2)
-    whole = _gaussian(keep.astype(np.float64)) > 1 - 1e-9
+    whole = _smooth(keep.astype(np.float64)) > 1 - 1e-9
     if with_luminance:
         term = term * (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     else:
@@ -217,8 +217,8 @@ def _mean_term(
     return float(term[whole].mean())
 
 
-def _gaussian(values: np.ndarray) -> np.ndarray:
-    """Gaussian mean of the window around each pixel, the border mirrored."""
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Return the Gaussian mean of the window around each pixel, the border mirrored."""
     weights = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
     weights /= weights.sum()
     for axis in range(values.ndim):
@@ -226,8 +226,8 @@ def _gaussian(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _halved(values: np.ndarray) -> np.ndarray:
-    """Mean over blocks of 2 pixels along each axis; an odd last pixel is dropped."""
+def _halve(values: np.ndarray) -> np.ndarray:
+    """Return means over blocks of 2 pixels along each axis; an odd last pixel is dropped."""
     for axis, size in enumerate(values.shape):
         first, second = (np.take(values, range(k, size // 2 * 2, 2), axis) for k in (0, 1))
         values = (first.astype(np.float64) + second) / 2
@@ -235,22 +235,9 @@ def _halved(values: np.ndarray) -> np.ndarray:
 
 
 def valid_pixels(sr: Any, hr: Any, valid: Any) -> np.ndarray:
-    """Return the pixels that count, in the shape of the images.
+    """Return the bool pixels that are finite in both images and allowed by `valid`, in their shape.
 
-    Parameters
-    ----------
-    sr, hr, valid
-        As in :func:`mse`.
-
-    Returns
-    -------
-    bool ndarray
-        Finite in both, and allowed by `valid`.
-
-    Raises
-    ------
-    GridError
-        As :func:`mse`.
+    Raises GridError if the shapes differ or no pixel is valid.
     """
     sr, hr = np.asarray(sr), np.asarray(hr)
     if sr.shape != hr.shape:

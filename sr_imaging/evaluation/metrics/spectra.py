@@ -27,7 +27,7 @@ def sam(sr: Any, hr: Any, *, valid: Any = None, band_axis: int = 0) -> float:
     -------
     float
         Radians, 0 to π; 0 where the spectra are proportional. A pixel that is zero in all bands of both has
-        the angle 0, one that is zero in one of them only π/2, since no direction is told.
+        the angle 0, one that is zero in one of them only π/2: zeros have no direction.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def sam(sr: Any, hr: Any, *, valid: Any = None, band_axis: int = 0) -> float:
     eq. 3. W. Kahan, "How futile are mindless assessments of roundoff in floating-point computation?", 2006,
     "Mangled angles": the formula.
     """
-    x, y = _spectra(sr, hr, valid, band_axis)
+    x, y = _take_spectra(sr, hr, valid, band_axis)
     length_x, length_y = np.linalg.norm(x, axis=0), np.linalg.norm(y, axis=0)
     # exact for small angles too, where the arc cosine has lost half of its digits
     apart = np.linalg.norm(x * length_y - y * length_x, axis=0)
@@ -68,7 +68,7 @@ def ergas(sr: Any, hr: Any, *, scale: float, valid: Any = None, band_axis: int =
     -------
     float
         ``100 / scale * sqrt(mean over bands of (RMSE / mean)²)``, 0 where both are equal. For radiances,
-        reflectances and counts: where zero is no origin (elevation, temperature in °C) it has no meaning.
+        reflectances and counts; it has no meaning where zero is not the origin (elevation, °C).
 
     Raises
     ------
@@ -79,7 +79,7 @@ def ergas(sr: Any, hr: Any, *, scale: float, valid: Any = None, band_axis: int =
     ----------
     L. Wald, "Data fusion: definitions and architectures", Presses de l'École des Mines, Paris 2002.
     """
-    x, y = _spectra(sr, hr, valid, band_axis)
+    x, y = _take_spectra(sr, hr, valid, band_axis)
     means = y.mean(axis=1)
     if (means == 0).any():
         raise GridError(
@@ -89,8 +89,8 @@ def ergas(sr: Any, hr: Any, *, scale: float, valid: Any = None, band_axis: int =
     return float(100 / scale * np.sqrt(relative.mean()))
 
 
-def _spectra(sr: Any, hr: Any, valid: Any, band_axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Band vectors ``(B, N)`` of the pixels that are valid in all bands."""
+def _take_spectra(sr: Any, hr: Any, valid: Any, band_axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the band vectors ``(B, N)`` of the pixels that are valid in all bands."""
     keep = np.moveaxis(valid_pixels(sr, hr, valid), band_axis, 0).all(0)
     if not keep.any():
         raise GridError("no pixel is valid in all bands; their spectra cannot be compared")
