@@ -349,7 +349,7 @@ import sys
 import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
-from napari_plugin._widget import SuperResolve
+from napari_plugin.super_resolve.widget import SuperResolve
 app = QApplication([])
 viewer = ViewerModel()
 viewer.add_image(np.zeros((4, 5, 6)))

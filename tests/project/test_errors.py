@@ -9,7 +9,7 @@ import pytest
 import sr_imaging
 from sr_imaging import errors
 
-CLASSES = [getattr(errors, name) for name in errors.__all__]
+CLASSES = [thing for name in errors.__all__ if isinstance(thing := getattr(errors, name), type)]
 BUILTIN = {
     "CancelledError": Exception,
     "ConfigError": ValueError,

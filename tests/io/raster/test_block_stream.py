@@ -35,10 +35,10 @@ import re, sys
 from pathlib import Path
 
 from sr_imaging import read, upscale, write
-from sr_imaging.io import geotiff_pixels
+from sr_imaging.io.raster import pixels
 from sr_imaging.networks import build_generator
 
-geotiff_pixels._CHUNK_BYTES = (2**19, 2**19)
+pixels._CHUNK_BYTES = (2**19, 2**19)
 generator = build_generator("espcn", {"scale": (2, 2), "channels": 4})
 write(upscale(read(sys.argv[1]), generator), sys.argv[2], format=sys.argv[3])
 print(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])

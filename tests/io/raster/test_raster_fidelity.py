@@ -327,9 +327,7 @@ def test_a_result_that_is_off_is_refused(change: Any, message: str) -> None:
 
 
 def test_every_result_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sr_imaging.infer
-
-    monkeypatch.setattr(sr_imaging.inference.upscaling, "refine", lambda da, data, scale: da.copy(deep=True))
+    monkeypatch.setattr("sr_imaging.inference.upscaling.refine", lambda da, data, scale: da.copy(deep=True))
     with pytest.raises(GridError, match=r"along y has 7 pixels, not 14"):
         upscale(raster((7, 8)), "cubic", scale=2)
 
