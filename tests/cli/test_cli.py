@@ -252,6 +252,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_disk_that_fills_up_meanwhile_leaves_nothing_behind(scans: Path, tmp_path: Path) -> None:
     raster(scans / "large.tif", side=300)
     command = [sys.executable, "-c", LIMITED, "upscale", str(scans), "-o", str(tmp_path / "out")]
@@ -272,6 +273,7 @@ def test_internal_error_exits_1(scans: Path, tmp_path: Path, monkeypatch: pytest
     assert cubic(scans, tmp_path / "out").exit_code == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_exits_130_cleans_up_and_reports(number: int, scans: Path, tmp_path: Path) -> None:
     slow = raster(scans / "c.tif", side=2500)
@@ -344,6 +346,7 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert "[red] :x: ünï.tif" in cubic(tmp_path / "in", tmp_path / "out").output
 
 
+@pytest.mark.slow
 def test_name_that_is_no_text_stays_with_its_failure(scans: Path) -> None:
     os.rename(scans / "a.tif", os.fsencode(scans) + b"/a\xff.tif")
     process = program("inspect", scans)
@@ -511,6 +514,7 @@ def test_train_is_silent_on_stderr_with_quiet(tmp_path: Path) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_train_keeps_a_checkpoint_when_interrupted(tmp_path: Path) -> None:
     config = settings(tmp_path, steps=10**6)
     started = program("train", config, "--data-root", tmp_path, "--device", "cpu")
@@ -555,6 +559,7 @@ def with_simple_itk(files: Sequence[Path]) -> Any:
     return reader.Execute()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "scale"), MODELS)
 def test_dicom_result_opens_at_the_same_place(
     model: str, scale: list[str], shared_data: Path, tmp_path: Path

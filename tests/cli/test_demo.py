@@ -98,6 +98,7 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_demo_needs_nothing_but_the_samples(zoo: Path, needs_samples: None, tmp_path: Path) -> None:
     made = demo.run_demo([], tmp_path / "out")
     assert [one.name for one in made.comparisons] == ["sentinel2-10m", "elevation-3s", "mni152-1mm"]
@@ -208,6 +209,7 @@ def test_pictures_need_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         pictures.draw([pictures.Row("title", (panel, panel), (1.0, 1.0))], tmp_path / "demo.png")
 
 
+@pytest.mark.slow
 def test_bundled_models_gain_over_cubic(needs_samples: None, tmp_path: Path) -> None:
     if not {"raster-x2", "mr-through-x4"} <= {card.name for card in sr_imaging.list_models()}:
         pytest.skip("needs the bundled models")

@@ -9,7 +9,6 @@ from helpers.real_patches import real_patches
 from torch import Tensor, nn
 
 from sr_imaging import ConfigError
-from sr_imaging.losses import games as adversarial
 from sr_imaging.losses.games import ADVERSARIAL_LOSSES, accuracy, check_adversarial
 from sr_imaging.losses.penalties import PENALTIES, clip_weights, gradient_penalty, r1_penalty
 from sr_imaging.networks.discriminators.layers import NORMS

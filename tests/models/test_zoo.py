@@ -85,6 +85,7 @@ def test_gan_trained_weights_make_more_detail_than_pixel_trained_ones(name: str)
     assert roughness[1] > roughness[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_bundled_model_beats_cubic_by_its_floor_on_unseen_scans(name: str, shared_data: Path) -> None:
     folders, floor = FLOORS[name]

@@ -358,6 +358,7 @@ print(sorted({"torch", "monai"} & set(sys.modules)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.window
 def test_open_widget_loads_neither_torch_nor_monai() -> None:
     done = subprocess.run([sys.executable, "-c", OPEN_WIDGET], capture_output=True, text=True, check=False)

@@ -86,6 +86,7 @@ def test_fits_cover_every_learned_generator() -> None:
     assert set(FITS) == set(GENERATORS) - set(CLASSICAL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "arguments"), [*FITS.items(), *NOISY.items()])
 def test_generator_learns_real_patches(
     architecture: str, arguments: dict[str, Any], shared_data: Path

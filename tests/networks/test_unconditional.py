@@ -93,6 +93,7 @@ def statistics(x: Tensor) -> Tensor:
     return torch.stack([x.std(), *alike]).detach()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(12, 16), (16, 8, 12)])
 def test_made_patches_come_near_the_real_ones(size: tuple[int, ...], shared_data: Path) -> None:
     real = real_patches(shared_data, size, count=64)

@@ -41,6 +41,7 @@ def test_notebook_is_stored_as_it_ran(path: Path) -> None:
     assert not [output for output in outputs(notebook) if output.output_type == "error"]
 
 
+@pytest.mark.slow
 @every_notebook
 def test_notebook_runs(path: Path, tmp_path: Path) -> None:
     shutil.copy(path, tmp_path)

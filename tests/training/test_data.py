@@ -203,6 +203,7 @@ def test_guide_lies_on_the_hr_patch_and_its_context(tmp_path: Path) -> None:
         assert same > 0.9999  # one content, up to gain and offset
 
 
+@pytest.mark.slow
 def test_guides_take_part_in_shared_batches(tmp_path: Path) -> None:
     write(image(1, 100, 120), tmp_path / "hr.tif")
     write(image(1, 100, 120, seed=1), tmp_path / "other.tif")

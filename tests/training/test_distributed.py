@@ -113,6 +113,7 @@ def figures(path: Path) -> dict[str, list[float]]:
     return {name: [float(row[name]) for row in rows if row[name]] for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".safetensors", "-gan.safetensors"])
 def test_two_processes_train_the_model_of_one(finished: Path, ending: str) -> None:
     one, two = (load_model(finished / name / f"shared{ending}").state_dict() for name in ("one", "two"))
@@ -127,6 +128,7 @@ def test_two_processes_validate_on_the_whole_set(finished: Path) -> None:
         assert two[name] == pytest.approx(values, rel=2e-3), name
 
 
+@pytest.mark.slow
 def test_weights_are_equal_in_all_processes(root: Path, tmp_path: Path) -> None:
     code = f"""
 import hashlib, torch
@@ -157,6 +159,7 @@ training.train({str(tmp_path / "run.toml")!r}, data_root={str(root)!r}, device="
     assert len(set(found)) == 6
 
 
+@pytest.mark.slow
 def test_lost_process_ends_the_run_with_a_checkpoint(root: Path) -> None:
     process = start(root, "lost", processes=2, steps=4000, adversarial=0)
     log = root / "lost" / "shared.csv"

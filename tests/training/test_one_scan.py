@@ -44,6 +44,7 @@ def quick(config: Any, tmp_path: Path, *, steps: int, patch: Any) -> Any:
     )
 
 
+@pytest.mark.slow
 def test_model_for_thick_slices_beats_cubic_on_its_own_scan(tmp_path: Path) -> None:
     fine = placed(tissue(30, 64, 60), (1.0, 1.0, 1.0))
     thick = degrade(fine, {"z": 3})
@@ -58,6 +59,7 @@ def test_model_for_thick_slices_beats_cubic_on_its_own_scan(tmp_path: Path) -> N
     assert own > cubic + 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scan", "factor", "steps", "least"),
     [

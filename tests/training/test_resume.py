@@ -97,6 +97,7 @@ def kill_after_rows(process: "subprocess.Popen[bytes]", log: Path, rows: int, wa
     process.communicate(timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "seed"), [(1, 1), (3, 2)])
 def test_run_killed_at_a_random_step_ends_as_the_unbroken_one(
     rows: int, seed: int, root: Path, unbroken: Path, tmp_path: Path
@@ -152,6 +153,7 @@ def test_checkpoint_survives_a_kill_in_the_middle_of_writing(tmp_path: Path) -> 
     assert step == 7
 
 
+@pytest.mark.slow
 def test_early_end_keeps_the_best_weights_and_skips_the_rest(root: Path, tmp_path: Path) -> None:
     config = TrainConfig(
         "early",

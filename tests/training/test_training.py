@@ -93,6 +93,7 @@ def unbroken(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "error"),
     [
@@ -116,6 +117,7 @@ def test_resumed_run_equals_the_unbroken_run_bit_by_bit(
     assert rows(tmp_path) == rows(unbroken)
 
 
+@pytest.mark.slow
 def test_run_learns_to_beat_cubic(scans: Path, tmp_path: Path) -> None:
     config = tiny(
         tmp_path,
@@ -237,12 +239,14 @@ def test_log_of_an_earlier_run_is_never_replaced_unasked(scans: Path, tmp_path: 
     assert (tmp_path / "tiny.csv").read_text() == "earlier"
 
 
+@pytest.mark.slow
 def test_other_runs_share_a_folder(scans: Path, tmp_path: Path) -> None:
     short = {"pixel": PixelConfig(steps=1), "adversarial": AdversarialConfig(steps=0)}
     for name in ("tiny-gan", "tiny", "tiny2"):
         assert run(tiny(tmp_path, name=name, **short), scans) == tmp_path / f"{name}.safetensors"
 
 
+@pytest.mark.slow
 def test_overwrite_starts_anew(scans: Path, unbroken: Path, tmp_path: Path) -> None:
     run(tiny(tmp_path, seed=4), scans)
     run(tiny(tmp_path), scans, overwrite=True)
@@ -251,6 +255,7 @@ def test_overwrite_starts_anew(scans: Path, unbroken: Path, tmp_path: Path) -> N
     assert rows(tmp_path) == rows(unbroken)
 
 
+@pytest.mark.slow
 def test_resume_after_overwrite_never_finds_the_earlier_checkpoint(scans: Path, tmp_path: Path) -> None:
     run(tiny(tmp_path), scans)
     with pytest.raises(RuntimeError, match="stop"):
@@ -273,6 +278,7 @@ def test_resume_and_overwrite_exclude_each_other(scans: Path, tmp_path: Path) ->
         run(tiny(tmp_path), scans, resume=True, overwrite=True)
 
 
+@pytest.mark.slow
 def test_lines_of_a_run_tell_its_start_its_tenths_and_its_validations(
     scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,7 +11,6 @@ from rasterio import Affine
 
 from sr_imaging import degrade, find_scans, upscale
 from sr_imaging.degradation.settings import DegradationConfig
-from sr_imaging.image.pixels.fill import fill_invalid
 from sr_imaging.networks import build_generator
 from sr_imaging.networks.whole_image import upscale_image
 from sr_imaging.training.config.data import DataConfig
@@ -107,11 +106,6 @@ def test_guide_of_an_image_lies_on_its_grid_and_has_no_gain(tmp_path: Path) -> N
     assert image.guide is not None
     np.testing.assert_allclose(image.guide[0], image.hr, atol=1e-3)  # both without mean, of variance 1
     assert judge(generator, [image], torch.device("cpu"))["psnr"] > 0
-
-
-def test_invalid_pixels_take_their_nearest_valid_one() -> None:
-    values = np.array([[1.0, np.nan, np.nan, 4.0]])
-    np.testing.assert_array_equal(fill_invalid(values, np.isfinite(values)), [[1, 1, 4, 4]])
 
 
 def test_image_is_upscaled_whole_with_a_replicated_border() -> None:

@@ -11,6 +11,7 @@ from helpers.builders import generator, raster
 from scipy import ndimage
 
 from sr_imaging import load_model, read, upscale, write
+from sr_imaging.image.pixels.fill import fill_bands
 
 ESPCN = generator("espcn", scale=(2, 2))
 SCENE = "satellite/landsat8_zion_utah/landsat8_zion_b2345.tif"
@@ -71,6 +72,11 @@ def test_wedge_of_nodata_changes_only_what_can_see_it(
     rounding = 1e-6 * np.ptp(whole) if kind == "nan" else 1  # a rounding may fall to the other side
     assert np.abs(difference[distance > halo]).max() <= rounding
     assert_unbiased(distance, whole, difference)
+
+
+def test_invalid_pixels_take_their_nearest_valid_one_of_their_band() -> None:
+    bands = np.array([[1.0, np.nan, np.nan, 4.0], [np.nan, np.nan, np.inf, 9.0], [np.nan] * 4])
+    np.testing.assert_array_equal(fill_bands(bands), [[1, 1, 4, 4], [9, 9, 9, 9], [0, 0, 0, 0]])
 
 
 def test_zeros_instead_of_nodata_are_biased(scene: xr.DataArray) -> None:

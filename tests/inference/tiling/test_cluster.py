@@ -56,6 +56,7 @@ def until(is_true: Callable[[], bool], timeout_s: float = 30) -> bool:
     return is_true()
 
 
+@pytest.mark.slow
 def test_same_call_gives_the_same_result(client: Any) -> None:
     assert len(client.nthreads()) == 2
     np.testing.assert_allclose(upscale(blocks(), ESPCN), upscale(LR, ESPCN), atol=2e-4)
@@ -105,6 +106,7 @@ def test_killed_worker_costs_no_result(client: Any) -> None:
     assert victim not in client.run(os.getpid).values()
 
 
+@pytest.mark.slow
 def test_progress_counts_blocks_from_the_workers(client: Any) -> None:
     seen: list[tuple[int, int]] = []
     sr = upscale(blocks(), ESPCN, progress=lambda done, total: seen.append((done, total)))
@@ -228,6 +230,7 @@ def test_memory_is_kept_between_tiles_and_the_environment_as_it_was(client: Any)
 
 
 # Without a cluster
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
 def test_store_is_written_from_many_threads_and_processes(tmp_path: Path, scheduler: str) -> None:
     with dask.config.set(scheduler=scheduler, num_workers=2):

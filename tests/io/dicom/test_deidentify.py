@@ -310,6 +310,7 @@ def test_command_line_deidentifies_dicom_alone(tmp_path: Path) -> None:
     assert "only DICOM series can be de-identified" in done.stderr
 
 
+@pytest.mark.slow
 def test_real_headers_lose_their_names(shared_data: Path, tmp_path: Path) -> None:
     for name in ("dcm_mr_pd_ge_axial_oblique", "dcm_mr_t1_philips_elition_oblique"):
         source = scan_of(shared_data / "medical" / name)

@@ -76,6 +76,7 @@ def padded(ds: Dataset, k: int) -> None:
     ds.add_new(0x00280120, "US", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", [whole, fractions, padded])
 @pytest.mark.parametrize("kind", ["slices", "enhanced"])
 def test_reading_takes_little_more_than_the_volume(

@@ -89,6 +89,7 @@ def test_read_series_agrees_with_highdicom(tmp_path: Path, orientation: tuple) -
     np.testing.assert_array_equal(da.values, values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", GOOD_SERIES)
 def test_read_series_agrees_with_simpleitk_on_real_scans(shared_data: Path, folder: str) -> None:
     scan = find_series((shared_data / folder).iterdir())[0][0]

@@ -69,6 +69,7 @@ def test_a_million_by_a_million_is_refused_by_the_plan(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["geotiff", "cog"])
 def test_a_disk_that_is_full_half_way_is_an_error_and_leaves_nothing(tmp_path: Path, format: str) -> None:
     """A limit on the size of a file stands for the disk; GDAL meets it in a thread of its own."""

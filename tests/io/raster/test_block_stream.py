@@ -45,6 +45,7 @@ print(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells the peak of one process")
 @pytest.mark.parametrize("format", ["geotiff", "cog"])
 def test_memory_does_not_grow_with_the_image(tmp_path: Path, format: str) -> None:

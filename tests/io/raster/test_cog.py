@@ -71,6 +71,7 @@ def test_cog_is_valid_and_small_overviews_come_first(
     assert max(directory for directory, _ in told) < min(block for _, block in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_cog_and_its_overviews_are_those_of_gdals_own_driver(kind: str, tmp_path: Path) -> None:
     path = write(image(kind), tmp_path / "ours.tif", format="cog")
