@@ -17,6 +17,11 @@ from helpers.places import DATA
 
 WINDOW_FIXTURES = {"make_napari_viewer", "make_napari_viewer_proxy", "plugin_settings", "qapp", "qtbot"}
 WINDOW_PLUGINS = ["pytestqt.plugin", "npe2._pytest_plugin", "napari.utils._testsupport"]
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # the workers share the cores, so each takes one, and what it starts as well
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ALLOWED_SKIPS = re.compile(r"\b(CUDA|GPUs?)\b")  # what a machine without an accelerator cannot run
 
 
