@@ -22,7 +22,7 @@ from sr_imaging.evaluation.figures.drawing import check_matplotlib, draw
 from sr_imaging.evaluation.figures.exhibit import Exhibit
 from sr_imaging.evaluation.metrics.pixels import data_range
 from sr_imaging.image.grid.axes import spatial_dims
-from sr_imaging.image.pixels.fill import fill_invalid
+from sr_imaging.image.pixels.fill import fill_nearest
 from sr_imaging.inference.upscaling import upscale
 from sr_imaging.models.discriminator_file import load_discriminator
 from sr_imaging.models.model_file import load_model
@@ -241,13 +241,13 @@ def _upscale_planes(generator: Any, lr: np.ndarray, guide: np.ndarray | None, de
     generator = deepcopy(generator).to(device).eval()  # the caller's own stays where and as it is
     out = []
     for k in range(lr.shape[1]):
-        plane = lr[:, k]
-        if not np.isfinite(plane).any():
+        plane, second = lr[:, k], None if guide is None else guide[:, k]
+        if not all(np.isfinite(one).any() for one in (plane, second) if one is not None):
             out.append(np.full((round(plane.shape[0] * generator.scale[0]), plane.shape[1]), np.nan))
             continue
         image, offset, unit = _prepare_plane(plane, generator.fixed_values)
-        second = None if guide is None else _prepare_plane(guide[:, k], None)[0].to(device)
-        out.append(upscale_image(generator, image.to(device), guide=second)[0] * unit + offset)
+        seen = None if second is None else _prepare_plane(second, None)[0].to(device)
+        out.append(upscale_image(generator, image.to(device), guide=seen)[0] * unit + offset)
     return np.stack(out, axis=1)
 
 
@@ -255,7 +255,7 @@ def _prepare_plane(
     plane: np.ndarray, fixed_values: tuple[float, float] | None
 ) -> tuple[Tensor, float, float]:
     """Return a plane as a batch of one, and the offset and the unit that its values were freed of."""
-    filled = fill_invalid(plane, np.isfinite(plane))
+    filled = fill_nearest(plane, ~np.isfinite(plane))
     offset, unit = fixed_values or (float(filled.mean()), float(filled.std()) or 1.0)
     return torch.from_numpy((filled - offset) / unit).float()[None, None], offset, unit
 

@@ -1,10 +1,9 @@
-"""Invalid pixels take the value of their nearest valid ones."""
+"""Invalid pixels take the value of their nearest valid ones, for inference, training and evaluation alike."""
 
 import numpy as np
 from scipy import ndimage
-from scipy.ndimage import distance_transform_edt
 
-__all__ = ["fill_invalid", "fill_nearest", "is_far"]
+__all__ = ["fill_bands", "fill_nearest", "is_far"]
 
 
 def is_far(invalid: np.ndarray, reach: int) -> np.ndarray:
@@ -16,23 +15,13 @@ def is_far(invalid: np.ndarray, reach: int) -> np.ndarray:
 
 
 def fill_nearest(image: np.ndarray, invalid: np.ndarray) -> np.ndarray:
-    """Return an image with each invalid pixel replaced by its nearest valid one.
+    """Return the image with each invalid pixel replaced by its nearest valid one, zeros where there is none.
 
     Nearest counts in king's moves, with a fixed order of ties, so that the value of a pixel depends only on
     pixels up to its own distance away: a tile with that much context fills like the whole image.
-
-    Parameters
-    ----------
-    image : (n, …) ndarray
-        Values.
-    invalid : (n, …) bool ndarray
-        Where they are not to be used.
-
-    Returns
-    -------
-    (n, …) ndarray
-        A copy; all zeros where nothing is valid.
     """
+    if not invalid.any():
+        return image
     if invalid.all():
         return np.zeros_like(image)
     nearest = ndimage.distance_transform_cdt(
@@ -41,9 +30,6 @@ def fill_nearest(image: np.ndarray, invalid: np.ndarray) -> np.ndarray:
     return np.asarray(image[tuple(nearest)])
 
 
-def fill_invalid(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Replace invalid pixels by their nearest valid ones."""
-    if valid.all() or not valid.any():
-        return values
-    nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    return np.asarray(values[tuple(nearest)])
+def fill_bands(bands: np.ndarray) -> np.ndarray:
+    """Return (C, *n) floats, each pixel that is not finite replaced by the nearest valid one of its band."""
+    return np.stack([fill_nearest(band, ~np.isfinite(band)) for band in bands])

@@ -22,7 +22,7 @@ from sr_imaging.degradation.psf import margin
 from sr_imaging.degradation.settings import DegradationConfig, as_range
 from sr_imaging.degradation.tensors import degrade_any, degrade_batch
 from sr_imaging.errors import ConfigError
-from sr_imaging.image.pixels.fill import fill_nearest
+from sr_imaging.image.pixels.fill import fill_bands
 from sr_imaging.training.config.data import DataConfig
 
 from .patch_sizes import PatchPlan
@@ -282,8 +282,7 @@ def _filled(images: Tensor) -> Tensor:
     if math.isfinite(float(images.sum())):
         return images
     bands = images.flatten(0, 1).numpy()
-    whole = np.stack([fill_nearest(band, ~np.isfinite(band)) for band in bands])
-    return torch.from_numpy(whole).reshape(images.shape)
+    return torch.from_numpy(fill_bands(bands)).reshape(images.shape)
 
 
 def _trim(x: Tensor, widths: Sequence[int]) -> Tensor:

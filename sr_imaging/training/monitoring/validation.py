@@ -12,7 +12,7 @@ from sr_imaging.degradation.psf import Psf, margin
 from sr_imaging.degradation.settings import DegradationConfig
 from sr_imaging.degradation.tensors import degrade_any, degrade_batch
 from sr_imaging.evaluation.metrics.pixels import data_range, psnr, ssim
-from sr_imaging.image.pixels.fill import fill_invalid
+from sr_imaging.image.pixels.fill import fill_bands
 from sr_imaging.networks import build_generator, replicate
 from sr_imaging.networks.whole_image import upscale_image
 from sr_imaging.training.config.data import DataConfig
@@ -133,10 +133,10 @@ def _held_out(plane: Mapping[str, Tensor], plan: PatchPlan, psfs: Sequence[Psf])
     if valid.mean() < 0.5 or values[valid].std() == 0:
         return None
     offset, unit = plan.fixed_values or (values[valid].mean(), values[valid].std())
-    hr = (fill_invalid(values, valid) - np.float32(offset)) / np.float32(unit)
+    hr = (fill_bands(values) - np.float32(offset)) / np.float32(unit)
     if "lr" in images:
         coarse = images["lr"].numpy()
-        lr = torch.from_numpy((fill_invalid(coarse, np.isfinite(coarse)) - offset) / unit).float()[None]
+        lr = torch.from_numpy((fill_bands(coarse) - offset) / unit).float()[None]
     else:
         lr = _degraded(torch.from_numpy(hr)[None], plan, psfs)
     span = data_range(hr, valid=valid)
@@ -174,7 +174,7 @@ def _guide(images: Mapping[str, Tensor]) -> Tensor | None:
     if "guide" not in images:
         return None
     values = images["guide"].numpy()
-    guide = torch.from_numpy(fill_invalid(values, np.isfinite(values)))
+    guide = torch.from_numpy(fill_bands(values))
     axes = tuple(range(1, guide.ndim))
     centred = guide - guide.mean(axes, keepdim=True)
     return (centred / centred.std(axes, keepdim=True).clamp(min=1e-20))[None]
