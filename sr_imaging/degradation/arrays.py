@@ -15,7 +15,7 @@ import xarray as xr
 from sr_imaging.errors import GridError, InputTypeError
 from sr_imaging.image.grid.axes import spatial_dims
 from sr_imaging.image.grid.refinement import refine
-from sr_imaging.image.stored_numbers import NODATA_KEYS, nodata_of, plain_numbers
+from sr_imaging.image.stored_numbers import NODATA_KEYS, nodata_of, normalise_numbers
 
 from .noise import NOISELESS, Noise, add_noise
 from .psf import BOX, GAUSSIAN, Psf, margin, psf_kernel, psf_taps
@@ -77,7 +77,7 @@ def degrade(
     """
     if da.dtype.kind not in "iuf":
         raise InputTypeError(f"values of dtype {da.dtype} cannot be degraded; convert them to numbers first")
-    da = plain_numbers(da)
+    da = normalise_numbers(da)
     factors = _factors(da, scale)
     sizes = {dim: int(da.sizes[dim] / s + 1e-9) for dim, s in factors.items()}  # LR pixels that lie within
     da = da.isel({dim: slice(0, round(sizes[dim] * s)) for dim, s in factors.items()})

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-__all__ = ["NODATA_KEYS", "band_numbers", "is_flag", "nodata_of", "of_bands", "plain_numbers"]
+__all__ = ["NODATA_KEYS", "band_entries", "band_numbers", "is_flag", "nodata_of", "normalise_numbers"]
 
 NODATA_KEYS = ("_FillValue", "missing_value", "nodata")  # the first of them counts for a writer
 _FLAG_KEYS = ("flag_values", "flag_masks", "flag_meanings", "colour_table")
@@ -14,40 +14,26 @@ _FLAG_KEYS = ("flag_values", "flag_masks", "flag_meanings", "colour_table")
 
 def is_flag(da: xr.DataArray) -> bool:
     """Tell whether an array holds classes, masks or colour indices, which are repeated and never modelled."""
-    stated = any(key in da.attrs for key in _FLAG_KEYS) or _are_classes(da)
-    return da.dtype.kind == "b" or (da.dtype.kind in "iuf" and stated)
+    flagged = any(key in da.attrs for key in _FLAG_KEYS) or _has_class_bands_only(da)
+    return da.dtype.kind == "b" or (da.dtype.kind in "iuf" and flagged)
 
 
-def _are_classes(da: xr.DataArray) -> bool:
-    """Whether all bands that an array has, or the one that was selected, are bands of classes."""
-    told, band = tuple(da.attrs.get("band_classes", ())), da.coords.get("band")
-    if not told or band is None or band.dtype.kind not in "iu":
+def _has_class_bands_only(da: xr.DataArray) -> bool:
+    """Tell whether all bands that an array has, or the one that was selected, are bands of classes."""
+    stated, band = tuple(da.attrs.get("band_classes", ())), da.coords.get("band")
+    if not stated or band is None or band.dtype.kind not in "iu":
         return False
-    return all(0 < number <= len(told) and told[number - 1] for number in np.ravel(band.values))
+    return all(0 < number <= len(stated) and stated[number - 1] for number in np.ravel(band.values))
 
 
-def of_bands(value: Any, da: xr.DataArray, dim: Any) -> list[Any] | None:
-    """Return what an attribute says of the bands that an array has now.
+def band_entries(value: Any, da: xr.DataArray, dim: Any) -> list[Any] | None:
+    """Return what an attribute says of the bands that an array has now, one entry for each; else None.
 
-    Parameters
-    ----------
-    value : object
-        A list, tuple or array has an entry for each band of the file that was read, or of the array; anything
-        else holds for all bands.
-    da : DataArray
-        The array, maybe of some of the file's bands, in any order.
-    dim : hashable
-        Dim of the bands.
+    A list, tuple or array has an entry for each band of the file that was read, or of the array; anything
+    else holds for all bands. None where its length is that of neither.
 
-    Returns
-    -------
-    list or None
-        One entry for each band; None where there are as many as neither has.
-
-    Examples
-    --------
     >>> da = xr.DataArray([1, 2, 3], dims="band", coords={"band": [1, 2, 3]})
-    >>> of_bands(("red", "green", "blue"), da.sel(band=[3, 1]), "band")
+    >>> band_entries(("red", "green", "blue"), da.sel(band=[3, 1]), "band")
     ['blue', 'red']
     """
     if not isinstance(value, list | tuple | np.ndarray):
@@ -67,22 +53,10 @@ def band_numbers(da: xr.DataArray, dim: Any) -> list[int]:
 
 
 def nodata_of(attrs: Mapping[Any, Any], dtype: np.dtype[Any]) -> list[float | int]:
-    """Return the numbers that attributes state as nodata.
+    """Return the numbers that attributes state as nodata, each once, that of ``_FillValue`` first.
 
-    Parameters
-    ----------
-    attrs : mapping
-        With ``_FillValue``, ``missing_value`` (one number or several), ``nodata``; texts state none.
-    dtype : dtype
-        Type of the values. A number that it cannot hold marks nothing.
+    Whole numbers stay exact; a number that `dtype` cannot hold, or a text, marks nothing.
 
-    Returns
-    -------
-    list of number
-        Each once, that of ``_FillValue`` first; whole numbers stay exact.
-
-    Examples
-    --------
     >>> nodata_of({"_FillValue": -1, "missing_value": [-2, -1, 300]}, np.dtype("int8"))
     [-1, -2]
     """
@@ -97,51 +71,43 @@ def nodata_of(attrs: Mapping[Any, Any], dtype: np.dtype[Any]) -> list[float | in
     return list(different)
 
 
-def plain_numbers(da: xr.DataArray) -> xr.DataArray:
+def normalise_numbers(da: xr.DataArray) -> xr.DataArray:
     """Return an array whose stored numbers are what their type says, with one value for invalid pixels.
 
-    Parameters
-    ----------
-    da : DataArray
-        As stored, or decoded with ``encoding``. With ``_Unsigned`` a signed type holds unsigned numbers, or
-        the other way round, since classic netCDF lacks some types; and several numbers may be nodata.
-
-    Returns
-    -------
-    DataArray
-        `da` itself, or a copy of the type that is meant, the first nodata value (``_FillValue``) in place of
-        the others, with an encoding that says so as well. Lazy for dask.
+    With ``_Unsigned`` a signed type holds unsigned numbers, or the other way round, since classic netCDF
+    lacks some types; and several numbers may be nodata, of which the first (``_FillValue``) stays. The
+    encoding says so too. `da` itself where nothing changes; lazy for dask.
     """
-    da = _with_one_nodata(_with_sign(da))
+    da = _merge_nodata(_apply_sign(da))
     if "missing_value" in da.encoding and "_FillValue" in da.encoding:  # of which a file can hold one
         da = da.copy(deep=False)
         da.encoding = {key: value for key, value in da.encoding.items() if key != "missing_value"}
     return da
 
 
-def _with_sign(da: xr.DataArray) -> xr.DataArray:
-    """The array, or its encoding, with the integer type that ``_Unsigned`` means."""
+def _apply_sign(da: xr.DataArray) -> xr.DataArray:
+    """Return the array, or its encoding, with the integer type that ``_Unsigned`` means."""
     kept = da.dtype if "_Unsigned" in da.attrs else np.dtype(da.encoding.get("dtype") or da.dtype)
     place = da.attrs if "_Unsigned" in da.attrs else da.encoding
     kind = {"true": "u", "false": "i"}.get(str(place.get("_Unsigned")).lower())
     if kind is None or kept.kind not in "iu":
         return da
     meant = np.dtype(f"{kind}{kept.itemsize}")
-    told: dict[Any, Any] = {key: value for key, value in place.items() if key != "_Unsigned"}
-    for key in set(NODATA_KEYS) & set(told):
-        if told[key] is not None:
-            told[key] = np.asarray(told[key]).astype(kept).astype(meant)[()]
+    stated: dict[Any, Any] = {key: value for key, value in place.items() if key != "_Unsigned"}
+    for key in set(NODATA_KEYS) & set(stated):
+        if stated[key] is not None:
+            stated[key] = np.asarray(stated[key]).astype(kept).astype(meant)[()]
     if place is da.attrs:
         signed = da.astype(meant)
-        signed.attrs, signed.encoding = told, dict(da.encoding)
+        signed.attrs, signed.encoding = stated, dict(da.encoding)
     else:
         signed = da.copy(deep=False)
-        signed.encoding = told | {"dtype": meant}
+        signed.encoding = stated | {"dtype": meant}
     return signed
 
 
-def _with_one_nodata(da: xr.DataArray) -> xr.DataArray:
-    """The array with the first of several nodata values in place of the others."""
+def _merge_nodata(da: xr.DataArray) -> xr.DataArray:
+    """Return the array with the first of several nodata values in place of the others."""
     stated = nodata_of(da.attrs, da.dtype)
     if len(stated) < 2:
         return da

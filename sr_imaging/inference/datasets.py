@@ -12,7 +12,7 @@ from sr_imaging.image.grid.axes import spatial_dims
 from sr_imaging.image.grid.refinement import STALE_ENCODING, refine
 from sr_imaging.image.pixels.resampling import repeat_nearest, resample
 from sr_imaging.image.pixels.values import values_of
-from sr_imaging.image.stored_numbers import is_flag, plain_numbers
+from sr_imaging.image.stored_numbers import is_flag, normalise_numbers
 
 from .model_choice import Choice
 
@@ -162,7 +162,7 @@ def _beside(da: xr.DataArray, scale: Mapping[Any, float]) -> xr.Variable:
     factors = {da.get_axis_num(dim): scale[dim] for dim in _touched(da, scale)}
     if not factors:
         return da.variable
-    da = plain_numbers(da)
+    da = normalise_numbers(da)
     if da.dtype.kind not in "iuf" or is_flag(da):
         data = repeat_nearest(da.data, factors)
     else:

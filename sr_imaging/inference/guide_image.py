@@ -19,7 +19,7 @@ from sr_imaging.image.grid.volumes import affine
 from sr_imaging.image.pixels.masks import hide_masked, mask_of
 from sr_imaging.image.pixels.packing import mask_nodata
 from sr_imaging.image.pixels.values import values_of
-from sr_imaging.image.stored_numbers import plain_numbers
+from sr_imaging.image.stored_numbers import normalise_numbers
 from sr_imaging.inference.tiling.companions import Guide
 
 from .model_choice import Choice
@@ -72,7 +72,7 @@ def guide_for(da: xr.DataArray, guide: Any, choice: Choice, channel: int | None)
         return None
     if not bands:
         raise ModelError(f"{choice.name} takes no guide; leave it out or choose a guided model")
-    guide = plain_numbers(_named(guide, da))
+    guide = normalise_numbers(_named(guide, da))
     values = values_of(guide)
     check_grid(guide)
     guide = _on_grid(da, guide, choice.scale if choice.interpolated else choice.model_scale)

@@ -18,10 +18,10 @@ from sr_imaging.image.grid.axes import check_grid
 from sr_imaging.image.grid.overlay import check_overlay
 from sr_imaging.image.grid.refinement import refine
 from sr_imaging.image.pixels.masks import hide_masked, mask_of, restore_masked
-from sr_imaging.image.pixels.repeated_bands import beside_repeated, repeated_bands
-from sr_imaging.image.pixels.resampling import interpolated, repeat_nearest, resample
+from sr_imaging.image.pixels.repeated_bands import model_beside_repeated, repeated_bands
+from sr_imaging.image.pixels.resampling import interpolate_stored, repeat_nearest, resample
 from sr_imaging.image.pixels.values import Values, values_of
-from sr_imaging.image.stored_numbers import NODATA_KEYS, is_flag, nodata_of, of_bands, plain_numbers
+from sr_imaging.image.stored_numbers import NODATA_KEYS, band_entries, is_flag, nodata_of, normalise_numbers
 from sr_imaging.inference.tiling.blocks import Job, compute
 from sr_imaging.inference.tiling.cluster import current_client
 from sr_imaging.inference.tiling.delivery import Delivery, Settings, sketch
@@ -159,7 +159,7 @@ def upscale(
     else:
         kind = type(obj).__name__
         raise InputTypeError(f"cannot super-resolve a {kind}; give a DataArray, a Dataset or an array")
-    flag, da = is_flag(da), plain_numbers(da)
+    flag, da = is_flag(da), normalise_numbers(da)
     values = values_of(da, np.uint8 if flag else dtype)
     check_grid(da)
     choice = choose(da, model, scale, spacing)
@@ -176,7 +176,7 @@ def upscale(
             return _modelled(image, values, choice, settings, progress, seed=seed, guide=guide)
 
         if kept := repeated_bands(da):
-            data, facts = beside_repeated(da, *kept, scale=choice.scale, modelled=modelled)
+            data, facts = model_beside_repeated(da, *kept, scale=choice.scale, modelled=modelled)
         else:
             data, facts = modelled(da)
     if not isinstance(obj, xr.DataArray):
@@ -201,7 +201,7 @@ def _modelled(
     seen, during = (da.data, _during(values, choice)) if mask is None else hide_masked(da, mask, values)
     if choice.interpolated:
         factors = {da.get_axis_num(dim): s for dim, s in choice.scale.items()}
-        seen, during = interpolated(seen, during, factors, choice.method)
+        seen, during = interpolate_stored(seen, during, factors, choice.method)
     remote = isinstance(seen, dask.array.Array) and current_client() is not None
     engine = sketch(delivery) if remote else delivery.engine
     spatial, channel = _axes(da, choice)
@@ -303,7 +303,7 @@ def _check_band_names(da: xr.DataArray, dim: Any, choice: Choice) -> None:
         names = da.coords[dim].values
     if card is None or not card.bands or not isinstance(names, tuple | list | np.ndarray):
         return
-    names = of_bands(names, da, dim) or list(names)
+    names = band_entries(names, da, dim) or list(names)
     if [str(name) for name in names] != list(card.bands):
         want, have = ", ".join(card.bands), ", ".join(map(str, names))
         raise ModelError(

@@ -8,12 +8,11 @@ import scipy.ndimage
 import xarray as xr
 from helpers.builders import raster, scan
 
-import sr_imaging
 from sr_imaging import GridError, degrade, read
 from sr_imaging.degradation.content_shift import content_shift
 from sr_imaging.degradation.real_pairs import aligned_pair
 from sr_imaging.image.grid.frames import mean_on_grid
-from sr_imaging.image.grid.volumes import volume
+from sr_imaging.image.grid.volumes import affine, volume
 
 
 def texture(*shape: int, seed: int = 0) -> np.ndarray:
@@ -90,7 +89,7 @@ def test_images_without_place_cover_one_area() -> None:
 def test_volumes_are_laid_over_each_other_in_the_patient() -> None:
     fine = scan((24, 18, 20), spacing=(1.0, 0.8, 0.7))
     coarse = degrade(fine, {"z": 4}).isel(z=slice(1, 5), x=slice(3, 17))
-    matrix = sr_imaging.image.grid.refinement.affine(coarse)  # the crop with an origin of its own
+    matrix = affine(coarse)  # the crop with an origin of its own
     coarse = volume(coarse.values, matrix, reference={"frame_of_reference_uid": "1.2.3"})
     pair = aligned_pair(fine, coarse)
     assert pair.scale == (4, 1, 1)

@@ -21,21 +21,7 @@ _MOST_ROUNDING = 0.25  # of a step: what a narrow float type may round away befo
 def spatial_dims(da: xr.DataArray) -> dict[str, Any]:
     """Return the spatial dims of an array by axis, in the order z, y, x.
 
-    Parameters
-    ----------
-    da : DataArray
-        Any array; recognised names are ``x/y/z``, ``X/Y/Z``, ``lon/lat``, ``longitude/latitude``,
-        ``easting/northing``, ``slice`` and ``depth``.
-
-    Returns
-    -------
-    dict
-        ``{"z": dim, "y": dim, "x": dim}`` with only the axes that the array has.
-
-    Raises
-    ------
-    GridError
-        If two dims claim the same axis.
+    A GridError is raised where two dims are one axis.
     """
     found: dict[str, Any] = {}
     for dim in da.dims:
@@ -49,20 +35,9 @@ def spatial_dims(da: xr.DataArray) -> dict[str, Any]:
 
 
 def check_grid(da: xr.DataArray) -> None:
-    """Raise unless every spatial coordinate is numeric, finite and evenly spaced.
+    """Raise unless every spatial coordinate is numeric, finite and evenly spaced; a dim may have none.
 
-    Parameters
-    ----------
-    da : DataArray
-        Array with any spatial dims; a dim without coordinate is allowed.
-
-    Raises
-    ------
-    GridError
-        If dask does not know the length of a dim, a spatial dim has no pixels, or its spacing is zero, not
-        finite, or uneven by more than 1e-3 of a step and what the coordinate's float type rounds away.
-    InputTypeError
-        If a spatial coordinate holds dates, strings or objects.
+    Uneven is what deviates by more than 1e-3 of a step and what the coordinate's float type rounds away.
     """
     unknown = [dim for dim in da.dims if np.isnan(da.sizes[dim])]
     if unknown:
@@ -73,11 +48,11 @@ def check_grid(da: xr.DataArray) -> None:
         if da.sizes[dim] == 0:
             raise GridError(f"the array has no pixels along {dim!r}; give one that has some")
         if dim in da.coords:
-            _check_axis(str(dim), da.coords[dim])
+            _check_coord(str(dim), da.coords[dim])
 
 
-def _check_axis(dim: str, coord: xr.DataArray) -> None:
-    """Check one 1-D coordinate."""
+def _check_coord(dim: str, coord: xr.DataArray) -> None:
+    """Raise unless one 1-D coordinate is numeric, finite and even."""
     if coord.dtype.kind not in "iuf":
         raise InputTypeError(
             f"spatial coord {dim!r} has dtype {coord.dtype}, not numbers; assign pixel centres as float64"
@@ -101,7 +76,7 @@ def _check_axis(dim: str, coord: xr.DataArray) -> None:
 
 
 def even_tolerance(dtype: np.dtype[Any], values: np.ndarray, step: float) -> float:
-    """How many steps a centre may lie off a line through two others, also because its type rounds all three.
+    """Return how many steps a centre may lie off a line through two others, as its type rounds all three.
 
     That is the step of the float type at the largest centre: half for the centre itself, half for the line.
     """
@@ -110,38 +85,17 @@ def even_tolerance(dtype: np.dtype[Any], values: np.ndarray, step: float) -> flo
 
 
 def mean_step(values: np.ndarray) -> float:
-    """Signed distance between neighbouring centres of an even axis with at least two pixels."""
+    """Return the signed distance between neighbouring centres of an even axis of two pixels or more."""
     return float((values[-1] - values[0]) / (values.size - 1))
 
 
 def fine_centres(centres: np.ndarray, scale: float, step: float | None = None) -> np.ndarray:
-    """Return the pixel centres of an axis refined `scale` times; its first outer edge does not move.
+    """Return the pixel centres of an axis refined `scale` times, (round(n * scale),) float64 in its unit.
 
-    With a whole `scale` the last edge stays too and each coarse centre is the mean of its fine centres. With
-    any other the spacing is exact, the length is rounded, and the last edge moves by at most half a fine
-    pixel. A `scale` below 1 coarsens by the same rule.
+    The first outer edge does not move. With a whole `scale` the last edge stays too and each coarse centre is
+    the mean of its fine centres; with any other the spacing is exact, the length is rounded, and the last
+    edge moves by at most half a fine pixel. Below 1 coarsens. An axis of one pixel needs its signed `step`.
 
-    Parameters
-    ----------
-    centres : (n,) ndarray
-        Pixel centres in the axis' unit, evenly spaced, may descend.
-    scale : float
-        Fine pixels per coarse pixel, > 0.
-    step : float, optional
-        Signed step of the axis; needed only where n is 1.
-
-    Returns
-    -------
-    (round(n * scale),) float64 ndarray
-        Pixel centres in the same unit.
-
-    Raises
-    ------
-    GridError
-        If the axis has one pixel and no `step` is given.
-
-    Examples
-    --------
     >>> fine_centres(np.array([5.0, 15.0]), 2)
     array([ 2.5,  7.5, 12.5, 17.5])
     """
@@ -155,24 +109,10 @@ def fine_centres(centres: np.ndarray, scale: float, step: float | None = None) -
 
 
 def fine_bounds(bounds: np.ndarray, scale: float, step: float) -> np.ndarray:
-    """Return the bounds of the cells of an axis refined `scale` times: coarse cells are cut evenly.
+    """Return the bounds (round(n * scale), 2) of a refined axis: coarse cells (n, 2) are cut evenly.
 
-    Parameters
-    ----------
-    bounds : (n, 2) ndarray
-        Both sides of each coarse cell, in any order.
-    scale : float
-        As in :func:`fine_centres`.
-    step : float
-        Signed step of the axis, which says which side of a cell comes first.
+    The sides of a cell keep their order; the signed `step` of the axis says which of them comes first.
 
-    Returns
-    -------
-    (round(n * scale), 2) float64 ndarray
-        Sides in the order of `bounds`.
-
-    Examples
-    --------
     >>> fine_bounds(np.array([[0.0, 10.0], [10.0, 20.0]]), 2, step=10.0)[:2]
     array([[ 0.,  5.],
            [ 5., 10.]])

@@ -14,23 +14,9 @@ _UNITS = {"metre": "m", "meter": "m", "metres": "m", "meters": "m", "millimetre"
 
 
 def spacing(da: xr.DataArray) -> dict[Any, float]:
-    """Return the distance between pixel centres along every spatial dim.
+    """Return ``{dim: spacing}`` in the order z, y, x, positive, in the coordinate's unit (mm, m, degree).
 
-    Parameters
-    ----------
-    da : DataArray
-        Array with an even grid.
-
-    Returns
-    -------
-    dict
-        ``{dim: spacing}`` in the order z, y, x, positive, in the coordinate's unit (mm, m, degree). A dim
-        whose spacing nothing states is left out. A rotated raster gives the length of its pixel's sides.
-
-    Raises
-    ------
-    GridError, InputTypeError
-        As :func:`check_grid`.
+    A dim whose spacing nothing states is left out. A rotated raster gives the length of its pixel's sides.
     """
     check_grid(da)
     steps: dict[Any, float] = {}
@@ -46,20 +32,9 @@ def spacing(da: xr.DataArray) -> dict[Any, float]:
 
 
 def spacing_unit(da: xr.DataArray, dim: Any) -> str:
-    """Return the unit of the spacing along a spatial dim.
+    """Return the unit of the spacing along a spatial dim: ``mm`` for volumes, empty where it is unknown.
 
-    Parameters
-    ----------
-    da : DataArray
-        Raster or volume.
-    dim : hashable
-        One of its spatial dims.
-
-    Returns
-    -------
-    str
-        ``mm`` for volumes; ``degree``, ``m`` or another stated unit for rasters, where the CRS counts if the
-        coordinate states none; empty where nothing is known.
+    For rasters it is ``degree``, ``m`` or what the coordinate states; if that states none, the CRS counts.
     """
     if "volume_ref" in da.coords:
         return "mm"

@@ -22,7 +22,7 @@ def is_rotated(da: xr.DataArray) -> bool:
 
 
 def stated_transform(da: xr.DataArray) -> list[float] | None:
-    """GDAL's six numbers as the array's reference states them; stale where the array was cropped."""
+    """Return GDAL's six numbers as the reference states them; stale where the array was cropped."""
     reference = world_reference(da)
     if reference is None or "GeoTransform" not in da.coords[reference].attrs:
         return None
@@ -30,23 +30,15 @@ def stated_transform(da: xr.DataArray) -> list[float] | None:
 
 
 def geo_transform(da: xr.DataArray) -> list[float] | None:
-    """Return GDAL's six corner-based numbers of a raster, computed from its coordinates.
+    """Return GDAL's six numbers of a raster from its coordinates, 2-D ``xc``, ``yc`` if rotated; else None.
 
-    Parameters
-    ----------
-    da : DataArray
-        Raster with dims y and x; 1-D coords, or 2-D ``xc``, ``yc`` where it is rotated.
-
-    Returns
-    -------
-    list of float or None
-        ``[x0, dx/dcol, dx/drow, y0, dy/dcol, dy/drow]``; None where the array has no such coords.
+    They count from pixel corners: ``[x0, dx/dcol, dx/drow, y0, dy/dcol, dy/drow]``.
     """
     dims = spatial_dims(da)
     if "y" not in dims or "x" not in dims:
         return None
     if is_rotated(da):
-        return _rotated_transform(da, dims["y"], dims["x"])
+        return _fit_transform(da, dims["y"], dims["x"])
     if dims["y"] not in da.coords or dims["x"] not in da.coords:
         return None
     dx, dy = axis_step(da, dims["x"]), axis_step(da, dims["y"])
@@ -57,10 +49,10 @@ def geo_transform(da: xr.DataArray) -> list[float] | None:
     return [x0, dx, 0.0, y0, 0.0, dy]
 
 
-def _rotated_transform(da: xr.DataArray, y: Any, x: Any) -> list[float]:
+def _fit_transform(da: xr.DataArray, y: Any, x: Any) -> list[float]:
     """Fit the six numbers to the 2-D centres; a side of one pixel takes its vector from GeoTransform."""
     rows, cols = da.sizes[y], da.sizes[x]
-    centres = [_sampled(da.coords[name].transpose(y, x)) for name in ("xc", "yc")]
+    centres = [_sample_centres(da.coords[name].transpose(y, x)) for name in ("xc", "yc")]
     stated = stated_transform(da)
     numbers: list[float] = []
     for k, grid in enumerate(centres):
@@ -71,7 +63,7 @@ def _rotated_transform(da: xr.DataArray, y: Any, x: Any) -> list[float]:
         along_col = (grid[0, -1] - grid[0, 0]) / (cols - 1) if cols > 1 else stated[3 * k + 1]  # type: ignore[index]
         along_row = (grid[-1, 0] - grid[0, 0]) / (rows - 1) if rows > 1 else stated[3 * k + 2]  # type: ignore[index]
         numbers += [float(grid[0, 0] - along_col / 2 - along_row / 2), float(along_col), float(along_row)]
-    _check_straight(da, numbers, centres, [_places(da.coords["xc"], dim) for dim in (y, x)])
+    _check_straight(da, numbers, centres, [_choose_places(da.coords["xc"], dim) for dim in (y, x)])
     return numbers
 
 
@@ -96,21 +88,10 @@ def _check_straight(
 def rotated_centres(
     numbers: Sequence[float], sizes: Mapping[Any, int], *, lazy: bool = False
 ) -> dict[str, xr.Variable]:
-    """Return the 2-D pixel centres of a rotated raster.
+    """Return the 2-D centres ``xc`` and ``yc`` of a rotated raster, (y, x) float64 in CRS units.
 
-    Parameters
-    ----------
-    numbers : (6,) sequence of float
-        GDAL's corner-based numbers.
-    sizes : mapping
-        Length of the y dim and of the x dim, in that order.
-    lazy : bool
-        Return dask arrays, for rasters too large to hold two float64 centres for every pixel.
-
-    Returns
-    -------
-    dict
-        ``xc`` and ``yc``, float64 Variables (y, x) in CRS units.
+    `numbers` are GDAL's six, `sizes` the lengths of the y dim and the x dim in that order. `lazy` makes dask
+    arrays, for rasters too large to hold two float64 centres for every pixel.
     """
     x0, a, b, y0, d, e = numbers
     rows, cols = (xr.Variable((dim,), np.arange(size) + 0.5) for dim, size in sizes.items())
@@ -121,12 +102,12 @@ def rotated_centres(
         return {"xc": x0 + (b * rows + a * cols), "yc": y0 + (e * rows + d * cols)}
 
 
-def _sampled(centres: xr.DataArray) -> np.ndarray:
-    """2-D centres at the border and between, without computing the rest of lazy ones."""
-    return centres.isel({dim: _places(centres, dim) for dim in centres.dims}).values.astype(np.float64)
+def _sample_centres(centres: xr.DataArray) -> np.ndarray:
+    """Return 2-D centres at the border and between, without computing the rest of lazy ones."""
+    return centres.isel({dim: _choose_places(centres, dim) for dim in centres.dims}).values.astype(np.float64)
 
 
-def _places(centres: xr.DataArray, dim: Any) -> np.ndarray:
-    """Which rows or columns of 2-D centres are looked at: a grid that is bent is so at many of them."""
+def _choose_places(centres: xr.DataArray, dim: Any) -> np.ndarray:
+    """Return the rows or columns of 2-D centres to look at: a grid that is bent is so at many of them."""
     count = min(centres.sizes[dim], _LOOKED_AT if centres.chunks is None else 3)
     return np.linspace(0, centres.sizes[dim] - 1, count).astype(int)

@@ -1,4 +1,4 @@
-"""Where the axes lie in the world: steps, GDAL's transform of a raster, the affine of a volume."""
+"""Where the axes lie in the world: their steps and edges, and the coordinate that places the array."""
 
 from typing import Any
 
@@ -13,19 +13,9 @@ _PLACING = {"crs_wkt", "GeoTransform", "grid_mapping_name"}  # attrs of CF's gri
 
 
 def axis_step(da: xr.DataArray, dim: Any) -> float | None:
-    """Return the signed step of a dim, from its coordinate or, for one pixel, from the world reference.
+    """Return the signed step of a spatial dim in its unit, None where nothing states it.
 
-    Parameters
-    ----------
-    da : DataArray
-        Array with an even grid.
-    dim : hashable
-        A spatial dim of `da`.
-
-    Returns
-    -------
-    float or None
-        Step in the coordinate's unit, negative where it descends; None where nothing states it.
+    It is that of the coordinate or, for one pixel, that of the world reference.
     """
     if dim in da.coords and da.sizes.get(dim, 1) > 1:
         return mean_step(da.coords[dim].values.astype(np.float64))
@@ -44,25 +34,7 @@ def axis_step(da: xr.DataArray, dim: Any) -> float | None:
 
 
 def edges(da: xr.DataArray, dim: Any) -> tuple[float, float]:
-    """Return the outer edges of an axis in the order of its index, half a step beyond its end centres.
-
-    Parameters
-    ----------
-    da : DataArray
-        Array with an even grid.
-    dim : hashable
-        A spatial dim of `da` that has a coordinate.
-
-    Returns
-    -------
-    (float, float)
-        First and last outer edge in the coordinate's unit.
-
-    Raises
-    ------
-    GridError
-        If the spacing of `dim` is not stated anywhere.
-    """
+    """Return the first and last outer edge of an axis in its unit, half a step beyond its end centres."""
     step = axis_step(da, dim)
     if step is None:
         raise GridError(f"dim {dim!r} has one pixel and no stated spacing; its edges are unknown")
@@ -82,7 +54,7 @@ def world_reference(da: xr.DataArray) -> Any | None:
 
 
 def parse_geo_transform(text: Any) -> list[float]:
-    """Read GDAL's six numbers: x0, dx/dcol, dx/drow, y0, dy/dcol, dy/drow."""
+    """Read GDAL's six numbers from text: x0, dx/dcol, dx/drow, y0, dy/dcol, dy/drow."""
     numbers = [float(part) for part in str(text).split()]
     if len(numbers) != 6:
         raise GridError(

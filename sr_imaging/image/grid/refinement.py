@@ -1,8 +1,6 @@
 """Grids refined without moving their edges: the one function behind reading, writing, viewing and training.
 
-The names a caller needs to ask where an array lies are re-exported here. All functions read the geometry
-from a DataArray's coordinates and return new values; nothing is mutated. The contract (dims, 1-D coords,
-``spatial_ref``, ``volume_ref``) is described in ``docs/architecture.md``.
+The contract (dims, 1-D coords, ``spatial_ref``, ``volume_ref``) is described in ``docs/architecture.md``.
 """
 
 import warnings
@@ -17,25 +15,10 @@ from sr_imaging.errors import GridError
 from sr_imaging.image.stored_numbers import is_flag, nodata_of
 
 from .axes import AXES, AXIS_OF, check_grid, fine_bounds, fine_centres, fine_size, spatial_dims
-from .pixel_spacing import METRES_PER_DEGREE, spacing, spacing_unit
 from .rasters import geo_transform, is_rotated, rotated_centres, stated_transform
-from .reference import axis_step, edges, world_reference
-from .volumes import affine, volume
+from .reference import axis_step, world_reference
 
-__all__ = [
-    "METRES_PER_DEGREE",
-    "affine",
-    "check_grid",
-    "edges",
-    "fine_centres",
-    "fine_size",
-    "geo_transform",
-    "refine",
-    "spacing",
-    "spacing_unit",
-    "spatial_dims",
-    "volume",
-]
+__all__ = ["STALE_ENCODING", "refine"]
 
 STALE_ENCODING = ("chunks", "preferred_chunks", "chunksizes", "shards", "original_shape", "source")
 _ROUNDING_ENCODING = ("dtype", "scale_factor", "add_offset", "_FillValue", "missing_value")
@@ -44,26 +27,10 @@ _ROUNDING_ENCODING = ("dtype", "scale_factor", "add_offset", "_FillValue", "miss
 def refine(da: xr.DataArray, data: Any, scale: Mapping[Any, float]) -> xr.DataArray:
     """Return `data` as a DataArray on the grid of `da` refined by `scale`, with the outer edges kept.
 
-    Parameters
-    ----------
-    da : DataArray
-        The coarse array; not changed.
-    data : array
-        Values of the fine grid, dims in the order of `da`; length of a scaled dim ``round(n * scale)``.
-    scale : mapping
-        Fine pixels per coarse pixel by dim, > 0; dims not named keep their grid. Below 1 coarsens.
-
-    Returns
-    -------
-    DataArray
-        Same dims, name, attrs and other coords. Spatial coords, ``GeoTransform``, ``xc``, ``yc`` and the
-        spacing of ``volume_ref`` are those of the fine grid; other coords that lie on a refined dim are
-        interpolated linearly at the new centres if numeric, repeated otherwise. Chunk encodings are dropped.
-
-    Raises
-    ------
-    GridError
-        If the grid is uneven, or the shape of `data` is not that of the fine grid.
+    The length of a scaled dim is ``round(n * scale)``; below 1 coarsens. Name, attrs and other coords stay.
+    Spatial coords, ``GeoTransform``, ``xc``, ``yc`` and the spacing of ``volume_ref`` are those of the fine
+    grid; other coords on a refined dim are interpolated linearly if numeric, else repeated. Chunk encodings
+    are dropped.
     """
     check_grid(da)
     scale = {dim: float(s) for dim, s in scale.items() if s != 1}
@@ -80,7 +47,7 @@ def refine(da: xr.DataArray, data: Any, scale: Mapping[Any, float]) -> xr.DataAr
 
 
 def _refine_coord(da: xr.DataArray, name: Any, scale: Mapping[Any, float]) -> xr.Variable | None:
-    """One coordinate on the fine grid; None where a one-pixel axis has no spacing to refine by."""
+    """Return one coordinate on the fine grid; None where a one-pixel axis has no spacing to refine by."""
     variable: xr.Variable = da.coords[name].variable
     touched = [dim for dim in variable.dims if dim in scale]
     if not touched:
@@ -95,7 +62,7 @@ def _refine_coord(da: xr.DataArray, name: Any, scale: Mapping[Any, float]) -> xr
             )
             return None
         values: Any = fine_centres(variable.values, scale[name], step)
-    elif (owner := _bounded(da, name)) is not None:
+    elif (owner := _find_bounded_coord(da, name)) is not None:
         paired = owner in scale and variable.dims[0] == owner and variable.shape[1:] == (2,)
         step = axis_step(da, owner) if paired else None
         if step is None:
@@ -105,7 +72,7 @@ def _refine_coord(da: xr.DataArray, name: Any, scale: Mapping[Any, float]) -> xr
     else:
         values, linear = variable.data, _is_linear(da.coords[name])
         for dim in touched:
-            values = _along(values, variable.dims.index(dim), scale[dim], linear=linear)
+            values = _refine_auxiliary(values, variable.dims.index(dim), scale[dim], linear=linear)
         if linear and variable.dtype.kind in "iu":
             info = np.iinfo(variable.dtype)
             values = np.clip(np.rint(values), info.min, info.max).astype(variable.dtype)
@@ -115,8 +82,8 @@ def _refine_coord(da: xr.DataArray, name: Any, scale: Mapping[Any, float]) -> xr
     return xr.Variable(variable.dims, values, dict(variable.attrs), encoding)
 
 
-def _bounded(da: xr.DataArray, name: Any) -> Any | None:
-    """The coord whose cells a variable bounds, after the CF conventions; None where it is no bounds."""
+def _find_bounded_coord(da: xr.DataArray, name: Any) -> Any | None:
+    """Return the coord whose cells a variable bounds, after the CF conventions; None for other variables."""
     for owner, coord in da.coords.items():
         if name in (coord.attrs.get("bounds"), coord.encoding.get("bounds")):
             return owner
@@ -124,24 +91,24 @@ def _bounded(da: xr.DataArray, name: Any) -> Any | None:
 
 
 def _is_linear(coord: xr.DataArray) -> bool:
-    """Whether a coordinate holds numbers that have others between them: no classes, no integer for nodata."""
+    """Tell whether a coordinate has numbers with others between them: no classes, no integer for nodata."""
     if coord.dtype.kind not in "iuf" or is_flag(coord):
         return False
     return coord.dtype.kind == "f" or not nodata_of(coord.attrs, coord.dtype)
 
 
-def _along(values: Any, axis: int, scale: float, *, linear: bool) -> Any:
+def _refine_auxiliary(values: Any, axis: int, scale: float, *, linear: bool) -> Any:
     """Refine an auxiliary coordinate along one axis: linearly, or repeated."""
     size = values.shape[axis]
     position = (np.arange(fine_size(size, scale)) + 0.5) / scale - 0.5
     if not linear or size == 1:
-        return _take(values, np.clip(np.round(position), 0, size - 1).astype(int), axis)
+        return _take_along(values, np.clip(np.round(position), 0, size - 1).astype(int), axis)
     low = np.clip(np.floor(position), 0, size - 2).astype(int)
     weight = (position - low).reshape([-1 if k == axis else 1 for k in range(values.ndim)])
-    return _take(values, low, axis) * (1 - weight) + _take(values, low + 1, axis) * weight
+    return _take_along(values, low, axis) * (1 - weight) + _take_along(values, low + 1, axis) * weight
 
 
-def _take(values: Any, index: np.ndarray, axis: int) -> Any:
+def _take_along(values: Any, index: np.ndarray, axis: int) -> Any:
     """Pick along one axis; dask arrays have no method ``take``."""
     return values[(slice(None),) * axis + (index,)]
 
@@ -149,7 +116,7 @@ def _take(values: Any, index: np.ndarray, axis: int) -> Any:
 def _place_in_world(da: xr.DataArray, fine: xr.DataArray, scale: Mapping[Any, float]) -> xr.DataArray:
     """Rewrite what places the array besides its 1-D coordinates."""
     factors = [scale.get(spatial_dims(da).get(axis), 1.0) for axis in AXES]
-    fine = fine.assign_attrs(_raster_attrs(da.attrs, factors))
+    fine = fine.assign_attrs(_rewrite_raster_attrs(da.attrs, factors))
     reference = world_reference(da)
     if reference is None or not scale:
         return fine
@@ -161,32 +128,34 @@ def _place_in_world(da: xr.DataArray, fine: xr.DataArray, scale: Mapping[Any, fl
         )
     if "slice_thickness" in attrs:
         attrs["slice_thickness"] = float(attrs["slice_thickness"]) / factors[0]
-    numbers = None if reference == "volume_ref" else _fine_transform(da, fine, factors)
+    numbers = None if reference == "volume_ref" else _find_fine_transform(da, fine, factors)
     if numbers is not None:
         attrs["GeoTransform"] = " ".join(map(repr, numbers))
-        updates = _rotated_centres(fine, numbers) if is_rotated(da) else {}
+        updates = _rebuild_centres(fine, numbers) if is_rotated(da) else {}
     updates[reference] = xr.Variable(old.dims, old.values, attrs, dict(old.encoding))
     return fine.assign_coords(updates)
 
 
-def _fine_transform(da: xr.DataArray, fine: xr.DataArray, factors: list[float]) -> list[float] | None:
-    """GDAL's six numbers of the fine raster: from its coords, else those stated of the coarse one, scaled."""
+def _find_fine_transform(da: xr.DataArray, fine: xr.DataArray, factors: list[float]) -> list[float] | None:
+    """Return GDAL's six numbers of the fine raster: from its coords, else the coarse ones scaled."""
     numbers = None if is_rotated(da) else geo_transform(fine)
-    return numbers if numbers is not None else _scaled(geo_transform(da) or stated_transform(da), factors)
+    if numbers is not None:
+        return numbers
+    return _scale_transform(geo_transform(da) or stated_transform(da), factors)
 
 
-def _scaled(numbers: Sequence[float] | None, factors: list[float]) -> list[float] | None:
-    """GDAL's six numbers with the pixel's sides divided by `factors` (z, y, x)."""
+def _scale_transform(numbers: Sequence[float] | None, factors: list[float]) -> list[float] | None:
+    """Return GDAL's six numbers with the pixel's sides divided by `factors` (z, y, x)."""
     if numbers is None:
         return None
     x0, a, b, y0, d, e = numbers
     return [x0, a / factors[2], b / factors[1], y0, d / factors[2], e / factors[1]]
 
 
-def _raster_attrs(attrs: Mapping[Any, Any], factors: list[float]) -> dict[str, Any]:
-    """The attrs ``transform`` (a, b, x0, d, e, y0) and ``res`` (x, y) that older readers leave, rewritten."""
+def _rewrite_raster_attrs(attrs: Mapping[Any, Any], factors: list[float]) -> dict[str, Any]:
+    """Return the attrs ``transform`` (a, b, x0, d, e, y0) and ``res`` (x, y) of older readers, refined."""
     rewritten: dict[str, Any] = {}
-    transform, res = (_floats(attrs.get(key)) for key in ("transform", "res"))
+    transform, res = (_read_floats(attrs.get(key)) for key in ("transform", "res"))
     x, y = factors[2], factors[1]
     if len(transform) in (6, 9):
         a, b, x0, d, e, y0 = transform[:6]
@@ -196,16 +165,16 @@ def _raster_attrs(attrs: Mapping[Any, Any], factors: list[float]) -> dict[str, A
     return rewritten
 
 
-def _floats(value: Any) -> list[float]:
-    """The numbers of an attribute, none if it is anything else."""
+def _read_floats(value: Any) -> list[float]:
+    """Return the numbers of an attribute, none if it is anything else."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         return []
     numbers = list(value)
     return [float(v) for v in numbers] if all(isinstance(v, Real) for v in numbers) else []
 
 
-def _rotated_centres(fine: xr.DataArray, numbers: list[float]) -> dict[str, xr.Variable]:
-    """2-D pixel centres of a rotated raster from its six numbers."""
+def _rebuild_centres(fine: xr.DataArray, numbers: list[float]) -> dict[str, xr.Variable]:
+    """Return the 2-D pixel centres of a rotated raster from its six numbers."""
     dims = spatial_dims(fine)
     sizes = {dims[axis]: fine.sizes[dims[axis]] for axis in "yx"}
     centres = rotated_centres(numbers, sizes, lazy=fine.coords["xc"].chunks is not None)

@@ -13,34 +13,21 @@ from .reference import axis_step
 
 
 def affine(da: xr.DataArray) -> np.ndarray:
-    """Return the affine that maps the index (z, y, x, 1) of a volume to world millimetres.
+    """Return the (4, 4) float64 affine from the index (z, y, x, 1) at voxel centres to LPS x, y, z in mm.
 
-    Parameters
-    ----------
-    da : DataArray
-        Volume or slice with a ``volume_ref`` coordinate (attrs ``origin``, ``direction``, ``spacing``). An
-        axis that is no dim counts with its scalar coordinate, or 0.
-
-    Returns
-    -------
-    (4, 4) float64 ndarray
-        Index at voxel centres to DICOM patient coordinates: LPS x, y, z in mm.
-
-    Raises
-    ------
-    GridError
-        If the array has no ``volume_ref``, or an axis states no spacing.
+    An axis that is no dim counts with its scalar coordinate, or 0. A GridError is raised if the array has no
+    ``volume_ref`` (attrs ``origin``, ``direction``, ``spacing``), or an axis states no spacing.
     """
     if "volume_ref" not in da.coords:
         raise GridError(
-            "the array has no volume_ref coord; read it with sr_imaging.read or build it with geometry.volume"
+            "the array has no volume_ref coord; read it with sr_imaging.read, or build it with volumes.volume"
         )
     attrs = da.coords["volume_ref"].attrs
     direction = np.asarray(attrs["direction"], dtype=np.float64).reshape(3, 3)
     dims = spatial_dims(da)
     steps, first = np.empty(3), np.zeros(3)
     for k, axis in enumerate(AXES):
-        dim = dims.get(axis) or _scalar_coord(da, axis)
+        dim = dims.get(axis) or _find_scalar_coord(da, axis)
         step = axis_step(da, dim)
         if step is None:
             raise GridError(f"axis {axis!r} states no spacing; assign its coordinate in mm")
@@ -53,8 +40,8 @@ def affine(da: xr.DataArray) -> np.ndarray:
     return matrix
 
 
-def _scalar_coord(da: xr.DataArray, axis: str) -> Any:
-    """Name of the scalar coordinate that an axis leaves when one of its pixels is selected, or the axis."""
+def _find_scalar_coord(da: xr.DataArray, axis: str) -> Any:
+    """Return the scalar coordinate that an axis leaves when one of its pixels is selected, or the axis."""
     names = [name for name, coord in da.coords.items() if coord.ndim == 0 and AXIS_OF.get(str(name)) == axis]
     return names[0] if names else axis
 
@@ -68,33 +55,13 @@ def volume(
     attrs: Mapping[str, Any] | None = None,
     reference: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
-    """Build a volume after the coordinate contract from voxels and an affine.
+    """Return a volume: `values` (..., z, y, x) with float64 coords in mm that start at 0, and ``volume_ref``.
 
-    Parameters
-    ----------
-    values : (..., nz, ny, nx) array
-        Voxels; leading axes become dims ``time`` or ``dim_0``, ``dim_1``, … .
-    matrix : (4, 4) array
-        Index (z, y, x, 1) to LPS (x, y, z, 1) in mm, at voxel centres; columns of any length > 0.
-    spacing : (z, y, x) sequence of float, optional
-        Exact spacing in mm as the file states it, free of the rounding of the matrix' column lengths.
-    name : str, optional
-        Name of the array.
-    attrs : mapping, optional
-        Attributes of the array: ``units``, ``_FillValue``, … .
-    reference : mapping, optional
-        More attributes of ``volume_ref``: ``slice_thickness`` (mm), ``frame_of_reference_uid``, ``modality``.
-        None values are left out.
-
-    Returns
-    -------
-    DataArray
-        With float64 coords z, y, x in mm that start at 0, and the scalar coord ``volume_ref``.
-
-    Raises
-    ------
-    GridError
-        If the affine is singular or not finite, or `spacing` is not that of its columns.
+    `matrix` (4, 4) maps the index (z, y, x, 1) at voxel centres to LPS in mm. `spacing` (z, y, x) is that of
+    the file in mm, free of the rounding of the matrix. Leading axes become ``time``, or ``dim_0``, ``dim_1``,
+    … . `reference` holds more attributes of ``volume_ref``: ``slice_thickness`` (mm),
+    ``frame_of_reference_uid``, ``modality``; None is left out. A GridError is raised if the affine is
+    singular, or has another spacing.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)

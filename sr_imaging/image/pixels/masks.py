@@ -24,19 +24,8 @@ def mask_of(da: xr.DataArray) -> Any | None:
 def hide_masked(da: xr.DataArray, mask: Any, values: Values) -> tuple[Any, Values]:
     """Return the data as floats with NaN where masked, and how these are stored.
 
-    Parameters
-    ----------
-    da : DataArray
-        The image.
-    mask : bool array
-        Of the same shape, True where valid.
-    values : Values
-        How the pixels of `da` are stored.
-
-    Returns
-    -------
-    (array, Values)
-        Floats whose result stays in physical units, NaN where invalid.
+    `mask` has the shape of the data, True where valid; the result of what is returned stays in physical
+    units.
     """
     where: Any = dask.array.where if _is_lazy(da.data, mask) else np.where
     data = where(mask, da.data.astype(values.work_dtype), values.work_dtype.type(np.nan))
@@ -44,21 +33,9 @@ def hide_masked(da: xr.DataArray, mask: Any, values: Values) -> tuple[Any, Value
 
 
 def restore_masked(da: xr.DataArray, mask: Any, data: Any, scale: Mapping[Any, float], values: Values) -> Any:
-    """Return floats in physical units as stored values, with the masked pixels of `da` repeated.
+    """Return super-resolved floats as stored values of ``values.out_dtype``, masked pixels of `da` repeated.
 
-    Parameters
-    ----------
-    da, mask, values
-        As for :func:`hide_masked`.
-    data : float array
-        The super-resolved image.
-    scale : mapping
-        Fine pixels per coarse pixel by dim.
-
-    Returns
-    -------
-    array
-        Of dtype ``values.out_dtype``.
+    `scale` has the fine pixels per coarse pixel by dim; `mask` and `values` are as for :func:`hide_masked`.
     """
     factors = {da.get_axis_num(dim): s for dim, s in scale.items()}
     valid, stored = repeat_nearest(mask, factors), repeat_nearest(da.data, factors).astype(values.out_dtype)
@@ -70,5 +47,5 @@ def restore_masked(da: xr.DataArray, mask: Any, data: Any, scale: Mapping[Any, f
 
 
 def _is_lazy(*arrays: Any) -> bool:
-    """Whether one of the arrays is dask's."""
+    """Tell whether one of the arrays is dask's."""
     return any(isinstance(array, dask.array.Array) for array in arrays)

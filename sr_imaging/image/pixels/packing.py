@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from sr_imaging.errors import WriteError
-from sr_imaging.image.stored_numbers import NODATA_KEYS, nodata_of, plain_numbers
+from sr_imaging.image.stored_numbers import NODATA_KEYS, nodata_of, normalise_numbers
 
 __all__ = ["mask_nodata", "pack"]
 
@@ -19,22 +19,13 @@ _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "dtype"
 
 
 def mask_nodata(da: xr.DataArray) -> xr.DataArray:
-    """Return the array as floats with NaN where its values are not valid.
+    """Return the array as floats with NaN where its values are nodata or its coord ``mask`` is False.
 
-    Parameters
-    ----------
-    da : DataArray
-        With nodata in ``attrs["_FillValue"]`` (or ``missing_value``, ``nodata``), or a boolean coord ``mask``
-        that is True where valid.
-
-    Returns
-    -------
-    DataArray
-        float32, or float64 where 32 bits do not hold the integers. Nodata and dtype are kept in ``encoding``,
-        so that writing restores them. Scale and offset are not applied.
+    float32, or float64 where 32 bits do not hold the integers. Nodata and dtype are kept in ``encoding``, so
+    that writing restores them. Scale and offset are not applied.
     """
     kind = np.result_type(da.dtype, np.float32)
-    da = plain_numbers(da)
+    da = normalise_numbers(da)
     nodata = next(map(da.dtype.type, nodata_of(da.attrs, da.dtype)), None)
     values = da.astype(kind, keep_attrs=True)
     if nodata is not None and not np.isnan(nodata):
@@ -52,43 +43,34 @@ def mask_nodata(da: xr.DataArray) -> xr.DataArray:
 def pack(da: xr.DataArray) -> xr.DataArray:
     """Return the array in its stored form: what `encoding` says of packing becomes values and attrs.
 
-    Parameters
-    ----------
-    da : DataArray
-        Masked or decoded values (``encoding`` with ``dtype``, ``scale_factor``, ``add_offset``,
-        ``_FillValue``), or values as stored, which are returned as they are.
-
-    Returns
-    -------
-    DataArray
-        Of the stored dtype, NaN replaced by nodata, packing in ``attrs``. Lazy for dask.
+    NaN becomes nodata; values that are as stored are returned as they are. Lazy for dask.
     """
-    da = plain_numbers(da)
+    da = normalise_numbers(da)
     packing = {key: da.encoding[key] for key in _PACKING if da.encoding.get(key) is not None}
     nodata = packing.get("_FillValue", packing.get("missing_value"))
     if da.dtype.kind != "f" or not packing or "_FillValue" in da.attrs:
         return da
     dtype = np.dtype(packing.get("dtype", da.dtype))
     scale, offset = packing.get("scale_factor"), packing.get("add_offset")
-    values = _stored(da, dtype, 1.0 if scale is None else float(scale), float(offset or 0.0), nodata)
+    values = _pack_data(da, dtype, 1.0 if scale is None else float(scale), float(offset or 0.0), nodata)
     stored = da.copy(data=values)
     stored.encoding = {key: value for key, value in da.encoding.items() if key not in _PACKING}
-    told = {"scale_factor": scale, "add_offset": offset}
-    stored.attrs.update({key: float(value) for key, value in told.items() if value is not None})
+    stated = {"scale_factor": scale, "add_offset": offset}
+    stored.attrs.update({key: float(value) for key, value in stated.items() if value is not None})
     if nodata is not None:
         stored.attrs["_FillValue"] = dtype.type(nodata)
     return stored
 
 
-def _stored(da: xr.DataArray, dtype: np.dtype[Any], scale: float, offset: float, nodata: Any) -> Any:
-    """Apply `_round_to` block by block or at once."""
-    convert = partial(_round_to, dtype=dtype, scale=scale, offset=offset, nodata=nodata)
+def _pack_data(da: xr.DataArray, dtype: np.dtype[Any], scale: float, offset: float, nodata: Any) -> Any:
+    """Return the packed data, block by block where it is lazy."""
+    convert = partial(_pack_block, dtype=dtype, scale=scale, offset=offset, nodata=nodata)
     if da.chunks is None:
         return convert(da.values)
     return da.data.map_blocks(convert, dtype=dtype, meta=np.empty((0,) * da.ndim, dtype))
 
 
-def _round_to(
+def _pack_block(
     values: np.ndarray, *, dtype: np.dtype[Any], scale: float, offset: float, nodata: Any
 ) -> np.ndarray:
     """Pack floats: round, clip, keep valid values off nodata, NaN to nodata."""
@@ -98,7 +80,7 @@ def _round_to(
     if dtype.kind == "f":
         return np.where(hole, np.nan if nodata is None else nodata, values).astype(dtype)
     limits = np.iinfo(dtype)
-    whole = np.clip(np.rint(np.where(hole, 0, values)), *_float_limits(limits, values.dtype)).astype(dtype)
+    whole = np.clip(np.rint(np.where(hole, 0, values)), *_limit_floats(limits, values.dtype)).astype(dtype)
     if nodata is not None:
         whole[~hole & (whole == nodata)] = int(nodata) + (1 if nodata < limits.max else -1)
         whole[hole] = nodata
@@ -107,7 +89,7 @@ def _round_to(
     return whole
 
 
-def _float_limits(limits: Any, kind: np.dtype[Any]) -> tuple[float, float]:
-    """The limits of an integer type as floats that convert back without overflow."""
+def _limit_floats(limits: Any, kind: np.dtype[Any]) -> tuple[float, float]:
+    """Return the limits of an integer type as floats that convert back without overflow."""
     low, high = kind.type(limits.min), kind.type(limits.max)
     return float(low), float(high if int(high) <= limits.max else np.nextafter(high, kind.type(0)))

@@ -8,37 +8,29 @@ import numpy as np
 import xarray as xr
 
 from sr_imaging.image.grid.axes import spatial_dims
-from sr_imaging.image.stored_numbers import of_bands
+from sr_imaging.image.stored_numbers import band_entries
 
 from .resampling import repeat_nearest
 
-__all__ = ["beside_repeated", "repeated_bands"]
+__all__ = ["model_beside_repeated", "repeated_bands"]
 
 
 def repeated_bands(da: xr.DataArray) -> tuple[Any, list[int], list[int]] | None:
     """Return the dim of the bands, the places of alpha bands among them, and those of classes.
 
-    Parameters
-    ----------
-    da : DataArray
-        Its attr ``color_interp`` names what each band is, ``band_classes`` the classes of each band that has
-        some, as a file's reader leaves them.
-
-    Returns
-    -------
-    (hashable, list of int, list of int) or None
-        None where there is neither, or nothing else.
+    By the attrs ``color_interp`` (what each band is) and ``band_classes`` (the classes of each band) as
+    readers leave them; None where there is neither, or nothing else.
     """
     kinds, classes = (da.attrs.get(key, ()) for key in ("color_interp", "band_classes"))
     for dim in reversed([dim for dim in da.dims if dim not in spatial_dims(da).values()]):
-        alpha = [k for k, kind in enumerate(of_bands(kinds, da, dim) or []) if kind == "alpha"]
-        flags = [k for k, names in enumerate(of_bands(classes, da, dim) or []) if names]
+        alpha = [k for k, kind in enumerate(band_entries(kinds, da, dim) or []) if kind == "alpha"]
+        flags = [k for k, names in enumerate(band_entries(classes, da, dim) or []) if names]
         if 0 < len({*alpha, *flags}) < da.sizes[dim]:
             return dim, alpha, flags
     return None
 
 
-def beside_repeated(
+def model_beside_repeated(
     da: xr.DataArray,
     dim: Any,
     alpha: list[int],
@@ -47,31 +39,17 @@ def beside_repeated(
     scale: Any,
     modelled: Callable[[xr.DataArray], tuple[Any, Any]],
 ) -> tuple[Any, Any]:
-    """Super-resolve the other bands, where they are not wholly transparent, and repeat these.
+    """Return the values of all bands in their order, and what made them: these repeated, the others modelled.
 
-    Parameters
-    ----------
-    da : DataArray
-        With alpha bands or bands of classes.
-    dim : hashable
-        Of the bands.
-    alpha, flags : list of int
-        Their places.
-    scale : mapping
-        Fine pixels per coarse pixel by dim.
-    modelled : callable
-        Returns the values that a model makes of an image, and what made them. What the coord ``mask`` rules
-        out is kept from the model.
-
-    Returns
-    -------
-    (array, object)
-        Values of all bands in their order, and what made them.
+    `modelled` returns the values that a model makes of an image, and what made them; what the coord ``mask``
+    rules out, here where alpha is 0, is kept from the model. `scale` has the fine pixels per coarse pixel by
+    dim.
     """
     places = sorted({*alpha, *flags})
     others = [k for k in range(da.sizes[dim]) if k not in places]
     image = da.isel({dim: others})
-    if isinstance(names := da.attrs.get("long_name"), tuple | list) and (names := of_bands(names, da, dim)):
+    names = da.attrs.get("long_name")
+    if isinstance(names, tuple | list) and (names := band_entries(names, da, dim)):
         image = image.assign_attrs(long_name=tuple(names[k] for k in others))
         if dim in image.coords and image.coords[dim].dtype.kind in "iu":
             image = image.drop_vars(dim)  # which would say that the names are those of the file

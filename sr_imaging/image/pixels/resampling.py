@@ -13,23 +13,13 @@ from sr_imaging.image.grid.axes import fine_size
 from .kernels import INTERPOLATIONS, interpolation_weights
 from .values import Values
 
-__all__ = ["interpolated", "repeat_nearest", "resample"]
+__all__ = ["interpolate_stored", "repeat_nearest", "resample"]
 
 
 def repeat_nearest(data: Any, scale: Mapping[int, float]) -> Any:
-    """Return an array refined by taking, for each fine pixel, the coarse pixel that holds its centre.
+    """Return an array in which each fine pixel has the value of the coarse pixel that holds its centre.
 
-    Parameters
-    ----------
-    data : numpy or dask array
-        Values of any kind.
-    scale : mapping
-        Fine pixels per coarse pixel by axis, > 0.
-
-    Returns
-    -------
-    numpy or dask array
-        Same dtype, length ``round(n * scale)``.
+    `scale` has the fine pixels per coarse pixel by axis, > 0; a length becomes ``round(n * scale)``.
     """
     for axis, s in scale.items():
         position = (np.arange(fine_size(data.shape[axis], s)) + 0.5) / s
@@ -39,22 +29,11 @@ def repeat_nearest(data: Any, scale: Mapping[int, float]) -> Any:
 
 
 def resample(data: Any, scale: Mapping[int, tuple[float, float]], method: str = "cubic") -> Any:
-    """Resample float data from a grid refined by one factor onto a grid refined by another.
+    """Return float data, NaN where invalid, resampled from a grid refined by one factor onto another.
 
-    Parameters
-    ----------
-    data : numpy or dask array
-        Floats on a grid `have` times finer than the coarse grid; NaN where invalid.
-    scale : mapping
-        ``{axis: (have, want)}``: fine pixels per coarse pixel of `data` and of the result. The first outer
-        edge is kept; a coarser result is the mean over its pixels.
-    method : str
-        Key of ``INTERPOLATIONS``.
-
-    Returns
-    -------
-    numpy or dask array
-        Same dtype. Where one of the pixels it is made from is invalid, a pixel takes its nearest one.
+    `scale` is ``{axis: (have, want)}``: fine pixels per coarse pixel of `data` and of the result. The first
+    outer edge is kept; a coarser result is the mean over its pixels. Where one of the pixels that it is made
+    from is invalid, a pixel takes the nearest of them.
     """
     for axis, (have, want) in scale.items():
         if have == want:
@@ -63,31 +42,18 @@ def resample(data: Any, scale: Mapping[int, tuple[float, float]], method: str = 
         if isinstance(data, dask.array.Array):
             data = _resample_dask(data, axis, have / want, count, method)
         else:
-            taps, weights = _plan(np.arange(count), have / want, method)
-            data = _apply(data, axis, taps, weights)
+            taps, weights = _plan_taps(np.arange(count), have / want, method)
+            data = _sum_taps(data, axis, taps, weights)
     return data
 
 
-def interpolated(
+def interpolate_stored(
     data: Any, values: Values, scale: Mapping[int, float], method: str = "cubic"
 ) -> tuple[Any, Values]:
     """Return stored values as floats on a refined grid, for a model that adds its detail there.
 
-    Parameters
-    ----------
-    data : numpy or dask array
-        Stored values.
-    values : Values
-        How they are stored.
-    scale : mapping
-        Fine pixels per coarse pixel by axis, >= 1, any real number.
-    method : str
-        Key of ``INTERPOLATIONS``.
-
-    Returns
-    -------
-    (array, Values)
-        Floats in physical units, NaN where the nearest coarse pixel is invalid, whose result stays so.
+    `scale` has the fine pixels per coarse pixel by axis, >= 1. The floats are in physical units, NaN where
+    the nearest coarse pixel is invalid, and with the `Values` returned beside them the result stays so.
     """
     if isinstance(data, dask.array.Array):
         meta = np.empty((0,) * data.ndim, values.work_dtype)
@@ -99,11 +65,11 @@ def interpolated(
     return fine, replace(values.as_float(), dtype=values.work_dtype, nodata=None, factor=1.0, offset=0.0)
 
 
-def _plan(index: np.ndarray, ratio: float, method: str) -> tuple[np.ndarray, np.ndarray]:
-    """Taps and weights of the result's pixels `index`, each `ratio` pixels of the data long.
+def _plan_taps(index: np.ndarray, ratio: float, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n, t) taps and weights of the result's pixels `index`, each `ratio` pixels of the data long.
 
-    Returns two ``(n, t)`` arrays. A pixel longer than one is the mean of the interpolation at evenly spaced
-    points inside it, which keeps straight ramps straight.
+    A pixel longer than one is the mean of the interpolation at evenly spaced points inside it, which keeps
+    straight ramps straight.
     """
     points = max(1, ceil(ratio))
     radius = INTERPOLATIONS[method][1]
@@ -119,8 +85,8 @@ def _plan(index: np.ndarray, ratio: float, method: str) -> tuple[np.ndarray, np.
     return first[:, None] + np.arange(span), weights
 
 
-def _apply(data: np.ndarray, axis: int, taps: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted sum of the taps along one axis, the border replicated."""
+def _sum_taps(data: np.ndarray, axis: int, taps: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted sum of the taps along one axis, the border replicated."""
     size = data.shape[axis]
     shape = [-1 if k == axis else 1 for k in range(data.ndim)]
     result: np.ndarray | None = None
@@ -147,14 +113,14 @@ def _resample_dask(data: Any, axis: int, ratio: float, count: int, method: str) 
         index = np.flatnonzero(owner == k)
         if not len(index):
             continue
-        taps, weights = _plan(index, ratio, method)
+        taps, weights = _plan_taps(index, ratio, method)
         low, high = max(int(taps.min()), 0), min(int(taps.max()) + 1, data.shape[axis])
         seen = data[(slice(None),) * axis + (slice(low, high),)].rechunk({axis: -1})
         chunks = [c if a != axis else (len(index),) for a, c in enumerate(data.chunks)]
         # beyond the slice lies only what is beyond the array, so clipping replicates its border
         parts.append(
             seen.map_blocks(
-                _apply, axis, taps - low, weights, dtype=data.dtype, chunks=chunks, meta=data._meta
+                _sum_taps, axis, taps - low, weights, dtype=data.dtype, chunks=chunks, meta=data._meta
             )
         )
     concatenate: Any = dask.array.concatenate

@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 
 from sr_imaging.errors import InputTypeError, ModelError
-from sr_imaging.image.stored_numbers import is_flag, nodata_of
+from sr_imaging.image.stored_numbers import nodata_of
 
-__all__ = ["Values", "is_flag", "values_of"]
+__all__ = ["Values", "values_of"]
 
 log = logging.getLogger(__name__)
 _CHECKED = 2**22  # values decoded at once to look at their range
@@ -20,46 +20,23 @@ _UNIT = 2.0**8  # stored steps in a model's unit; a power of 2 rounds nothing
 
 @dataclass(frozen=True)
 class Values:
-    """How the values of one array are stored, and how to come back to that from floats.
+    """How the values of one array are stored, and how to come back to that from floats."""
 
-    Parameters
-    ----------
-    dtype : dtype
-        Type in memory.
-    out_dtype : dtype
-        Type of the result.
-    nodata : float or None
-        Stored value of invalid pixels; NaN and infinities are invalid in any case.
-    factor, offset : float
-        ``physical = stored * factor + offset``; 1 and 0 but for packed integers that were not decoded.
-    low, high : float
-        Range of the result in physical units: of the packing of a decoded array, else unbounded.
-    avoid, step : float
-        What the nodata value and one unit of that packing are in physical units; NaN where there are none.
-    physical : bool
-        Leave the result in physical units, NaN where invalid, for a step that follows.
-    trained : (float, float), optional
-        Range of the values that the model was trained on, in physical units.
-    strict : bool
-        Raise where values lie outside it, instead of warning in the log.
-    comfort : (float, float), optional
-        Shift and unit of a model's float32 input that are the same for every tile, so that no tile rounds
-        otherwise than another; None lets each tile have its own.
-    """
-
-    dtype: np.dtype[Any]
-    out_dtype: np.dtype[Any]
-    nodata: float | int | None = None
-    factor: float = 1.0
+    dtype: np.dtype[Any]  # in memory
+    out_dtype: np.dtype[Any]  # of the result
+    nodata: float | int | None = None  # as stored; NaN and infinities are invalid in any case
+    factor: float = 1.0  # physical = stored * factor + offset, of packed integers that were not decoded
     offset: float = 0.0
-    low: float = -np.inf
+    low: float = -np.inf  # range of the result in physical units, by the packing of a decoded array
     high: float = np.inf
-    avoid: float = np.nan
-    step: float = np.nan
-    physical: bool = False
+    avoid: float = np.nan  # the nodata value of that packing in physical units
+    step: float = np.nan  # one unit of that packing in physical units
+    physical: bool = False  # leave the result in physical units, NaN where invalid, for a step that follows
+    # shift and unit of a model's float32 input that are the same for every tile, so that no tile rounds
+    # otherwise than another; None lets each tile have its own
     comfort: tuple[float, float] | None = None
-    trained: tuple[float, float] | None = None
-    strict: bool = False
+    trained: tuple[float, float] | None = None  # range that the model was trained on, in physical units
+    strict: bool = False  # raise where values lie outside it, instead of warning in the log
 
     @property
     def may_be_invalid(self) -> bool:
@@ -97,20 +74,20 @@ class Values:
                 seen = [np.fmin(seen[0], finite.min()), np.fmax(seen[1], finite.max())]
         slack = 0.05 * (high - low)  # a few per cent are no doubt
         if seen[0] < low - slack or seen[1] > high + slack:
-            told = f"values from {seen[0]:g} to {seen[1]:g} lie outside the trained {low:g} to {high:g}"
+            words = f"values from {seen[0]:g} to {seen[1]:g} lie outside the trained {low:g} to {high:g}"
             if self.strict:
-                raise ModelError(f"{told}; drop strict=True to try it")
-            log.warning("%s; check the result", told)
+                raise ModelError(f"{words}; drop strict=True to try it")
+            log.warning("%s; check the result", words)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Return floats as stored values: clipped, rounded, never by accident the nodata value."""
         if self.physical:
             return values
-        values = self._clip(values)
+        values = self._clip_to_packing(values)
         if self.factor != 1 or self.offset != 0:
             values = (values - self.offset) / self.factor
         if self.out_dtype.kind == "f":
-            stored = self._narrow(values)
+            stored = self._cast_float(values)
             if self.nodata is None or np.isnan(self.nodata):
                 return np.asarray(stored)
             nodata = self.out_dtype.type(self.nodata)
@@ -120,14 +97,14 @@ class Values:
             return stored
         return self._encode_integer(values)
 
-    def _narrow(self, values: np.ndarray) -> np.ndarray:
+    def _cast_float(self, values: np.ndarray) -> np.ndarray:
         """Cast to the float type of the result; what is too large for it becomes its largest number."""
         if self.out_dtype.itemsize < values.dtype.itemsize:
             top = np.finfo(self.out_dtype).max
             values = np.where(np.isfinite(values), np.clip(values, -top, top), values)
         return values.astype(self.out_dtype)
 
-    def _clip(self, values: np.ndarray) -> np.ndarray:
+    def _clip_to_packing(self, values: np.ndarray) -> np.ndarray:
         """Clip to the packed range, off its nodata value, and log how many values were out of range."""
         if np.isinf(self.low) and np.isinf(self.high):
             return values
@@ -164,24 +141,10 @@ class Values:
 
 
 def values_of(da: xr.DataArray, dtype: Any = None) -> Values:
-    """Read from an array how its values are stored.
+    """Return how the values of an array are stored, by its attrs or, where it is decoded, its encoding.
 
-    Parameters
-    ----------
-    da : DataArray
-        Numbers with ``_FillValue``, ``missing_value``, ``scale_factor``, ``add_offset`` in attrs (as stored)
-        or encoding (decoded).
-    dtype : dtype, optional
-        Type of the result; that of `da` by default.
-
-    Returns
-    -------
-    Values
-
-    Raises
-    ------
-    InputTypeError
-        If `da` holds complex numbers, dates, strings or objects, or `dtype` is none of numbers.
+    `dtype` is that of the result, by default that of `da`. An InputTypeError is raised for what are no
+    numbers.
     """
     if da.dtype.kind not in "iufb":
         raise InputTypeError(
@@ -192,15 +155,15 @@ def values_of(da: xr.DataArray, dtype: Any = None) -> Values:
         raise InputTypeError(f"the result cannot have dtype {out}; ask for an integer or float dtype")
     nodata = next(iter(nodata_of(da.attrs, da.dtype)), None)
     if da.dtype.kind in "iu":
-        factor, offset = _packing(da.attrs)
+        factor, offset = _read_packing(da.attrs)
         # float32 has digits enough for 16 bits without a shift and a unit that fit the tile
         comfort = (offset, abs(factor) * _UNIT) if da.dtype.itemsize < 4 else None
         return Values(da.dtype, out, nodata, factor=factor, offset=offset, comfort=comfort)
-    return _packed(Values(da.dtype, out, nodata), da.encoding)
+    return _limit_to_packing(Values(da.dtype, out, nodata), da.encoding)
 
 
-def _packing(attrs: Mapping[Any, Any]) -> tuple[float, float]:
-    """Factor and offset of packed integers; (1, 0) where there are none, or one per band."""
+def _read_packing(attrs: Mapping[Any, Any]) -> tuple[float, float]:
+    """Return factor and offset of packed integers; (1, 0) where there are none, or one per band."""
     numbers = [
         np.asarray(attrs.get(key, default), float)
         for key, default in (("scale_factor", 1), ("add_offset", 0))
@@ -210,14 +173,14 @@ def _packing(attrs: Mapping[Any, Any]) -> tuple[float, float]:
     return float(numbers[0].item()), float(numbers[1].item())
 
 
-def _packed(values: Values, encoding: Mapping[Any, Any]) -> Values:
+def _limit_to_packing(values: Values, encoding: Mapping[Any, Any]) -> Values:
     """Return the values of a decoded array with what the integers that it was decoded from can hold."""
     packed = np.dtype(encoding.get("dtype") or encoding.get("rasterio_dtype") or np.float32)
     if packed.kind not in "iu":
         return values
     low, high = int(np.iinfo(packed).min), int(np.iinfo(packed).max)
     nodata = next(iter(nodata_of(encoding, packed)), None)
-    factor, offset = _packing(encoding)
+    factor, offset = _read_packing(encoding)
     ends = sorted(v * factor + offset for v in (low + (nodata == low), high - (nodata == high)))
     inside = nodata is not None and low < nodata < high
     avoid = nodata * factor + offset if nodata is not None and inside else np.nan

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import xarray as xr
 
-from sr_imaging.image.stored_numbers import of_bands
+from sr_imaging.image.stored_numbers import band_entries
 
 from .cog_layout import Table, tables_of
 
@@ -30,7 +30,7 @@ class _Bands:
     def of(cls, da: xr.DataArray, *, classes: bool) -> "_Bands":
         """Read it from the attrs of ``(band, y, x)``."""
         kinds, names = (
-            of_bands(da.attrs.get(key, ()), da, da.dims[0]) or [""] * da.shape[0]
+            band_entries(da.attrs.get(key, ()), da, da.dims[0]) or [""] * da.shape[0]
             for key in ("color_interp", "band_classes")
         )
         nearest = classes or "palette" in kinds or "mask" in da.coords

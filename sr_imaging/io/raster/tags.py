@@ -10,7 +10,7 @@ import xarray as xr
 from sr_imaging.errors import WriteError
 from sr_imaging.image.grid.rasters import geo_transform
 from sr_imaging.image.grid.reference import world_reference
-from sr_imaging.image.stored_numbers import band_numbers, nodata_of, of_bands
+from sr_imaging.image.stored_numbers import band_entries, band_numbers, nodata_of
 
 from .attributes import RESERVED
 from .control_points import placed_by_pixels, scaled_references
@@ -148,7 +148,7 @@ def _color_interp(da: xr.DataArray) -> list[Any]:
     """What each band means for a viewer; unknown where the number of bands has changed."""
     from rasterio.enums import ColorInterp
 
-    names = of_bands(da.attrs.get("color_interp", ()), da, da.dims[0])
+    names = band_entries(da.attrs.get("color_interp", ()), da, da.dims[0])
     if names is not None:
         return [ColorInterp[name] for name in names]
     return [ColorInterp.gray] + [ColorInterp.undefined] * (da.shape[0] - 1)
@@ -210,7 +210,7 @@ def _names(da: xr.DataArray) -> Any:
 
 def _per_band(value: Any, da: xr.DataArray, neutral: Any) -> list[Any]:
     """One value for each band; `neutral` where the number of bands has changed."""
-    found = of_bands(value, da, da.dims[0])
+    found = band_entries(value, da, da.dims[0])
     return [neutral] * da.shape[0] if found is None else found
 
 

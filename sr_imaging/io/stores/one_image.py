@@ -10,7 +10,7 @@ import xarray as xr
 from sr_imaging.errors import ReadError, SrImagingError
 from sr_imaging.image.grid.axes import AXIS_OF
 from sr_imaging.image.grid.pixel_spacing import spacing
-from sr_imaging.image.stored_numbers import NODATA_KEYS, nodata_of, plain_numbers
+from sr_imaging.image.stored_numbers import NODATA_KEYS, nodata_of, normalise_numbers
 from sr_imaging.io.scan import Scan, Verdict
 
 __all__ = ["image_of", "scan_store"]
@@ -109,7 +109,7 @@ def _with_places(da: xr.DataArray) -> xr.DataArray:
 def _unpacked(coord: xr.DataArray) -> xr.Variable:
     """A coord of packed numbers as what they stand for, NaN where there is none."""
     attrs = {key: value for key, value in coord.attrs.items() if key not in (*_PACKING, *NODATA_KEYS)}
-    coord = plain_numbers(coord.reset_coords(drop=True))
+    coord = normalise_numbers(coord.reset_coords(drop=True))
     factor, offset = float(coord.attrs.get("scale_factor", 1)), float(coord.attrs.get("add_offset", 0))
     values = coord.astype(np.float64) * factor + offset
     for nodata in nodata_of(coord.attrs, coord.dtype):
@@ -126,7 +126,7 @@ def _with_fill_value(da: xr.DataArray) -> xr.DataArray:
     """The array with its nodata as one scalar of its type, under the name that the contract has for it."""
     if da.dtype.kind not in "iuf":
         return da
-    da = plain_numbers(da)
+    da = normalise_numbers(da)
     nodata = nodata_of(da.attrs, da.dtype)
     da.attrs = {key: value for key, value in da.attrs.items() if key not in NODATA_KEYS}
     if nodata:
