@@ -31,20 +31,20 @@ app.command()(demo)
 app.add_typer(cli_models.app, name="models")
 
 
-def _version(asked: bool) -> None:
-    """Answer ``--version``."""
+def _show_version(asked: bool) -> None:
+    """Print the version and end, for ``--version``."""
     if asked:
         typer.echo(f"sr-imaging {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _root(
+def _take_root_options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Hold the options of the program itself."""
+    """Take the options of the program itself."""
 
 
 def main() -> None:

@@ -15,19 +15,7 @@ __all__ = ["Display", "display", "tile_bar"]
 
 
 class Display:
-    """Listens to a batch.
-
-    Parameters
-    ----------
-    console : Console
-        Of stderr.
-    bar : Progress
-        Shows the tiles of the scan in hand; disabled where there is no terminal.
-    quiet : bool
-        Show failures only.
-    verbose : int
-        Show the traceback of a failure from 1.
-    """
+    """Shows the progress of a batch: a bar for the tiles of the scan in hand, and a line for each end."""
 
     def __init__(self, console: "Console", bar: "Progress", *, quiet: bool, verbose: int) -> None:
         self._console = console
@@ -38,11 +26,11 @@ class Display:
         self._counts: dict[str, str] = {}  # of the scans in hand, by their label
 
     def started(self, task: "Task", number: int, total: int) -> None:
-        """Name the scan beside the bar."""
+        """Show the name of the scan beside the bar."""
         self._counts[task.found.label] = count = f"{number}/{total}"
-        alone = len(self._counts) == 1
-        name = f"{count} {task.found.place}" if alone else f"{len(self._counts)} scans"
-        if alone:
+        name = f"{len(self._counts)} scans"
+        if len(self._counts) == 1:
+            name = f"{count} {task.found.place}"
             self._bar.reset(self._tiles, total=None)
         self._bar.update(self._tiles, visible=task.action == "run", description=name)
 
@@ -51,7 +39,7 @@ class Display:
         self._bar.update(self._tiles, completed=done, total=total)
 
     def ended(self, result: "ScanResult") -> None:
-        """Print one line."""
+        """Print one line, and from ``verbose=1`` the traceback of a failure; `quiet` leaves failures only."""
         count = self._counts.pop(result.input, "")
         self._bar.update(self._tiles, visible=bool(self._counts))
         if result.status == "failed":
@@ -59,11 +47,11 @@ class Display:
                 self._console.print(result.trace, markup=False, style="dim")
             self._console.print(f"FAIL {result.input}: {result.cause}", markup=False, style="red")
         elif not self._quiet:
-            self._console.print(f"{count} {_line(result)}", markup=False)
+            self._console.print(f"{count} {_format_line(result)}", markup=False)
 
 
-def _line(result: "ScanResult") -> str:
-    """What became of a scan that did not fail."""
+def _format_line(result: "ScanResult") -> str:
+    """Return what became of a scan that did not fail."""
     if result.status == "done":
         model, shape = result.facts["model"], "x".join(map(str, result.facts["fine_shape"]))
         return f"{result.output}  {shape}  {model}  {result.seconds:.1f} s"
@@ -79,7 +67,7 @@ def display(console: "Console", *, quiet: bool, verbose: int) -> Iterator[Displa
 
 
 def tile_bar(console: "Console", *, shown: bool) -> "Progress":
-    """Return a bar that is silent where the console is no terminal."""
+    """Return a bar, silent where the console is not a terminal."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     return Progress(

@@ -21,6 +21,8 @@ __all__ = [
     "NOTHING_READABLE",
     "NO_ROOM",
     "USAGE",
+    "AsJson",
+    "Device",
     "OnMissing",
     "OnTilt",
     "Quiet",
@@ -34,8 +36,10 @@ __all__ = [
 
 USAGE, NOTHING_READABLE, NO_ROOM, INTERRUPTED = 2, 4, 6, 130
 _WIDE = 10_000  # columns where the output is no terminal: a line stays a line
-_SHOWN = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
+_LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")]
 OnMissing = Annotated[
     str, typer.Option(help="DICOM series with missing slices: raise refuses them, resample interpolates.")
 ]
@@ -55,10 +59,10 @@ def consoles() -> tuple["Console", "Console"]:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be in the encoding of the stream
             stream.reconfigure(errors="backslashreplace")
-    return _console(Console, stderr=False), _console(Console, stderr=True)
+    return _make_console(Console, stderr=False), _make_console(Console, stderr=True)
 
 
-def _console(make: "type[Console]", *, stderr: bool) -> "Console":
+def _make_console(make: "type[Console]", *, stderr: bool) -> "Console":
     """Return a console that prints names as they are: no mark-up in brackets, no emoji in colons."""
     width = None if (sys.stderr if stderr else sys.stdout).isatty() else _WIDE
     return make(stderr=stderr, width=width, soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -81,7 +85,7 @@ def print_json(data: Any) -> None:
 
 
 class _LogLines(logging.Handler):
-    """Log records as lines on stderr, above a progress bar."""
+    """Prints log records as lines on stderr, above a progress bar."""
 
     def __init__(self, console: "Console", level: int) -> None:
         super().__init__(level)
@@ -98,7 +102,7 @@ def start_logging(
     console: "Console", *, quiet: bool, verbose: int, name: str = "sr_imaging"
 ) -> Iterator[None]:
     """Show the log of the package, or of one module, on a console for as long as a command runs."""
-    level = logging.ERROR if quiet else _SHOWN.get(verbose, logging.DEBUG)
+    level = logging.ERROR if quiet else _LEVELS.get(verbose, logging.DEBUG)
     package, handler = logging.getLogger(name), _LogLines(console, level)
     before = package.level, package.propagate
     package.addHandler(handler)
@@ -116,22 +120,22 @@ def start_logging(
 def exit_codes(console: "Console", *, verbose: int = 0) -> Iterator[None]:
     """Turn an error that ends a command into one line and its exit code."""
     try:
-        with _terminated_like_interrupted():
+        with _treat_sigterm_as_interrupt():
             yield
     except (KeyboardInterrupt, CancelledError) as error:
-        _say(console, "interrupted", str(error) or "nothing half-done is left", verbose)
+        _print_line(console, "interrupted", str(error) or "nothing half-done is left", verbose)
         raise typer.Exit(INTERRUPTED) from None
     except SrImagingError as error:
-        _say(console, "error", str(error), verbose)
-        raise typer.Exit(_code(error)) from error
+        _print_line(console, "error", str(error), verbose)
+        raise typer.Exit(_choose_exit_code(error)) from error
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _say(console, "error", f"{place}{error.strerror or error}; choose another path", verbose)
+        _print_line(console, "error", f"{place}{error.strerror or error}; choose another path", verbose)
         raise typer.Exit(USAGE) from error
 
 
-def _say(console: "Console", kind: str, text: str, verbose: int) -> None:
-    """Print the line, and the traceback where it was asked for."""
+def _print_line(console: "Console", kind: str, text: str, verbose: int) -> None:
+    """Print the line, after the traceback where it was asked for."""
     if verbose:
         import traceback
 
@@ -139,15 +143,15 @@ def _say(console: "Console", kind: str, text: str, verbose: int) -> None:
     console.print(f"{kind}: {text}", markup=False)
 
 
-def _code(error: SrImagingError) -> int:
-    """Exit code of an error that ends a command; what a user can mend is usage."""
+def _choose_exit_code(error: SrImagingError) -> int:
+    """Return the exit code of an error that ends a command; what a user can correct counts as usage."""
     if isinstance(error, ResourceError):
         return NO_ROOM
     return NOTHING_READABLE if isinstance(error, ReadError) else USAGE
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
+def _treat_sigterm_as_interrupt() -> Iterator[None]:
     """Clean up after SIGTERM, which batch systems send, as after Ctrl-C."""
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)

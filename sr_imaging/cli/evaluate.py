@@ -1,4 +1,4 @@
-"""``sr-imaging evaluate``: a model on scans, beside cubic interpolation."""
+"""``sr-imaging evaluate``: measure a model on scans, beside cubic interpolation."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ import typer
 
 from sr_imaging.errors import ConfigError, WriteError
 
-from .console import Quiet, Verbose, consoles, exit_codes, start_logging
+from .console import Device, Quiet, Verbose, consoles, exit_codes, start_logging
 from .numbers import parse_scale
 
 __all__ = ["evaluate"]
@@ -20,40 +20,40 @@ def evaluate(
     scans: Annotated[list[str], typer.Argument(metavar="SCANS...", help="Scans of full resolution.")],
     *,
     scale: Annotated[
-        str | None, typer.Option(help="Where the model has none of its own: 2, or by axis 4,1,1.")
+        str | None, typer.Option(help="For a model without a scale of its own: 2, or by axis 4,1,1.")
     ] = None,
     psf: Annotated[
-        str | None, typer.Option(help="gaussian, box, slice-gaussian or slr, instead of the usual ones.")
+        str | None, typer.Option(help="gaussian, box, slice-gaussian or slr, instead of the default.")
     ] = None,
     sigma: Annotated[float | None, typer.Option(help="Of the Gaussian, in LR pixels.")] = None,
     fwhm: Annotated[float | None, typer.Option(help="Of the Gaussian, in LR pixels.")] = None,
-    mtf: Annotated[float | None, typer.Option(help="Of the LR pixels at their Nyquist frequency.")] = None,
+    mtf: Annotated[float | None, typer.Option(help="Of the LR pixels, at their Nyquist frequency.")] = None,
     thickness: Annotated[
-        float | None, typer.Option(help="Of a slice, as a fraction of the distance between slices.")
+        float | None, typer.Option(help="Slice thickness, as a fraction of the distance between slices.")
     ] = None,
     noise: Annotated[
         str | None, typer.Option(help="gaussian, rician or poisson-gaussian; none by default.")
     ] = None,
     noise_sigma: Annotated[
-        float | None, typer.Option(help="As a fraction of the scan's standard deviation.")
+        float | None, typer.Option(help="Noise, as a fraction of the scan's standard deviation.")
     ] = None,
     noise_gain: Annotated[
-        float | None, typer.Option(help="Variance per signal, as a fraction of that deviation.")
+        float | None, typer.Option(help="Noise variance per signal, as a fraction of that deviation.")
     ] = None,
     noise_zero: Annotated[
-        float | None, typer.Option(help="Value of no signal; -1024 for Hounsfield units.")
+        float | None, typer.Option(help="Value where there is no signal; -1024 for Hounsfield units.")
     ] = None,
     guide: Annotated[
         list[str] | None, typer.Option(help="Second image of a guided model, one for each scan in order.")
     ] = None,
     discriminator: Annotated[
-        Path | None, typer.Option(help="A saved discriminator: how often it is right.")
+        Path | None, typer.Option(help="A saved discriminator, to measure how often it is right.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write all figures here; '-' is stdout.")] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Draw crops, error maps and Fourier correlation as PNG.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")] = "auto",
+    device: Device = "auto",
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
@@ -66,12 +66,8 @@ def evaluate(
         from sr_imaging import evaluate as measure
         from sr_imaging.degradation.settings import DegradationConfig
 
-        asked: dict[str, Any] = {
-            "psf": psf,
-            "sigma": sigma,
-            "fwhm": fwhm,
-            "mtf": mtf,
-            "thickness": thickness,
+        asked: dict[str, Any] = {"psf": psf, "sigma": sigma, "fwhm": fwhm, "mtf": mtf, "thickness": thickness}
+        asked |= {
             "noise": noise,
             "noise_sigma": noise_sigma,
             "noise_gain": noise_gain,
@@ -81,7 +77,7 @@ def evaluate(
         report = measure(
             model,
             list(scans),
-            scale=_one_or_several(scale),
+            scale=_parse_scale_of_axes(scale),
             degradation=DegradationConfig(**given) if given else None,
             guides=guide or None,
             discriminator=discriminator,
@@ -93,20 +89,20 @@ def evaluate(
         else:
             out.print(report.table(), markup=False)
             if json is not None:
-                _save(json, report.to_json())
+                _write_text(json, report.to_json())
         if figure is not None:
             err.print(str(figure), markup=False)
 
 
-def _one_or_several(text: str | None) -> float | tuple[float, ...] | None:
-    """A scale: one number, or one for each axis."""
+def _parse_scale_of_axes(text: str | None) -> float | tuple[float, ...] | None:
+    """Return a scale as one number, or as one for each axis."""
     scale = parse_scale(text)
     if isinstance(scale, dict):
         raise ConfigError(f"--scale {text!r} names dims; write 2, or by axis 4,1,1")
     return scale
 
 
-def _save(path: Path, text: str) -> None:
+def _write_text(path: Path, text: str) -> None:
     """Write a text file."""
     try:
         path.write_text(text + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ import typer
 
 from .console import (
     NOTHING_READABLE,
+    AsJson,
     OnMissing,
     OnTilt,
     Quiet,
@@ -35,15 +36,15 @@ def inspect(
         bool,
         typer.Option(
             "--check",
-            help="Hold DICOM series to the rules of derived ones; with their sources, compare the place.",
+            help="Check DICOM series by the rules for derived ones; with their sources, compare the place.",
         ),
     ] = False,
     on_missing: OnMissing = "raise",
     on_tilt: OnTilt = "raise",
     patient: Annotated[
-        bool, typer.Option("--patient", help="Show whose scans they are, which is left out otherwise.")
+        bool, typer.Option("--patient", help="Show the patients, who are left out otherwise.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
@@ -59,13 +60,13 @@ def inspect(
         found = find_inputs(inputs, on_missing=on_missing, on_tilt=on_tilt)
         checks = check_scans([item.scan for item in found]) if check else []
         if as_json:
-            print_json([_facts(*pair, patient=patient) for pair in zip_longest(found, checks)])
+            print_json([_collect_facts(*pair, patient=patient) for pair in zip_longest(found, checks)])
         else:
             names = ("scan", "kind", "shape", "spacing", "type", "place", "verdict")
             rows = table(*["patient"] * patient, *names, *["check"] * check)
             for item, checked in zip_longest(found, checks):
-                whose = [", ".join(_patient(item).values())] * patient
-                rows.add_row(*whose, *_row(item), *[str(checked or "")] * check)
+                whose = [", ".join(_find_patient(item).values())] * patient
+                rows.add_row(*whose, *_format_row(item), *[str(checked or "")] * check)
             out.print(rows)
         good = sum(item.scan.verdict.ok for item in found)
         if not good:
@@ -74,8 +75,8 @@ def inspect(
         raise typer.Exit(0 if good == len(found) and not unsound else 3)
 
 
-def _row(item: "Found") -> list[str]:
-    """One scan as text."""
+def _format_row(item: "Found") -> list[str]:
+    """Return the cells of one scan."""
     scan = item.scan
     number = scan.facts.get("series_number")
     return [
@@ -83,20 +84,20 @@ def _row(item: "Found") -> list[str]:
         f"{scan.kind} {scan.modality}" if scan.modality else scan.kind,
         "x".join(map(str, scan.shape)),
         "x".join(f"{step:.4g}" for step in scan.spacing),
-        str(scan.facts.get("dtype") or _bits(scan.facts)),
-        _place(scan.facts),
-        _verdict(item),
+        str(scan.facts.get("dtype") or _describe_bits(scan.facts)),
+        _describe_place(scan.facts),
+        _describe_verdict(item),
     ]
 
 
-def _place(facts: dict[str, Any]) -> str:
-    """The reference system or space; one without an authority's code by its name alone."""
+def _describe_place(facts: dict[str, Any]) -> str:
+    """Return the reference system or space; by its name alone where no authority has a code for it."""
     text = str(facts.get("crs") or facts.get("space") or "")
     return f"{text.split(chr(34))[1]} (custom)" if text.count('"') > 1 else text
 
 
-def _verdict(item: "Found") -> str:
-    """The verdict without the path that its row begins with."""
+def _describe_verdict(item: "Found") -> str:
+    """Return the verdict without the path that its row begins with."""
     from sr_imaging.batch.inputs import shown_cause
 
     verdict = item.scan.verdict
@@ -104,20 +105,20 @@ def _verdict(item: "Found") -> str:
     return "; ".join(["ok" if verdict.ok else f"refused: {reason}", *verdict.notes])
 
 
-def _bits(facts: dict[str, Any]) -> str:
-    """Stored bits of DICOM pixels."""
+def _describe_bits(facts: dict[str, Any]) -> str:
+    """Return the stored bits of DICOM pixels."""
     return f"{facts['bits_stored']} bit" if "bits_stored" in facts else ""
 
 
-def _facts(item: "Found", checked: "Check | None", *, patient: bool) -> dict[str, Any]:
-    """One scan as data."""
+def _collect_facts(item: "Found", checked: "Check | None", *, patient: bool) -> dict[str, Any]:
+    """Return one scan as data for JSON."""
     own = {} if checked is None else {"check": {"problems": checked.problems, "notes": checked.notes}}
-    whose = {"patient": _patient(item)} if patient else {}
+    whose = {"patient": _find_patient(item)} if patient else {}
     return {**item.scan.as_dict(), "path": item.label, **whose, **own}
 
 
-def _patient(item: "Found") -> dict[str, str]:
-    """Whose scan it is."""
+def _find_patient(item: "Found") -> dict[str, str]:
+    """Return who the patient of a scan is."""
     from sr_imaging.io.dicom.patient import patient_of
 
     return patient_of(item.scan)

@@ -1,4 +1,4 @@
-"""``sr-imaging models``: which models there are, what each is, a copy of one, a blend of two."""
+"""``sr-imaging models``: list the models, show what one is, copy one, blend two."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from sr_imaging.errors import WriteError
 
-from .console import consoles, exit_codes, print_json, table
+from .console import AsJson, consoles, exit_codes, print_json, table
 
 if TYPE_CHECKING:
     from sr_imaging import ModelCard
@@ -17,7 +17,6 @@ __all__ = ["app"]
 
 app = typer.Typer(help="The bundled models and model files.", no_args_is_help=True)
 _SHORT = 40  # characters of a list that stands in one line
-AsJson = Annotated[bool, typer.Option("--json", help="For other programs.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A bundled model or a model file.")]
 
 
@@ -34,7 +33,7 @@ def list_(as_json: AsJson = False) -> None:
             return
         rows = table("name", "refines", "trained on spacing", "description")
         for card in cards:
-            rows.add_row(card.name, _refines(card), _range(card), card.description)
+            rows.add_row(card.name, _describe_scale(card), _describe_range(card), card.description)
         out.print(rows)
         classical = "cubic, wiener, back-projection, linear, lanczos, fourier, nearest"
         out.print(f"also, for any axis and factor: {classical}", markup=False)
@@ -55,7 +54,7 @@ def info(name: Name, as_json: AsJson = False) -> None:
         rows.show_header = False
         for key, value in asdict(card).items():
             if value not in ("", None, (), {}):
-                rows.add_row(key.replace("_", " "), _text(value))
+                rows.add_row(key.replace("_", " "), _format_value(value))
         out.print(rows)
 
 
@@ -71,7 +70,7 @@ def export(
         from sr_imaging import load_model, save_model
 
         model: Any = load_model(name)
-        save_model(model, _safetensors(output), model.card, overwrite=overwrite)
+        save_model(model, _check_suffix(output), model.card, overwrite=overwrite)
         out.print(str(output), markup=False)
 
 
@@ -90,19 +89,19 @@ def blend(
         from sr_imaging import blend_models, save_model
 
         made: Any = blend_models(first, second, alpha)
-        save_model(made, _safetensors(output), made.card, overwrite=overwrite)
+        save_model(made, _check_suffix(output), made.card, overwrite=overwrite)
         out.print(str(output), markup=False)
 
 
-def _safetensors(output: Path) -> Path:
-    """The path of a model file."""
+def _check_suffix(output: Path) -> Path:
+    """Return the path of a model file; raises WriteError unless it ends in .safetensors."""
     if output.suffix != ".safetensors":
-        raise WriteError(f"{output} does not end in .safetensors; give such a name")
+        raise WriteError(f"{output} does not end in .safetensors; give a name that does")
     return output
 
 
-def _refines(card: "ModelCard") -> str:
-    """Axes and factors, as ``z by 4`` or ``y, x by 1.5 to 4``."""
+def _describe_scale(card: "ModelCard") -> str:
+    """Return axes and factors, as ``z by 4`` or ``y, x by 1.5 to 4``."""
     axes: dict[tuple[float, float], list[str]] = {}
     for axis, span in zip(card.axes, card.scale_range or [(s, s) for s in card.scale], strict=True):
         if span[1] != 1:
@@ -113,21 +112,21 @@ def _refines(card: "ModelCard") -> str:
     )
 
 
-def _range(card: "ModelCard") -> str:
-    """Spacings of the training scans."""
+def _describe_range(card: "ModelCard") -> str:
+    """Return the spacings of the training scans."""
     if card.spacing_range is None:
         return ""
     low, high = card.spacing_range
     return f"{low:.3g} to {high:.3g} {card.spacing_unit}".rstrip()
 
 
-def _text(value: Any) -> str:
-    """A value of a card as lines."""
+def _format_value(value: Any) -> str:
+    """Return a value of a card as lines."""
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {_text(inner)}" for key, inner in value.items())
+        return "\n".join(f"{key}: {_format_value(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
         if value and all(isinstance(inner, list | tuple) for inner in value):
-            return "; ".join(_text(inner) for inner in value)
+            return "; ".join(_format_value(inner) for inner in value)
         short = sum(len(str(inner)) for inner in value) < _SHORT
-        return (", " if short else "\n").join(_text(inner) for inner in value)
+        return (", " if short else "\n").join(_format_value(inner) for inner in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""``sr-imaging train`` and ``sr-imaging evaluate``."""
+"""``sr-imaging train``: train a model from a TOML file, or for one scan."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -10,20 +10,22 @@ import typer
 
 from sr_imaging.errors import CancelledError, ConfigError
 
-from .console import Quiet, Verbose, consoles, exit_codes, start_logging
+from .console import Device, Quiet, Verbose, consoles, exit_codes, start_logging
 
 __all__ = ["train"]
 
 
 def train(
-    config: Annotated[Path | None, typer.Argument(metavar="RUN.TOML", help="What to train, on what.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="RUN.TOML", help="What to train, and on what.")
+    ] = None,
     *,
     scan: Annotated[
         Path | None,
         typer.Option(
             "--self",
             metavar="SCAN",
-            help="Train a model for this one scan on nothing but itself: thick slices, or a raster.",
+            help="Train a model for this one scan on the scan alone: thick slices, or a raster.",
         ),
     ] = None,
     output: Annotated[
@@ -31,17 +33,20 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="With --self: length of the run.")] = None,
     data_root: Annotated[
-        Path | None, typer.Option(help="Folder that the paths of the scans start from.")
+        Path | None, typer.Option(help="Folder that the paths of the scans are relative to.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of the run.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew over the files of an earlier run of this name.")
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the checkpoint of the run.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")] = "auto",
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Start again, replacing the files of an earlier run of this name."),
+    ] = False,
+    device: Device = "auto",
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Train a model after a TOML file, or for one scan; Ctrl-C ends it with a checkpoint.
+    """Train a model from a TOML file, or for one scan; Ctrl-C ends it with a checkpoint.
 
     Shows a bar on a terminal, and lines on stderr elsewhere. Prints the path of the model file.
 
@@ -51,11 +56,11 @@ def train(
     with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
         from sr_imaging import train as run
 
-        settings = _settings(config, scan, output, steps)
+        settings = _choose_settings(config, scan, output, steps)
         shown = not quiet and err.is_terminal
-        told = verbose if err.is_terminal else max(verbose, 1)
-        lines = start_logging(err, quiet=quiet, verbose=told, name="sr_imaging.training.monitoring.log")
-        with lines, _ended_by_interrupt() as on_step:
+        level = verbose if err.is_terminal else max(verbose, 1)
+        lines = start_logging(err, quiet=quiet, verbose=level, name="sr_imaging.training.monitoring.log")
+        with lines, _end_on_interrupt() as on_step:
             path = run(
                 settings,
                 data_root=data_root,
@@ -68,13 +73,13 @@ def train(
         out.print(str(path), markup=False)
 
 
-def _settings(config: Path | None, scan: Path | None, output: Path | None, steps: int | None) -> Any:
+def _choose_settings(config: Path | None, scan: Path | None, output: Path | None, steps: int | None) -> Any:
     """Return the TOML file that was named, or the settings that train on one scan."""
     if (config is None) == (scan is None):
-        raise ConfigError("give RUN.TOML or --self SCAN, one of them")
+        raise ConfigError("give RUN.TOML or --self SCAN, one of the two")
     if scan is None:
         if output is not None or steps is not None:
-            raise ConfigError("--output and --steps go with --self; a run's own are in its RUN.TOML")
+            raise ConfigError("--output and --steps go with --self; those of a run are in its RUN.TOML")
         return config
     from sr_imaging import self_config
 
@@ -83,7 +88,7 @@ def _settings(config: Path | None, scan: Path | None, output: Path | None, steps
 
 
 @contextmanager
-def _ended_by_interrupt() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def _end_on_interrupt() -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Yield a callback that ends the training once a signal came; a second signal ends it at once."""
     asked: list[int] = []
 

@@ -118,9 +118,9 @@ def test_full_disk_exits_6_before_any_work(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--scale", "two"], "for a number"),
+        (["--scale", "two"], "which is not a number"),
         (["--scale", "z=2,3"], "names a dim for some numbers only"),
-        (["--tile", "big"], "is no whole number"),
+        (["--tile", "big"], "must be whole numbers"),
         (["--format", "png"], "unknown format 'png'"),
         (["--name", "{sten}"], "unknown field {sten}"),
         (["--if-exists", "ask"], "unknown choice 'ask'"),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sr_imaging.cli.console import Quiet, Verbose, consoles, exit_codes, start_logging, table
+from sr_imaging.cli.console import Device, Quiet, Verbose, consoles, exit_codes, start_logging, table
 
 if TYPE_CHECKING:
     from .run import Comparison
@@ -16,18 +16,18 @@ __all__ = ["demo"]
 def demo(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PATH...]", help="Your scans, instead of those that other packages carry."),
+        typer.Argument(metavar="[PATH...]", help="Your scans, instead of those that other packages contain."),
     ] = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for results.")] = Path("demo-out"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")] = "auto",
+    device: Device = "auto",
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
     """Show what the bundled models do: a brain, a satellite scene and a relief, or your own scans.
 
     Each scan is made coarser and super-resolved, beside cubic interpolation and the truth; rasters and
-    thick-slice volumes are made finer than they are. Without PATH it needs the extra 'samples'.
+    thick-slice volumes are also refined as they are. Without PATH it needs the extra 'samples'.
     """
     out, err = consoles()
     with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
@@ -40,7 +40,7 @@ def demo(
         made = run_demo(inputs or [], output, device=device, tell=tell)
         rows = table("scan", "shape", "spacing", "model", "PSNR", "to cubic", "time")
         for one in made.comparisons:
-            for row in _rows(one):
+            for row in _format_rows(one):
                 rows.add_row(*row)
         out.print(rows)
         if made.note:
@@ -52,8 +52,8 @@ def demo(
         raise typer.Exit(3 if made.left_out else 0)
 
 
-def _rows(one: "Comparison") -> list[list[str]]:
-    """A line for each model; what they share stands in the first."""
+def _format_rows(one: "Comparison") -> list[list[str]]:
+    """Return a line for each model; what they share is in the first."""
     rows: list[list[str]] = []
     for name, seconds in one.seconds.items():
         db, gain = "", ""

@@ -25,7 +25,6 @@ from sr_imaging.inference.upscaling import upscale
 from sr_imaging.io import find_scans, read, write
 from sr_imaging.io.scan import Scan
 from sr_imaging.models.model_file import list_models
-from sr_imaging.networks import CLASSICAL
 
 from .samples import SAMPLES_NOTE, write_samples
 
@@ -38,65 +37,37 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Comparison:
-    """One scan, coarse, by every model, and as it was.
+    """One scan, coarse, by every model, and as it was."""
 
-    Parameters
-    ----------
-    name : str
-        Of the scan.
-    lr : DataArray
-        What was super-resolved.
-    truth : DataArray, optional
-        The original on the fine grid; None for a scan that was made finer than it ever was.
-    results : dict
-        By model, cubic first.
-    seconds, db : dict
-        By model: time, and PSNR in dB against the truth.
-    outputs : list of Path
-        What was written.
-    """
-
-    name: str
-    lr: xr.DataArray
-    truth: xr.DataArray | None
-    results: dict[str, xr.DataArray] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    db: dict[str, float] = field(default_factory=dict)
+    name: str  # of the scan
+    lr: xr.DataArray  # what was super-resolved
+    truth: xr.DataArray | None  # the original on the fine grid; None for a scan refined as it is
+    results: dict[str, xr.DataArray] = field(default_factory=dict)  # by model, cubic first
+    seconds: dict[str, float] = field(default_factory=dict)  # by model
+    db: dict[str, float] = field(default_factory=dict)  # PSNR against the truth, by model
     outputs: list[Path] = field(default_factory=list)
 
     @property
     def grid(self) -> str:
-        """Shape before and after."""
+        """Return the shape before and after."""
         fine = next(iter(self.results.values()))
         return " -> ".join("x".join(map(str, da.shape)) for da in (self.lr, fine))
 
     @property
     def steps(self) -> str:
-        """Spacing before and after, of the refined dims; empty where the scan states none."""
+        """Return the spacing before and after, of the refined dims; empty where the scan states none."""
         fine = grid_spacing(next(iter(self.results.values())))
-        return steps_text(grid_spacing(self.lr), fine, _unit(self.lr))
+        return steps_text(grid_spacing(self.lr), fine, _format_unit(self.lr))
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made.
-
-    Parameters
-    ----------
-    comparisons : tuple of Comparison
-        One a scan.
-    picture : Path
-        PNG of all of them.
-    left_out : dict
-        Reasons by scan.
-    note : str
-        What to bear in mind with these scans.
-    """
+    """What the demo made."""
 
     comparisons: tuple[Comparison, ...]
-    picture: Path
-    left_out: dict[str, str]
-    note: str = ""
+    picture: Path  # PNG of all of them
+    left_out: dict[str, str]  # reasons by scan
+    note: str = ""  # what to bear in mind with these scans
 
 
 def run_demo(
@@ -106,29 +77,11 @@ def run_demo(
     device: str = "auto",
     tell: Callable[[str], None] | None = None,
 ) -> Demo:
-    """Compare the bundled models on real scans, and make the scans finer.
+    """Compare the bundled models on real scans, make the scans finer, and draw ``demo.png`` in `output`.
 
-    Parameters
-    ----------
-    paths : sequence of path
-        Your scans; none for those that other packages carry.
-    output : path
-        Folder for the samples, the results and ``demo.png``; what is there of an earlier demo is replaced.
-    device : str
-        As in :func:`sr_imaging.upscale`.
-    tell : callable, optional
-        Told what is being done, in a few words.
-
-    Returns
-    -------
-    Demo
-
-    Raises
-    ------
-    ConfigError
-        If no scans are given and a package that carries some is not installed.
-    ReadError
-        If no scan can be read.
+    Without `paths` the scans are those that other packages contain. Earlier results in `output` are replaced.
+    `tell` is called with a few words on what is being done. Raises ConfigError if a package with samples is
+    not installed, ReadError if no scan can be read.
     """
     output = Path(output)
     say = tell or log.info
@@ -145,7 +98,7 @@ def run_demo(
             left_out[found.label] = str(error)
     if not made:
         raise ReadError("; ".join(left_out.values()) or "there are no scans; give files or folders")
-    picture = draw([_row(one) for one in made], output / "demo.png")
+    picture = draw([_make_row(one) for one in made], output / "demo.png")
     return Demo(tuple(made), picture, left_out, note)
 
 
@@ -155,18 +108,19 @@ def _demonstrate(found: Found, output: Path, device: str, say: Callable[[str], N
     if not scan.verdict.ok:
         raise ReadError(scan.verdict.reason)
     whole = read(scan)
-    models = _models(whole)
-    da = _crop(whole)
-    factors = _factors(da, models[0])
-    lr, truth = _coarser(da, factors)
+    models = _choose_models(whole)
+    da = _crop_middle(whole)
+    factors = _find_factors(da, models[0])
+    lr, truth = _make_coarser(da, factors)
     name = found.place.name.split(".")[0]
     source: Scan | None = scan if scan.kind == "dicom" and truth is None else None
     if truth is not None and "z" in spatial_dims(da):
         say(f"{name}: slices of {grid_spacing(lr)[spatial_dims(lr)['z']]:.3g} mm")
-        source = _as_series(lr, output / f"{name}-thick")
+        source = find_scans(_write_volume(lr, output / f"{name}-thick", None))[0]
         lr = read(source)
     say(f"{name}: cubic, {', '.join(models)}")
-    done = _compared(name, lr, truth, factors, models, device=device)
+    done = Comparison(name, lr, truth)
+    _compare_models(done, factors, models, device)
     for model in models:
         say(f"{name}: writing the result of {model}")
         small = truth is not None and "z" in spatial_dims(da)
@@ -179,8 +133,8 @@ def _demonstrate(found: Found, output: Path, device: str, say: Callable[[str], N
     return done
 
 
-def _models(da: xr.DataArray) -> list[str]:
-    """The bundled models for a scan, the pixel-trained one first."""
+def _choose_models(da: xr.DataArray) -> list[str]:
+    """Return the names of the bundled models for a scan, the pixel-trained one first."""
     base = "raster-x2"
     if "z" in spatial_dims(da):
         attrs = da.coords["volume_ref"].attrs if "volume_ref" in da.coords else {}
@@ -191,13 +145,13 @@ def _models(da: xr.DataArray) -> list[str]:
     return sorted(names, key=len)
 
 
-def _factors(da: xr.DataArray, model: Any) -> dict[Any, int]:
-    """What a model does to the dims of an array."""
+def _find_factors(da: xr.DataArray, model: Any) -> dict[Any, int]:
+    """Return the factors of a model by dim of an array, where above 1."""
     return {dim: s for dim, s in choose(da, model, None, None).model_scale.items() if s > 1}
 
 
-def _crop(da: xr.DataArray) -> xr.DataArray:
-    """The middle of a scan, small enough to be compared in seconds; leading dims at their first place."""
+def _crop_middle(da: xr.DataArray) -> xr.DataArray:
+    """Return the middle of a scan, small enough to be compared in seconds; of leading dims the first."""
     dims = spatial_dims(da)
     most = _LARGEST["volume" if "z" in dims else "raster"]
     window = {}
@@ -210,8 +164,8 @@ def _crop(da: xr.DataArray) -> xr.DataArray:
     return da.isel({**window, **first}).load()
 
 
-def _coarser(da: xr.DataArray, factors: dict[Any, int]) -> tuple[xr.DataArray, xr.DataArray | None]:
-    """A coarser scan and its truth; a scan whose slices are thick already is taken as it is."""
+def _make_coarser(da: xr.DataArray, factors: dict[Any, int]) -> tuple[xr.DataArray, xr.DataArray | None]:
+    """Return a coarser scan and its truth; a scan whose slices are thick already, and None."""
     dims, steps = spatial_dims(da), grid_spacing(da)
     through = list(factors) == [dims.get("z")] and all(dim in steps for dim in dims.values())
     if through and steps[dims["z"]] >= THICK * max(steps[dims["y"]], steps[dims["x"]]):
@@ -223,43 +177,27 @@ def _coarser(da: xr.DataArray, factors: dict[Any, int]) -> tuple[xr.DataArray, x
     return degrade(truth, factors), truth
 
 
-def _compared(
-    name: str,
-    lr: xr.DataArray,
-    truth: xr.DataArray | None,
-    factors: dict[Any, int],
-    models: Sequence[Any],
-    *,
-    device: str,
-) -> Comparison:
-    """Run cubic interpolation and the models on a coarse scan."""
-    made = Comparison(name, lr, truth)
+def _compare_models(made: Comparison, factors: dict[Any, int], models: Sequence[str], device: str) -> None:
+    """Add the results of cubic interpolation and of the models to a comparison."""
+    lr, truth = made.lr, made.truth
     scale = {dim: float(s) for dim, s in factors.items()}
-    for model in ["cubic", *(model for model in models if model != "cubic")]:
+    for model in ("cubic", *models):
         began = time.perf_counter()
-        finer = upscale(lr, model, scale=scale if model in CLASSICAL else None, device=device)
-        key = Path(model).stem
-        made.results[key] = finer
-        made.seconds[key] = time.perf_counter() - began
+        finer = upscale(lr, model, scale=scale if model == "cubic" else None, device=device)
+        made.results[model] = finer
+        made.seconds[model] = time.perf_counter() - began
         if truth is not None:
-            made.db[key] = _psnr(finer, truth)
-    return made
+            made.db[model] = _measure_psnr(finer, truth)
 
 
-def _psnr(sr: xr.DataArray, hr: xr.DataArray) -> float:
-    """PSNR over valid pixels, in the robust range of the truth."""
+def _measure_psnr(sr: xr.DataArray, hr: xr.DataArray) -> float:
+    """Return the PSNR, in dB, over valid pixels, in the robust range of the truth."""
     values, wanted = sr.values, hr.transpose(*sr.dims).values
     valid = np.isfinite(values) & np.isfinite(wanted)
     fill = hr.attrs.get("_FillValue")
     if fill is not None:
         valid &= (wanted != fill) & (values != fill)
     return psnr(values, wanted, data_range=data_range(wanted, valid=valid), valid=valid)
-
-
-def _as_series(lr: xr.DataArray, folder: Path) -> Scan:
-    """Write a volume as a new DICOM series where its modality is known, else as NIfTI, and find it again."""
-    path = _write_volume(lr, folder, None)
-    return find_scans(path)[0]
 
 
 def _write_volume(da: xr.DataArray, folder: Path, source: Scan | None) -> Path:
@@ -271,9 +209,10 @@ def _write_volume(da: xr.DataArray, folder: Path, source: Scan | None) -> Path:
     return write(da, folder, source=series, format="dicom", overwrite=True)
 
 
-def _row(one: Comparison) -> Any:
-    """The pictures of a comparison."""
-    labels = {"input": f"input {'x'.join(map(str, _plane_shape(one.lr)))}", "truth": "truth"}
+def _make_row(one: Comparison) -> Any:
+    """Return the pictures of a comparison."""
+    size = "x".join(str(one.lr.sizes[dim]) for dim in spatial_dims(one.lr).values())
+    labels = {"input": f"input {size}", "truth": "truth"}
     for name in one.results:
         db = f"  {one.db[name]:.2f} dB" if name in one.db else ""
         labels[name] = name + db
@@ -281,12 +220,8 @@ def _row(one: Comparison) -> Any:
     return picture_row(title, one.lr, one.results, one.truth, labels)
 
 
-def _plane_shape(da: xr.DataArray) -> list[int]:
-    return [da.sizes[dim] for dim in spatial_dims(da).values()]
-
-
-def _unit(da: xr.DataArray) -> str:
-    """Unit of the spatial dims with a space before it; millimetres in a volume."""
+def _format_unit(da: xr.DataArray) -> str:
+    """Return the unit of the spatial dims with a space before it; millimetres in a volume."""
     if "volume_ref" in da.coords:
         return " mm"
     dim = spatial_dims(da)["x"]

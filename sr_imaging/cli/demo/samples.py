@@ -1,4 +1,4 @@
-"""Real images that other packages carry inside, so that the demo needs no network."""
+"""Real images that other packages contain, so that the demo needs no network."""
 
 import json
 import zipfile
@@ -26,22 +26,10 @@ _WGS84 = (
 
 
 def write_samples(folder: Path) -> list[Path]:
-    """Write the sample images as files that any program opens.
+    """Write the sample images to a folder, replacing earlier ones, and return their paths.
 
-    Parameters
-    ----------
-    folder : Path
-        Made where it is absent; earlier samples in it are replaced.
-
-    Returns
-    -------
-    list of Path
-        ``sentinel2-10m.tif``, ``elevation-3s.tif``, ``mni152-1mm.nii.gz``.
-
-    Raises
-    ------
-    ConfigError
-        If a package that carries an image is not installed.
+    They are ``sentinel2-10m.tif``, ``elevation-3s.tif`` and ``mni152-1mm.nii.gz``. Raises ConfigError if a
+    package that contains one is not installed.
     """
     images = {"sentinel2-10m.tif": scene, "elevation-3s.tif": relief, "mni152-1mm.nii.gz": brain}
     arrays = {name: make() for name, make in images.items()}
@@ -49,23 +37,11 @@ def write_samples(folder: Path) -> list[Path]:
 
 
 def brain() -> xr.DataArray:
-    """Return the middle of the ICBM 152 average T1 brain, 1 mm, from nilearn.
+    """Return the middle of the ICBM 152 average T1 brain, 1 mm, from nilearn: (112, 176, 144) uint8, MR.
 
-    Returns
-    -------
-    (112, 176, 144) uint8 DataArray
-        A volume of modality MR.
-
-    Raises
-    ------
-    ConfigError
-        If nilearn is not installed.
-
-    References
-    ----------
     V. Fonov et al., "Unbiased average age-appropriate atlases for pediatric studies", NeuroImage 54, 2011.
     """
-    (scan,) = find_scans(_inside("nilearn", _BRAIN))
+    (scan,) = find_scans(_find_inside("nilearn", _BRAIN))
     whole = read(scan)
     reference = whole.coords["volume_ref"]
     whole = whole.assign_coords(volume_ref=reference.assign_attrs(modality="MR"))
@@ -74,19 +50,11 @@ def brain() -> xr.DataArray:
 
 
 def scene() -> xr.DataArray:
-    """Return a scene of Sentinel-2 with the four bands of 10 m, from spyndex.
+    """Return a scene of Sentinel-2 with the four bands of 10 m, from spyndex: (4, 300, 300) uint16.
 
-    Returns
-    -------
-    (4, 300, 300) uint16 DataArray
-        Reflectance times 10,000. The package does not say where it lies: metres count from its corner.
-
-    Raises
-    ------
-    ConfigError
-        If spyndex is not installed.
+    Reflectance times 10,000. The package does not say where it lies: metres count from its corner.
     """
-    path = _inside("spyndex", _SCENE)
+    path = _find_inside("spyndex", _SCENE)
     try:
         values = np.asarray(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
@@ -108,19 +76,11 @@ def scene() -> xr.DataArray:
 def relief() -> xr.DataArray:
     """Return the elevation around Jacksboro, Tennessee, at 3 seconds of arc, from matplotlib.
 
-    Returns
-    -------
-    (344, 403) int16 DataArray
-        Metres, in EPSG:4326.
-
-    Raises
-    ------
-    ConfigError
-        If matplotlib is not installed.
+    (344, 403) int16, metres, in EPSG:4326.
     """
-    path = _inside("matplotlib", _RELIEF)
+    path = _find_inside("matplotlib", _RELIEF)
     with zipfile.ZipFile(path) as archive:
-        found = {name: _array(archive, name) for name in ("elevation", "xmin", "ymin", "dx", "dy")}
+        found = {name: _read_array(archive, name) for name in ("elevation", "xmin", "ymin", "dx", "dy")}
     rows, columns = found["elevation"].shape
     # in the file "ymin" is the northern edge: rows count southward from it
     lat = float(found["ymin"]) - float(found["dy"]) * (np.arange(rows) + 0.5)
@@ -133,21 +93,21 @@ def relief() -> xr.DataArray:
     )
 
 
-def _inside(package: str, inner: str) -> Path:
-    """A file inside an installed package, without importing it."""
+def _find_inside(package: str, inner: str) -> Path:
+    """Return the path of a file inside an installed package, without importing it."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
-            f"the demo shows images that {package} carries, and it is not installed; "
+            f"the demo shows images that {package} contains, which is not installed; "
             "pip install 'sr-imaging[samples]', or give your own scans"
         )
     path = Path(spec.submodule_search_locations[0]) / inner
     if not path.is_file():
-        raise ConfigError(f"this version of {package} does not carry {inner}; install another, or give scans")
+        raise ConfigError(f"this version of {package} has no {inner}; install another, or give scans")
     return path
 
 
-def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """An array of an npz file."""
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Return an array of an npz file."""
     with archive.open(f"{name}.npy") as file:
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
