@@ -1,6 +1,6 @@
 """The state of a training run in one safetensors file: tensors and one JSON string, no pickle.
 
-The file is private to a run and its version of the package; models to share are
+The file is private to a run and its version of the package; models to share are written by
 `sr_imaging.models.model_file`.
 """
 
@@ -44,25 +44,9 @@ def save_checkpoint(
     optimisers: Mapping[str, Optimizer],
     state: Mapping[str, Any],
 ) -> None:
-    """Write the state after `step` steps; the former file stays until this one is complete.
+    """Write the state after `step` finished steps; the former file stays until this one is complete.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    step : int
-        Finished steps.
-    config : TrainConfig
-        The settings of the run; a resumed run must have the same.
-    modules, optimisers : mapping
-        All that changes while training, by name.
-    state : mapping
-        What else is remembered, as plain numbers, lists and dicts.
-
-    Raises
-    ------
-    WriteError, ResourceError
-        If the file cannot be written; the former one is still there.
+    All that changes while training is in `modules` and `optimisers`, by name; `state` is plain JSON.
     """
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
@@ -84,32 +68,17 @@ def load_checkpoint(
     modules: Mapping[str, nn.Module],
     optimisers: Mapping[str, Optimizer],
 ) -> tuple[int, dict[str, Any]]:
-    """Restore the state of a run in place.
+    """Restore networks and optimisers in place; return the finished steps and the `state` saved with them.
 
-    Parameters
-    ----------
-    path : Path
-        Written by :func:`save_checkpoint`.
-    config, modules, optimisers
-        As they were when it was written.
-
-    Returns
-    -------
-    int, dict
-        Finished steps, and the `state` that was saved with them.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such file, it is damaged, or the settings of the run differ.
+    Raises `ConfigError` if there is no such file, it is damaged, or the settings of the run differ.
     """
-    stored, tensors = _read(path)
+    stored, tensors = _read_checkpoint(path)
     _check_settings(stored["config"], json.loads(json.dumps(asdict(config))), path)
     for name, module in modules.items():
-        module.load_state_dict(_under(tensors, f"module.{name}."))
+        module.load_state_dict(_strip_prefix(tensors, f"module.{name}."))
     for name, optimiser in optimisers.items():
         state: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under(tensors, f"optimiser.{name}.").items():
+        for key, value in _strip_prefix(tensors, f"optimiser.{name}.").items():
             number, slot = key.split(".", 1)
             state.setdefault(int(number), {})[slot] = value
         groups = optimiser.state_dict()["param_groups"]
@@ -117,8 +86,8 @@ def load_checkpoint(
     return int(stored["step"]), stored["state"]
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read the JSON and the tensors of a checkpoint."""
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the JSON and the tensors of a checkpoint."""
     if not path.is_file():
         raise ConfigError(f"no checkpoint {path} to resume from; start the run without resume")
     try:
@@ -126,20 +95,20 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             text = (file.metadata() or {}).get(_KEY)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ConfigError(f"{path} is no complete checkpoint ({error}); start the run anew") from error
+        raise ConfigError(f"{path} is not a complete checkpoint ({error}); start the run anew") from error
     stored = json.loads(text) if text is not None else {}
     if stored.get("format") != _FORMAT:
-        raise ConfigError(f"{path} is no checkpoint of this version; start the run anew")
+        raise ConfigError(f"{path} is not a checkpoint of this version; start the run anew")
     return stored, tensors
 
 
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Entries whose key starts with a prefix, without it."""
+def _strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the entries whose key starts with a prefix, without it."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _check_settings(old: Any, new: Any, path: Path, prefix: str = "") -> None:
-    """Raise at the first setting that differs; where the data and output lie may change."""
+    """Raise at the first setting that differs; the folders of data and output may change."""
     for key in {**old, **new}:
         if prefix + key in ("output", "data.root", "data.workers"):
             continue

@@ -1,7 +1,7 @@
-"""Several processes that train one model: who this one is, and what they tell each other.
+"""Several processes that train one model: who this one is, and what they send each other.
 
-``torchrun`` starts them and says who is who; gradients are averaged in one piece after the way back. Messages
-are plain tensors.
+``torchrun`` starts them and numbers them; gradients are averaged in one message after the backward pass.
+Messages are plain tensors.
 """
 
 import logging
@@ -25,19 +25,11 @@ TIMEOUT = timedelta(minutes=10)  # the longest that processes may differ, in rea
 
 @dataclass(frozen=True)
 class Team:
-    """One process among those of a run.
+    """One process among those of a run."""
 
-    Parameters
-    ----------
-    rank, world : int
-        Its number, from 0, and how many there are.
-    device : str
-        Where its messages lie.
-    """
-
-    rank: int = 0
-    world: int = 1
-    device: str = "cpu"
+    rank: int = 0  # its number, from 0
+    world: int = 1  # how many there are
+    device: str = "cpu"  # that holds its messages
 
     @property
     def leads(self) -> bool:
@@ -49,7 +41,7 @@ class Team:
         if self.world == 1:
             return values
         total = values.to(self.device, copy=True)
-        with _lost_means_error():
+        with _report_lost_process():
             distributed.all_reduce(total)
         return total.to(values.device)
 
@@ -61,29 +53,29 @@ class Team:
         return [float(value) for value in total / self.world]
 
     def gather(self, share: Tensor) -> Tensor:
-        """Return the shares ``(B, …)`` of all processes in one; gradients find their way back."""
+        """Return the shares ``(B, …)`` of all processes as one tensor; gradients flow back to each."""
         if self.world == 1:
             return share
-        whole: Tensor = _Gathered.apply(share, self)  # type: ignore[no-untyped-call]
+        whole: Tensor = _GatherShares.apply(share, self)  # type: ignore[no-untyped-call]
         return whole
 
-    def spread(self, share: Tensor) -> Tensor:
+    def deviation(self, share: Tensor) -> Tensor:
         """Return the standard deviation over the patches ``(B, …)`` of all processes, ``(…)``."""
         count = len(share) * self.world
         mean = self.sum(share.sum(0)) / count
         return (self.sum((share - mean).square().sum(0)) / max(1, count - 1)).sqrt()
 
     def draw(self, count: int, *size: int, device: torch.device, normal: bool = True) -> Tensor:
-        """Return this process's share ``(count, *size)`` of random numbers, normal or even in 0 to 1.
+        """Return this process's share ``(count, *size)`` of random numbers, normal or uniform in 0 to 1.
 
-        They are drawn for the whole batch, so that processes of one seed have together what one would have.
+        They are drawn for the whole batch, so that processes of one seed together have what one would have.
         """
         make = torch.randn if normal else torch.rand
         whole = make(count * self.world, *size, device=device)
         return whole[self.rank * count : (self.rank + 1) * count]
 
     def any(self, claim: bool) -> bool:
-        """Return whether any process claims something."""
+        """Return whether the claim is true in any process."""
         return claim if self.world == 1 else float(self.sum(torch.tensor(float(claim)))) > 0
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -104,22 +96,22 @@ class Team:
                 buffer.copy_(self.sum(buffer) / self.world)
 
     def share(self, module: nn.Module) -> None:
-        """Give every process the tensors of the first."""
+        """Give every process the tensors of the first one."""
         if self.world == 1:
             return
-        with _lost_means_error():
+        with _report_lost_process():
             for tensor in module.state_dict().values():
                 message = tensor.to(self.device, copy=True)
                 distributed.broadcast(message, src=0)
                 tensor.copy_(message)
 
 
-class _Gathered(torch.autograd.Function):
-    """Shares of all processes in each of them; on the way back each has its part of all gradients."""
+class _GatherShares(torch.autograd.Function):
+    """Shares of all processes in each of them; the backward pass returns each its part of all gradients."""
 
     @staticmethod
     def forward(ctx: Any, share: Tensor, team: Team) -> Tensor:
-        """Put the shares one after the other."""
+        """Return the shares one after the other."""
         ctx.team = team
         whole = share.new_zeros(team.world, *share.shape)
         whole[team.rank] = share
@@ -127,7 +119,7 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
-        """Sum what all processes ask of this one's share."""
+        """Return the sum of all gradients to this process's share."""
         team: Team = ctx.team
         return team.sum(slope.contiguous()).chunk(team.world)[team.rank], None
 
@@ -142,28 +134,10 @@ def expected_team() -> tuple[int, int]:
 
 @contextmanager
 def team_of(device: torch.device, *, batch: int, parts: int) -> Iterator[tuple[Team, torch.device]]:
-    """Join the processes that ``torchrun`` started; alone without it.
+    """Join the processes that ``torchrun`` started, alone without it; yield this one and its device.
 
-    Parameters
-    ----------
-    device : torch.device
-        Kind of device to train on; each process on a machine takes a GPU of its own.
-    batch : int
-        Patches of a step, shared among the processes.
-    parts : int
-        Parts that each process computes its share in.
-
-    Yields
-    ------
-    Team, torch.device
-        This process among the others, and its device.
-
-    Raises
-    ------
-    ConfigError
-        If the batch cannot be shared evenly, or a machine has fewer GPUs than processes.
-    ResourceError
-        If another process was lost.
+    Each process on a machine takes a GPU of its own. Raises `ConfigError` if `batch` patches in `parts` parts
+    cannot be shared evenly or a GPU is missing, `ResourceError` if another process is lost.
     """
     rank, world = expected_team()
     if world == 1:
@@ -175,7 +149,7 @@ def team_of(device: torch.device, *, batch: int, parts: int) -> Iterator[tuple[T
             f"give a multiple of {world * parts}"
         )
     if device.type == "cuda":
-        device = _own_gpu(int(os.environ.get("LOCAL_RANK", "0")))
+        device = _pick_own_gpu(int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
@@ -185,8 +159,8 @@ def team_of(device: torch.device, *, batch: int, parts: int) -> Iterator[tuple[T
         distributed.destroy_process_group()
 
 
-def _own_gpu(local_rank: int) -> torch.device:
-    """The GPU of a process."""
+def _pick_own_gpu(local_rank: int) -> torch.device:
+    """Return the GPU of a process."""
     have = torch.cuda.device_count()
     if local_rank >= have:
         raise ConfigError(
@@ -197,12 +171,12 @@ def _own_gpu(local_rank: int) -> torch.device:
 
 
 @contextmanager
-def _lost_means_error() -> Iterator[None]:
-    """Tell a lost process from other errors of a message."""
+def _report_lost_process() -> Iterator[None]:
+    """Raise a `ResourceError` where a message fails because another process is lost."""
     try:
         yield
     except RuntimeError as error:  # gloo raises it plainly, DistBackendError is one
         raise ResourceError(
-            "another process of the run was lost; start torchrun again with --resume, it goes on from the "
+            "another process of the run was lost; start torchrun again with --resume to continue from the "
             "last checkpoint"
         ) from error

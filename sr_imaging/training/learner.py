@@ -1,4 +1,4 @@
-"""The networks of a training run and all that moves them, built and checked before any scan is read."""
+"""The networks of a training run and what trains them, built and checked before any scan is read."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,33 +34,15 @@ _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Learner:
-    """The networks of a run and all that moves them; they change in place.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        Settings.
-    device : torch.device
-        Where the networks are.
-    generator, discriminator : nn.Module
-        The two players; no discriminator without an adversarial phase.
-    optimisers, scalers : dict
-        By name of the network; the scalers work in fp16 alone.
-    features : dict
-        Losses on features of given networks by name of their column.
-    team : Team
-        The processes that share a batch.
-    watch : Watch
-        Lowers rates where a network is unstable.
-    """
+    """The networks of a run and what trains them; they change in place."""
 
     config: TrainConfig
     device: torch.device
     generator: nn.Module
-    discriminator: nn.Module | None
-    optimisers: dict[str, Optimizer]
-    scalers: dict[str, GradScaler]
-    features: dict[str, nn.Module] = field(default_factory=dict)
+    discriminator: nn.Module | None  # None without an adversarial phase
+    optimisers: dict[str, Optimizer]  # by name of the network, as the scalers
+    scalers: dict[str, GradScaler]  # disabled but in fp16
+    features: dict[str, nn.Module] = field(default_factory=dict)  # losses by name of their column
     team: Team = ALONE
     watch: Watch = field(default_factory=Watch)
 
@@ -71,12 +53,12 @@ class Learner:
         return [dict(zip(pieces, values, strict=True)) for values in zip(*pieces.values(), strict=True)]
 
     def precision(self) -> torch.autocast:
-        """Autocast to the precision of the settings."""
+        """Return the autocast to the precision of the settings."""
         dtype = _TYPES.get(self.config.loop.precision)
         return torch.autocast(self.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
     def generate(self, part: Batch) -> Tensor:
-        """Super-resolve a part, by noise of its own where the generator takes some."""
+        """Return the super-resolved part, float32; a generator that takes noise gets noise of its own."""
         lr, guide = part["lr"], (part["guide"],) if "guide" in part else ()
         channels, noise = getattr(self.generator, "latent_channels", 0), {}
         if channels:
@@ -87,14 +69,9 @@ class Learner:
 
 
 def fresh_generator(config: TrainConfig) -> Any:
-    """Build the generator of a run, with the weights that it starts from.
+    """Return the generator of a run, with the weights that it starts from.
 
-    Raises
-    ------
-    ConfigError
-        If it has nothing to train, or starts from a model of another architecture.
-    ModelError
-        If the architecture or an argument is unknown.
+    Raises `ConfigError` if it has nothing to train, or starts from a model of another architecture.
     """
     model = config.model
     generator = build_generator(model.architecture, model.arguments)
@@ -113,39 +90,16 @@ def fresh_generator(config: TrainConfig) -> Any:
 def build_learner(
     config: TrainConfig, generator: nn.Module, *, plan: PatchPlan, device: torch.device, team: Team
 ) -> Learner:
-    """Build what moves a generator, and the discriminator where there is an adversarial phase.
+    """Return what trains a generator, with a discriminator where there is an adversarial phase.
 
-    Parameters
-    ----------
-    config : TrainConfig
-        Settings.
-    generator : nn.Module
-        Moved to `device`.
-    plan : PatchPlan
-        Sizes of patches.
-    device : torch.device
-        Where to train.
-    team : Team
-        The processes that share a batch.
-
-    Returns
-    -------
-    Learner
-        Ready for its first step.
-
-    Raises
-    ------
-    ConfigError
-        If terms of the losses are unknown or do not fit together or the patches.
-    ModelError
-        If the discriminator is unknown or cannot take the patches.
+    Raises `ConfigError` if terms of the losses are unknown or do not fit together or the patches.
     """
     adversarial = config.adversarial
     _check_names(config)
     check_losses(config.pixel.terms, plan.in_channels, plan.target)
     players = {"generator": generator.to(device).train()}
     if adversarial.steps:
-        players["discriminator"] = _discriminator(adversarial, plan).to(device).train()
+        players["discriminator"] = _build_matching_discriminator(adversarial, plan).to(device).train()
     for player in players.values():
         team.share(player)
     betas = {"generator": (0.9, 0.99), "discriminator": (0.5, 0.99)}
@@ -160,13 +114,13 @@ def build_learner(
         discriminator=players.get("discriminator"),
         optimisers=optimisers,
         scalers={name: GradScaler(device.type, enabled=fp16) for name in players},
-        features=_feature_losses(config, plan, device),
+        features=_build_feature_losses(config, plan, device),
         team=team,
     )
 
 
 def _check_names(config: TrainConfig) -> None:
-    """Raise where a name is unknown, also of a phase or a term that is left out."""
+    """Raise where a name is unknown, also in a phase or a term that is left out."""
     for key, name, known in (
         ("pixel.loss", config.pixel.loss, PIXEL_LOSSES),
         ("adversarial.discriminator", config.adversarial.discriminator, DISCRIMINATORS),
@@ -179,19 +133,9 @@ def _check_names(config: TrainConfig) -> None:
 
 
 def rehearse(learner: Learner, batch: Batch) -> None:
-    """Run both networks once, as in a step that moves nothing, so that what cannot run ends before the first.
+    """Run both networks once, moving nothing, so that what cannot run fails before the first step.
 
-    Parameters
-    ----------
-    learner : Learner
-        Ready for its first step; left as it is.
-    batch : Batch
-        Any batch of the run.
-
-    Raises
-    ------
-    ConfigError
-        If a network cannot take the patches, or their share.
+    Raises `ConfigError` if a network cannot take the patches.
     """
     part = learner.parts(batch)[0]
     players = [player for player in (learner.generator, learner.discriminator) if player is not None]
@@ -214,8 +158,8 @@ def rehearse(learner: Learner, batch: Batch) -> None:
             player.load_state_dict(state)  # running statistics, too
 
 
-def _discriminator(adversarial: AdversarialConfig, plan: PatchPlan) -> nn.Module:
-    """The discriminator for the patches of a plan; it must fit its game."""
+def _build_matching_discriminator(adversarial: AdversarialConfig, plan: PatchPlan) -> nn.Module:
+    """Return the discriminator for the patches of a plan, checked against its loss."""
     discriminator = build_discriminator(
         adversarial.discriminator, adversarial.arguments, size=plan.target, in_channels=plan.in_channels
     )
@@ -228,8 +172,8 @@ def _discriminator(adversarial: AdversarialConfig, plan: PatchPlan) -> nn.Module
     return discriminator
 
 
-def _feature_losses(config: TrainConfig, plan: PatchPlan, device: torch.device) -> dict[str, nn.Module]:
-    """Losses on the features of given networks, by name."""
+def _build_feature_losses(config: TrainConfig, plan: PatchPlan, device: torch.device) -> dict[str, nn.Module]:
+    """Return the losses on features of given networks, by name."""
     losses: dict[str, nn.Module] = {}
     for name in ("perceptual", "content"):
         wanted = getattr(config, name)
@@ -244,23 +188,10 @@ def _feature_losses(config: TrainConfig, plan: PatchPlan, device: torch.device) 
 
 
 def recompute_blocks(generator: nn.Module, architecture: str) -> None:
-    """Let every block of a generator keep its input alone, and compute the rest again on the way back.
+    """Let every block of a generator keep its input only and compute the rest again in the backward pass.
 
-    Parameters
-    ----------
-    generator : nn.Module
-        Changed in place; a copy of it must be made before.
-    architecture : str
-        Its name, for the message.
-
-    Raises
-    ------
-    ConfigError
-        If it has no blocks.
-
-    References
-    ----------
-    T. Chen et al., "Training deep nets with sublinear memory cost", 2016.
+    A copy of the generator must be made before. After T. Chen et al., "Training deep nets with sublinear
+    memory cost", 2016.
     """
     blocks: list[nn.Module] = []
     for chain in generator.modules():
@@ -269,18 +200,18 @@ def recompute_blocks(generator: nn.Module, architecture: str) -> None:
     if not blocks:
         raise ConfigError(f"{architecture!r} has no blocks to compute again; set loop.recompute to false")
     for block in blocks:
-        again = partial(_norms_count_once, block)
+        again = partial(_make_contexts, block)
         block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=again)
 
 
-def _norms_count_once(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of the first and the second way through a block."""
-    return nullcontext(), _still_norms(block)
+def _make_contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return the contexts of the forward pass and of the recomputation of a block."""
+    return nullcontext(), _freeze_norm_statistics(block)
 
 
 @contextmanager
-def _still_norms(block: nn.Module) -> Iterator[None]:
-    """Let the running statistics of batch norms stay as they are, in training too."""
+def _freeze_norm_statistics(block: nn.Module) -> Iterator[None]:
+    """Keep the running statistics of batch norms as they are, in training too."""
     norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm3d)]
     before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm, _, count in before:

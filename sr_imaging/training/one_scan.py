@@ -85,7 +85,7 @@ def self_config(
             "sr_imaging.write(sr_imaging.read(image), 'image.tif'), or train on many by a TOML file"
         )
     da = read(good[0] if good else scan, masked=True)
-    make = _volume if len(spatial_dims(da)) == 3 else _raster
+    make = _choose_volume_settings if len(spatial_dims(da)) == 3 else _choose_raster_settings
     parts = make(da, str(Path(scan).resolve()))
     stem = Path(scan).resolve().name.split(".")[0]
     return TrainConfig(
@@ -103,8 +103,8 @@ def self_config(
     )
 
 
-def _volume(da: Any, path: str) -> dict[str, Any]:
-    """Parts of the settings for thick slices."""
+def _choose_volume_settings(da: Any, path: str) -> dict[str, Any]:
+    """Return the settings for a volume of thick slices."""
     dims = spatial_dims(da)
     steps = [spacing(da).get(dim, 1.0) for dim in dims.values()]
     plane = (steps[1] + steps[2]) / 2
@@ -116,7 +116,7 @@ def _volume(da: Any, path: str) -> dict[str, Any]:
         )
     reference = da.coords["volume_ref"].attrs if "volume_ref" in da.coords else {}
     modality = str(reference.get("modality", ""))
-    side = _side(da)
+    side = _find_patch_room(da)
     patch = (min(24, side // k), min(64, side))
     if patch[0] < 4:
         raise ConfigError(
@@ -135,16 +135,16 @@ def _volume(da: Any, path: str) -> dict[str, Any]:
             nan="nodata",
             own=True,
         ),
-        "model": _model((k, 1), start, PLANE_AXES),
+        "model": _choose_model((k, 1), start, PLANE_AXES),
         "degradation": DegradationConfig(psf="box", thickness=min(max(thickness, 0.1), 3.0)),
         "modality": modality,
         "description": f"one volume of slices {steps[0]:.3g} mm apart, {k} times as fine",
     }
 
 
-def _raster(da: Any, path: str) -> dict[str, Any]:
-    """Parts of the settings for a raster or an image."""
-    side = _side(da)
+def _choose_raster_settings(da: Any, path: str) -> dict[str, Any]:
+    """Return the settings for a raster."""
+    side = _find_patch_room(da)
     if side < 16:
         raise ConfigError(
             f"{path} shows {side} pixels without nodata along one axis; a scan of 16 or more can teach"
@@ -158,15 +158,15 @@ def _raster(da: Any, path: str) -> dict[str, Any]:
             nan="nodata",
             own=True,
         ),
-        "model": _model((2, 2), "raster-x2", ("y", "x")),
+        "model": _choose_model((2, 2), "raster-x2", ("y", "x")),
         "degradation": DegradationConfig(),
         "modality": "raster",
         "description": "one raster, twice as fine in y and x",
     }
 
 
-def _side(da: Any) -> int:
-    """Side of the largest square of a plane: of the plane itself, or less where nodata leaves less room."""
+def _find_patch_room(da: Any) -> int:
+    """Return the pixels that a patch may span: the side of a plane, or less where nodata leaves less."""
     plane = [*spatial_dims(da).values()][-2:]
     shape = tuple(da.sizes[dim] for dim in plane)
     valid = np.isfinite(da.transpose(..., *plane).values).reshape(-1, *shape)
@@ -178,8 +178,8 @@ def _side(da: Any) -> int:
     return int((2 * found - 1) * _ROOM)
 
 
-def _model(scale: tuple[int, int], start: str, axes: tuple[str, ...]) -> ModelConfig:
-    """Return the generator, from the bundled model where that has its scale."""
+def _choose_model(scale: tuple[int, int], start: str, axes: tuple[str, ...]) -> ModelConfig:
+    """Return the generator, started from the bundled model if that has its scale."""
     arguments = {"scale": scale, "axes": axes, **_NETWORK}
     known: Any = load_model(start)
     fits = tuple(known.scale) == scale

@@ -20,27 +20,16 @@ __all__ = ["FEATURE_NETWORKS", "PerceptualLoss", "perceptual_loss"]
 
 
 class PerceptualLoss(nn.Module):
-    """Mean L1 distance between features of SR and HR; frozen, in evaluation mode for good.
+    """Mean L1 distance between features of SR and HR; frozen, always in evaluation mode.
 
     Patches are given to the network as follows.
 
     - *Values*: shifted by the mean of each band of the HR patch and divided by the standard deviation of the
-      whole HR patch. Networks are trained on images of mean 0 and deviation 1, and so get what they expect.
+      whole HR patch, since networks are trained on images of mean 0 and deviation 1.
     - *Bands*: a network of 1 or 3 channels sees each band by itself, repeated to its channels, so that the
       order of bands does not matter; one of another number of channels sees all bands together.
     - *Axes*: a 2-D network sees the planes of a 3-D patch across each of its three axes.
 
-    Parameters
-    ----------
-    stages : dict
-        Parts of the network by name, in the order in which they run.
-    layers : sequence of str
-        Names of those whose outputs are compared.
-    spatial_dims, in_channels : int
-        Axes and channels that the network takes.
-
-    References
-    ----------
     J. Johnson et al., "Perceptual losses for real-time style transfer and super-resolution", ECCV 2016.
     C. Ledig et al., CVPR 2017, eq. 5 (features of VGG). X. Wang et al., "ESRGAN", ECCVW 2018, section 3.3
     (before the activation).
@@ -56,29 +45,29 @@ class PerceptualLoss(nn.Module):
         self.in_channels = in_channels
 
     def train(self, mode: bool = True) -> "PerceptualLoss":
-        """Stay in evaluation mode, whatever is asked."""
+        """Stay in evaluation mode, whatever `mode` says."""
         return super().train(False)
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """Return the distance of ``(B, C, *n)`` patches, a scalar with a gradient to `sr`."""
-        sr, hr = _standardised(sr, hr)
+        sr, hr = _standardise_by_hr(sr, hr)
         terms = []
-        for seen, wanted in zip(self._images(sr), self._images(hr), strict=True):
+        for seen, wanted in zip(self._shape_for_network(sr), self._shape_for_network(hr), strict=True):
             with torch.no_grad():
-                targets = self._features(wanted)
-            terms += [l1_loss(a, b) for a, b in zip(self._features(seen), targets, strict=True)]
+                targets = self._collect_features(wanted)
+            terms += [l1_loss(a, b) for a, b in zip(self._collect_features(seen), targets, strict=True)]
         return torch.stack(terms).mean()
 
-    def _features(self, x: Tensor) -> list[Tensor]:
-        """Outputs of the layers."""
+    def _collect_features(self, x: Tensor) -> list[Tensor]:
+        """Return the outputs of the layers."""
         out = {}
         for name, stage in self.stages.items():
             x = stage(x)
             out[name] = x
         return [out[name] for name in self.layers]
 
-    def _images(self, x: Tensor) -> Iterator[Tensor]:
-        """Give the patches as the network takes them."""
+    def _shape_for_network(self, x: Tensor) -> Iterator[Tensor]:
+        """Yield the patches as the network takes them."""
         if self.in_channels in (1, 3):
             x = x.flatten(0, 1)[:, None].expand(-1, self.in_channels, *x.shape[2:])
         if x.ndim - 2 == self.spatial_dims:
@@ -88,8 +77,8 @@ class PerceptualLoss(nn.Module):
                 yield x.movedim(axis, 1).flatten(0, 1)
 
 
-def _standardised(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift and scale both by the HR patch."""
+def _standardise_by_hr(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both, shifted and scaled by the HR patch."""
     sr, hr = sr.float(), hr.float()
     axes = tuple(range(2, hr.ndim))
     mean = hr.mean(axes, keepdim=True)
@@ -105,37 +94,16 @@ def perceptual_loss(
     size: Sequence[int],
     in_channels: int = 1,
 ) -> PerceptualLoss:
-    """Build a loss on the features of a network whose weights are a local file.
+    """Return a loss on the features of a key of ``FEATURE_NETWORKS``, for HR patches of `size`.
 
-    Parameters
-    ----------
-    network : str
-        Key of ``FEATURE_NETWORKS``: a VGG with torchvision's names of weights, or MONAI's ResNet or DenseNet.
-    weights : path
-        Safetensors file of its state dict; the classifier in it is not looked at.
-    layers : sequence of str
-        Stages whose outputs are compared: ``conv5_4`` (before its ReLU), ``relu2_2``, ``pool3`` of a VGG,
-        ``layer1`` … of a ResNet, ``denseblock1`` … of a DenseNet. The network's own choice by default.
-    size : sequence of int
-        Sides of the HR patches, 2 or 3 of them.
-    in_channels : int
-        Bands of the patches.
-
-    Returns
-    -------
-    PerceptualLoss
-        ``(sr, hr) -> scalar``.
-
-    Raises
-    ------
-    ConfigError
-        If the network or a layer is unknown, the file is no safetensors or holds other weights (the first is
-        named), or the network cannot take such patches.
+    Layers are stages such as ``conv5_4`` (before its ReLU), ``relu2_2`` or ``pool3`` of a VGG, ``layer1`` of
+    a ResNet, ``denseblock1`` of a DenseNet; by default the network's own choice. Raises `ConfigError` if the
+    network or a layer is unknown, the file holds other weights, or the network cannot take such patches.
     """
     if network not in FEATURE_NETWORKS:
         raise ConfigError(f"unknown feature network {network!r}; use one of {', '.join(FEATURE_NETWORKS)}")
     facts = FEATURE_NETWORKS[network]
-    module = _loaded(network, Path(weights))
+    module = _load_network(network, Path(weights))
     first = dict(module.named_parameters())[facts.first]
     stages = facts.stages(module)
     layers = tuple(layers) or facts.layers
@@ -147,8 +115,8 @@ def perceptual_loss(
     return loss
 
 
-def _loaded(network: str, path: Path) -> nn.Module:
-    """Rebuild a network from its file, after a look at every weight."""
+def _load_network(network: str, path: Path) -> nn.Module:
+    """Return the network of a weights file, after a look at every weight."""
     facts = FEATURE_NETWORKS[network]
     try:
         stored = read_tensors(path)
@@ -168,7 +136,7 @@ def _loaded(network: str, path: Path) -> nn.Module:
 
 
 def _check_weights(weights: Tensors, module: nn.Module, network: str, path: Path) -> None:
-    """Raise at the first weight that the file lacks, has in another shape, or has too much."""
+    """Raise at the first weight that the file lacks, has in another shape, or has in excess."""
     head = FEATURE_NETWORKS[network].head
     expected = {key: value for key, value in module.state_dict().items() if not key.startswith(head)}
     expected = {key: value for key, value in expected.items() if not key.endswith("num_batches_tracked")}
@@ -184,11 +152,11 @@ def _check_weights(weights: Tensors, module: nn.Module, network: str, path: Path
             raise ConfigError(f"weight {key!r} of {path} is not finite; copy the file again")
     for key in weights:
         if key not in expected and not key.endswith("num_batches_tracked"):
-            raise ConfigError(f"{path} has a weight {key!r} that {network} has not; name its network")
+            raise ConfigError(f"{path} has a weight {key!r} that {network} lacks; name its network")
 
 
 def _check_patches(loss: PerceptualLoss, network: str, size: Sequence[int], in_channels: int) -> None:
-    """Raise unless the network takes such patches, which one of zeros shows."""
+    """Raise unless the network takes such patches, tried on one of zeros."""
     if loss.spatial_dims > len(size):
         raise ConfigError(
             f"{network} works on {loss.spatial_dims} axes, the patches have {len(size)}; "

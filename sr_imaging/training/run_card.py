@@ -26,28 +26,7 @@ def run_card(
     figures: Mapping[str, float],
     images: int,
 ) -> ModelCard:
-    """Return the card of a model.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        Settings of the run.
-    batches : PatchBatches
-        Knows the scans.
-    generator : Generator
-        The trained network.
-    name : str
-        Name of the model.
-    figures : mapping
-        Validation figures by name; may be empty.
-    images : int
-        Number of validation images.
-
-    Returns
-    -------
-    ModelCard
-        Ready for :func:`sr_imaging.save_model`.
-    """
+    """Return the card of a trained model; `figures` of the validation on `images` images may be empty."""
     card = ModelCard.of(
         generator, name=name, architecture=config.model.architecture, arguments=config.model.arguments
     )
@@ -61,7 +40,7 @@ def run_card(
     return replace(
         card,
         modality=config.modality,
-        value_range=_training_values(batches) if generator.fixed_values is not None else None,
+        value_range=_find_value_range(batches) if generator.fixed_values is not None else None,
         spacing_range=spacing,
         spacing_unit=unit,
         degradation=describe(config.degradation, real=bool(config.data.lr)),
@@ -98,7 +77,7 @@ def training_spacing(batches: PatchBatches) -> tuple[tuple[float, float] | None,
     return (float(f"{min(found):.4g}"), float(f"{max(found):.4g}")), units.pop()
 
 
-def _training_values(batches: PatchBatches) -> tuple[float, float] | None:
-    """Smallest and largest value of the scans."""
+def _find_value_range(batches: PatchBatches) -> tuple[float, float] | None:
+    """Return the smallest and largest value of the scans."""
     ranges = [facts["range"] for facts in batches.scans.facts if facts["range"]]
     return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None

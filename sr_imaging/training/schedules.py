@@ -8,31 +8,11 @@ __all__ = ["ramp", "rate_at"]
 
 
 def rate_at(schedule: ScheduleConfig, highest: float, step: int, steps: int) -> float:
-    """Return the learning rate of a step.
+    """Return the learning rate after `step` of `steps` steps of a phase, at most `highest`.
 
-    Parameters
-    ----------
-    schedule : ScheduleConfig
-        Kind and numbers.
-    highest : float
-        Rate at the end of the warm-up.
-    step : int
-        Finished steps of the phase, >= 0.
-    steps : int
-        Length of the phase.
+    Cosine after I. Loshchilov and F. Hutter, "SGDR", ICLR 2017, eq. 5; warm-up after P. Goyal et al.,
+    "Accurate, large minibatch SGD", 2017, section 2.2.
 
-    Returns
-    -------
-    float
-        At most `highest`, above 0 while `highest` and the numbers are.
-
-    References
-    ----------
-    I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017, eq. 5
-    (cosine). P. Goyal et al., "Accurate, large minibatch SGD", 2017, section 2.2 (warm-up).
-
-    Examples
-    --------
     >>> [rate_at(ScheduleConfig("step", warmup=2, every=2), 1.0, step, 6) for step in range(6)]
     [0.5, 1.0, 1.0, 1.0, 0.5, 0.5]
     """
@@ -53,8 +33,6 @@ def rate_at(schedule: ScheduleConfig, highest: float, step: int, steps: int) -> 
 def ramp(step: int, steps: int) -> float:
     """Return a weight that grows evenly from 0 at step 0 to 1 at `steps`.
 
-    Examples
-    --------
     >>> ramp(5, 10), ramp(50, 10), ramp(0, 0)
     (0.5, 1.0, 1.0)
     """

@@ -20,44 +20,27 @@ from .distributed import Team
 from .learner import Batch, Learner
 from .schedules import ramp, rate_at
 
-__all__ = ["adversarial_step", "average", "pixel_step"]
+__all__ = ["adversarial_step", "pixel_step", "update_average"]
 
 Terms = dict[str, Tensor]  # scalars by name as they enter a loss
 
 
 def pixel_step(learner: Learner, step: int, batches: Iterator[Batch]) -> dict[str, float]:
-    """Move the generator towards the truth; return the numbers of the step.
-
-    Parameters
-    ----------
-    learner : Learner
-        Networks.
-    step : int
-        Finished steps of the phase.
-    batches : iterator of Batch
-        One is taken.
-    """
+    """Move the generator towards the truth after `step` steps of the phase; return the row."""
     config = learner.config.pixel
     rate = rate_at(config.schedule, config.rate, step, config.steps)
 
     def terms(part: Batch) -> Terms:
-        return _image_terms(learner, learner.generate(part), part)
+        return _compute_image_terms(learner, learner.generate(part), part)
 
-    row = _descend(learner, "generator", learner.parts(next(batches)), terms, rate)
+    row = _step_optimiser(learner, "generator", learner.parts(next(batches)), terms, rate)
     return {**row, "rate": learner.watch.factor("generator") * rate}
 
 
 def adversarial_step(learner: Learner, step: int, batches: Iterator[Batch]) -> dict[str, float]:
-    """Move the generator against a frozen discriminator, then the discriminator.
+    """Move the generator against a frozen discriminator, then the discriminator; return the row of the step.
 
-    Parameters
-    ----------
-    learner : Learner
-        Networks.
-    step : int
-        Finished steps of the phase.
-    batches : iterator of Batch
-        ``d_steps`` are taken; the generator sees the last of them.
+    ``d_steps`` batches are taken; the generator sees the last of them.
     """
     config, discriminator = learner.config.adversarial, learner.discriminator
     if discriminator is None:
@@ -69,12 +52,12 @@ def adversarial_step(learner: Learner, step: int, batches: Iterator[Batch]) -> d
     rate = rate_at(config.schedule, config.rate, step, config.steps)
     discriminator.requires_grad_(False)
     estimates: list[Tensor] = []
-    row = _descend(learner, "generator", parts, lambda part: duel.terms(part, estimates), rate)
+    row = _step_optimiser(learner, "generator", parts, lambda part: duel.terms(part, estimates), rate)
     discriminator.requires_grad_(True)
     row |= duel.teach(parts, estimates)
     return {
         **row,
-        "diversity": _diversity(learner.team, parts, estimates),
+        "diversity": _measure_diversity(learner.team, parts, estimates),
         "rate": learner.watch.factor("generator") * rate,
     }
 
@@ -89,11 +72,11 @@ class _Duel:
     step: int
 
     def terms(self, part: Batch, estimates: list[Tensor]) -> Terms:
-        """Terms of the generator; its estimate is kept for the discriminator."""
+        """Return the loss terms of the generator; its estimate is kept for the discriminator."""
         config, hr = self.learner.config.adversarial, part["hr"]
         sr = self.learner.generate(part)
         estimates.append(sr.detach())
-        image = _image_terms(self.learner, sr, part)
+        image = _compute_image_terms(self.learner, sr, part)
         terms = {key: config.pixel_weight * term for key, term in image.items()}
         seen = self.verdict(sr)
         compares = config.feature_weight > 0 or self.game.uses_hr
@@ -101,7 +84,7 @@ class _Duel:
         weight = config.weight * ramp(self.step, config.ramp)
         sides = seen[-1].float(), wanted[-1].float() if compares else None
         if sides[1] is not None and self.game.uses_hr:
-            sides = self.gathered(sides[0], sides[1])
+            sides = self.gather_pair(sides[0], sides[1])
         terms["adversarial"] = weight * self.game.generator(*sides)
         if config.feature_weight:
             terms["feature"] = config.feature_weight * feature_matching(seen[:-1], wanted[:-1])
@@ -111,7 +94,7 @@ class _Duel:
         return terms
 
     def teach(self, parts: Sequence[Batch], estimates: Sequence[Tensor]) -> dict[str, float]:
-        """Move the discriminator; estimates that are not given are made."""
+        """Move the discriminator and return its numbers; estimates that are not given are computed."""
         config, right = self.learner.config.adversarial, []
         rate = rate_at(config.schedule, config.discriminator_rate, self.step, config.steps)
         given = iter(estimates)
@@ -122,8 +105,8 @@ class _Duel:
                 with torch.no_grad():
                     sr = self.learner.generate(part)
             of_hr, of_sr = self.verdict(hr, sr)[-1].float().chunk(2)
-            if self.game.boundary is None:  # a verdict counts beside the mean of the others
-                of_hr, of_sr = self.gathered(of_hr, of_sr)
+            if self.game.boundary is None:  # a logit counts relative to the mean of the others
+                of_hr, of_sr = self.gather_pair(of_hr, of_sr)
             right.append(accuracy(self.game, of_hr, of_sr))
             found = {"discriminator": self.game.discriminator(of_hr, of_sr, smooth=config.label_smoothing)}
             if penalty := config.penalty or self.game.penalty:
@@ -132,7 +115,7 @@ class _Duel:
                 found["penalty"] = config.penalty_weight * slope
             return found
 
-        row = _descend(self.learner, "discriminator", parts, terms, rate)
+        row = _step_optimiser(self.learner, "discriminator", parts, terms, rate)
         clip_weights(self.discriminator, self.game.weight_clip)
         hr, sr = (sum(side) / len(right) for side in zip(*right, strict=True))
         norm = {"discriminator_norm": row["gradient_norm"]} if "gradient_norm" in row else {}
@@ -140,7 +123,7 @@ class _Duel:
         return {**kept, **norm, "accuracy_hr": hr, "accuracy_sr": sr}
 
     def verdict(self, *images: Tensor) -> list[Tensor]:
-        """Feature maps and logits of images in one batch, with instance noise while there is some."""
+        """Return feature maps and logits of images in one batch, with instance noise while there is some."""
         config, team = self.learner.config.adversarial, self.learner.team
         strength = config.instance_noise * (1 - self.step / config.steps)
         if strength > 0:
@@ -148,19 +131,19 @@ class _Duel:
         with self.learner.precision():
             return list(self.discriminator(torch.cat(images)))
 
-    def gathered(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-        """Two sets of logits from all processes, in one message."""
+    def gather_pair(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        """Return two sets of logits from all processes, in one message."""
         both = self.learner.team.gather(torch.stack([one, other], 1))
         return both[:, 0], both[:, 1]
 
 
-def _image_terms(learner: Learner, sr: Tensor, part: Batch) -> Terms:
-    """Terms that compare an estimate with the truth, as the pixel phase weighs them."""
+def _compute_image_terms(learner: Learner, sr: Tensor, part: Batch) -> Terms:
+    """Return the terms that compare an estimate with the truth, weighted as in the pixel phase."""
     config, hr = learner.config.pixel, part["hr"]
     terms = {"pixel": PIXEL_LOSSES[config.loss](sr, hr)}
     weighted = []
     for name, weight in config.terms.items():
-        physical = name == "spectral_angle"  # the angle between spectra, not between what differs from a mean
+        physical = name == "spectral_angle"  # the angle of whole spectra, not of differences from a mean
         images = [x * part["unit"] + part["offset"] for x in (sr, hr)] if physical else [sr, hr]
         weighted.append(weight * STRUCTURE_LOSSES[name](*images))
     if weighted:
@@ -171,21 +154,21 @@ def _image_terms(learner: Learner, sr: Tensor, part: Batch) -> Terms:
     return terms
 
 
-def _diversity(team: Team, parts: Sequence[Batch], estimates: Sequence[Tensor]) -> float:
-    """How much all estimates differ from one another, over how much the truths do; 1 for a single patch."""
+def _measure_diversity(team: Team, parts: Sequence[Batch], estimates: Sequence[Tensor]) -> float:
+    """Return how much all estimates differ from one another over how much the truths do; 1 for one patch."""
     sr, hr = torch.cat(list(estimates)), torch.cat([part["hr"] for part in parts])
-    own, true = team.spread(torch.stack([sr, hr], 1)).flatten(1).mean(1).tolist()
+    own, true = team.deviation(torch.stack([sr, hr], 1)).flatten(1).mean(1).tolist()
     return float(own / true) if true > 0 else 1.0
 
 
-def _descend(
+def _step_optimiser(
     learner: Learner,
     name: str,
     parts: Sequence[Batch],
     terms_of: Callable[[Batch], Terms],
     rate: float,
 ) -> dict[str, float]:
-    """One optimiser step over all parts and processes, with clipped gradients; return its numbers."""
+    """Take one optimiser step over all parts and processes, with clipped gradients; return its numbers."""
     optimiser, scaler = learner.optimisers[name], learner.scalers[name]
     rate *= learner.watch.factor(name)
     for group in optimiser.param_groups:
@@ -216,18 +199,8 @@ def _descend(
 
 
 @torch.no_grad()
-def average(mean: nn.Module, generator: nn.Module, *, decay: float, done: int) -> None:
-    """Move the averaged generator towards the present one, faster while the phase is young.
-
-    Parameters
-    ----------
-    mean, generator : nn.Module
-        Of one architecture; `mean` changes in place.
-    decay : float
-        Share of the former average that stays, once the phase is old.
-    done : int
-        Finished steps of the phase.
-    """
+def update_average(mean: nn.Module, generator: nn.Module, *, decay: float, done: int) -> None:
+    """Move the averaged generator `mean` towards the present one, faster while the phase is young."""
     decay = min(decay, (1 + done) / (10 + done))
     for old, new in zip(mean.state_dict().values(), generator.state_dict().values(), strict=True):
         if old.is_floating_point():

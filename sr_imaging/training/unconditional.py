@@ -25,48 +25,12 @@ def train_unconditional(
     penalty_weight: float = 10.0,
     rate: float = 2e-4,
 ) -> Iterator[dict[str, float]]:
-    """Train a generator of `sr_imaging.networks.generators.dcgan`, one step for each batch of patches.
+    """Train a generator of `sr_imaging.networks.generators.dcgan`, one step for each batch of real patches.
 
-    The steps run while the result is iterated over; both networks change in place. Noise is drawn from
-    torch's global generator.
-
-    Parameters
-    ----------
-    generator : nn.Module
-        From :func:`~sr_imaging.networks.generators.dcgan.build_unconditional`, on the device to train on.
-    discriminator : nn.Module
-        From :func:`~sr_imaging.networks.discriminators.registry.build_discriminator` for the same patches, on
-        the same device.
-    patches : iterable of (B, C, *size) Tensor
-        Real patches of about zero mean and unit variance, such as ``hr`` of the batches of a training run.
-    loss : str
-        Key of ``ADVERSARIAL_LOSSES``.
-    smooth : float
-        What is taken from the label of real patches.
-    penalty : str
-        Key of ``PENALTIES``; that of the game by default.
-    penalty_weight : float
-        Its weight.
-    rate : float
-        Learning rate of both networks.
-
-    Returns
-    -------
-    iterator of dict
-        The numbers of each step: ``generator`` and ``discriminator``, the two losses; ``accuracy_real`` and
-        ``accuracy_made``, the shares of right verdicts.
-
-    Raises
-    ------
-    ConfigError
-        If the game, the smoothing, the penalty and the norm of the discriminator do not go together; at once.
-    ModelError
-        If a loss is no longer finite.
-
-    References
-    ----------
-    A. Radford et al., "Unsupervised representation learning with deep convolutional generative adversarial
-    networks", ICLR 2016, section 4 (Adam, 2e-4, 0.5).
+    Both networks change in place, on the device they are on, while the result is iterated over. It yields the
+    two losses, ``generator`` and ``discriminator``, and the shares of right verdicts, ``accuracy_real`` and
+    ``accuracy_made``. Patches ``(B, C, *size)`` have about zero mean and unit variance; noise is drawn from
+    torch's global generator. Adam with 2e-4 and 0.5 after A. Radford et al., ICLR 2016, section 4.
     """
     check_adversarial(loss, smooth=smooth, penalty=penalty, discriminator=discriminator)
     game = ADVERSARIAL_LOSSES[loss]
@@ -81,11 +45,11 @@ def train_unconditional(
         if penalise is not None:
             difference = difference + penalty_weight * penalise(discriminator, real, made.detach())
         right = accuracy(game, of_real, of_made)
-        _descend(judges, difference)
+        _step_optimiser(judges, difference)
         clip_weights(discriminator, game.weight_clip)
         discriminator.requires_grad_(False)
         deceit = game.generator(discriminator(made)[-1], discriminator(real)[-1] if game.uses_hr else None)
-        _descend(makers, deceit)
+        _step_optimiser(makers, deceit)
         discriminator.requires_grad_(True)
         return {
             "generator": deceit.item(),
@@ -100,8 +64,8 @@ def train_unconditional(
     return (step(real.to(device)) for real in patches)
 
 
-def _descend(optimiser: Adam, loss: Tensor) -> None:
-    """One step down, unless the loss has left the numbers."""
+def _step_optimiser(optimiser: Adam, loss: Tensor) -> None:
+    """Take one optimiser step; raise `ModelError` if the loss is no longer finite."""
     if not bool(torch.isfinite(loss)):
         raise ModelError(f"the game diverged: a loss is {loss.item()}; lower the rate or add a penalty")
     optimiser.zero_grad(set_to_none=True)

@@ -133,13 +133,13 @@ def test_weights_are_equal_in_all_processes(root: Path, tmp_path: Path) -> None:
     code = f"""
 import hashlib, torch
 import sr_imaging.training.loop as training
-finish = training._finish
-def told(run, phase):
+finish = training.finish_phase
+def finish_with_print(run, phase):
     for name, module in sorted(run.modules.items()):
         raw = b"".join(v.numpy().tobytes() for v in module.state_dict().values())
         print("WEIGHTS", phase.name, name, hashlib.sha256(raw).hexdigest(), flush=True)
     finish(run, phase)
-training._finish = told
+training.finish_phase = finish_with_print
 training.train({str(tmp_path / "run.toml")!r}, data_root={str(root)!r}, device="cpu", progress=False)
 """
     (tmp_path / "run.py").write_text(code)
@@ -180,7 +180,7 @@ def test_lost_process_ends_the_run_with_a_checkpoint(root: Path) -> None:
         time.sleep(0.2)
     os.killpg(again.pid, signal.SIGINT)
     said = finish(again)
-    assert re.search(r"a checkpoint of step \d+ is kept; go on with --resume|another process was told", said)
+    assert re.search(r"a checkpoint of step \d+ is kept; go on with --resume|another process was asked", said)
 
 
 def _worker(launcher: int, *, rank: int) -> int:

@@ -17,7 +17,7 @@ from sr_imaging.training.config.run import TrainConfig
 from sr_imaging.training.data.patch_sizes import PatchPlan
 from sr_imaging.training.distributed import ALONE
 from sr_imaging.training.learner import Learner, build_learner, fresh_generator, recompute_blocks
-from sr_imaging.training.steps import adversarial_step, average, pixel_step
+from sr_imaging.training.steps import adversarial_step, pixel_step, update_average
 
 CPU = torch.device("cpu")
 FLAT = ScheduleConfig("constant", warmup=0)
@@ -241,7 +241,7 @@ def test_average_moves_towards_the_generator_by_its_decay() -> None:
     old = mean.state_dict()["tail.weight"].clone()
     with torch.no_grad():
         generator.get_parameter("tail.weight").add_(1)
-    average(mean, generator, decay=0.9, done=1000)
+    update_average(mean, generator, decay=0.9, done=1000)
     torch.testing.assert_close(mean.state_dict()["tail.weight"], old + 0.1)
 
 

@@ -320,12 +320,12 @@ def test_damaged_checkpoint_is_refused(unbroken: Path, tmp_path: Path) -> None:
     whole = (unbroken / "tiny.checkpoint.safetensors").read_bytes()
     path = tmp_path / "cut.safetensors"
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ConfigError, match="no complete checkpoint"):
+    with pytest.raises(ConfigError, match="not a complete checkpoint"):
         load_checkpoint(path, config=tiny(tmp_path), modules={}, optimisers={})
 
 
 def test_model_file_is_no_checkpoint(unbroken: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no checkpoint of this version"):
+    with pytest.raises(ConfigError, match="not a checkpoint of this version"):
         load_checkpoint(unbroken / "tiny.safetensors", config=tiny(tmp_path), modules={}, optimisers={})
 
 
