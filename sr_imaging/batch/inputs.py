@@ -1,10 +1,11 @@
-"""What the arguments of a batch mean: files, folders, globs, lists, DICOMDIR and zip become scans."""
+"""Turn the arguments of a batch into scans: files, folders, patterns, lists, DICOMDIR and zip."""
 
 import glob
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from sr_imaging.errors import ConfigError, ReadError, ResourceError
@@ -23,83 +24,41 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Found:
-    """A scan, the name that a user knows it by, and its place in the tree of its input.
+    """A scan, the name that a user knows it by, and its place in the tree of its input."""
 
-    Parameters
-    ----------
-    scan : Scan
-        What was found; one with a bad verdict stands for a path that cannot be read.
-    label : str
-        Path as the user would write it, inside a zip behind the path of the zip.
-    place : Path
-        Relative path of the file, or of the folder of a DICOM series, that an output tree mirrors.
-    root : Path
-        Folder that `place` is relative to.
-    """
-
-    scan: Scan
-    label: str
-    place: Path
-    root: Path
+    scan: Scan  # one with a bad verdict stands for a path that cannot be read
+    label: str  # path as the user would write it; within a zip, after the path of the zip
+    place: Path  # relative path, of a file or of the folder of a series, that outputs mirror
+    root: Path  # folder that `place` is relative to
 
 
 def find_inputs(
     arguments: Sequence[str | os.PathLike[str]], *, on_missing: str = "raise", on_tilt: str = "raise"
 ) -> list[Found]:
-    """Return the scans that the arguments of a batch stand for.
+    """Return the scans that the arguments of a batch stand for, in their order, each scan once.
 
-    Parameters
-    ----------
-    arguments : sequence of path
-        Files, folders (searched with their subfolders), patterns with ``*``, ``?``, ``**``, lists
-        ``@list.txt`` (a path a line, ``#`` for comments), DICOMDIR files and zips. DICOM files that are named
-        one by one form series.
-    on_missing, on_tilt : {"raise", "resample"}
-        As in :func:`sr_imaging.read`.
-
-    Returns
-    -------
-    list of Found
-        In the order of the arguments, each scan once. What cannot be read is in it with its reason.
-
-    Raises
-    ------
-    ConfigError
-        If a list cannot be read, or a policy does not exist.
+    Arguments are files, folders (searched with their subfolders), patterns with ``*``, ``?``, ``**``, lists
+    ``@list.txt`` (one path per line, ``#`` for comments), DICOMDIR files and zips. Single DICOM files form
+    series. What cannot be read is among the scans, with its reason; ConfigError is for unreadable lists.
     """
     found: list[Found] = []
     slices: dict[Path, list[Path]] = {}
-    for path, root in _expand(arguments):
+    for path, root in _expand_arguments(arguments):
         if os.path.isfile(path) and is_dicom(path) and not is_dicomdir(path):
             slices.setdefault(path.parent, []).append(path)
         else:
-            found += _scans_of(path, root)
+            found += _find_at(path, root)
     for folder, files in slices.items():
-        found += _named_slices(folder, files)
+        found += _group_named_slices(folder, files)
     once: dict[tuple[object, ...], Found] = {}
     for item in found:
-        once.setdefault(_identity(item.scan), item)
+        once.setdefault(_identify(item.scan), item)
     scans = under_policies([item.scan for item in once.values()], on_missing=on_missing, on_tilt=on_tilt)
     return [replace(item, scan=scan) for item, scan in zip(once.values(), scans, strict=True)]
 
 
 def one_scan(path: Path) -> Scan:
-    """Return the one scan that a path stands for.
-
-    Parameters
-    ----------
-    path : Path
-        File, or folder of a DICOM series.
-
-    Returns
-    -------
-    Scan
-
-    Raises
-    ------
-    ConfigError
-        If there is none, or more than one, or it cannot be read.
-    """
+    """Return the one scan that a file or folder holds; raises ConfigError unless there is just one."""
     scans = find_scans(path) if path.exists() else []
     good = [scan for scan in scans if scan.verdict.ok]
     if len(good) == 1:
@@ -108,63 +67,56 @@ def one_scan(path: Path) -> Scan:
     raise ConfigError(f"{path} holds {len(good)} readable scans where one is wanted{reason}; name its file")
 
 
-def _identity(scan: Scan) -> tuple[object, ...]:
-    """What makes two findings the same scan."""
+def _identify(scan: Scan) -> tuple[object, ...]:
+    """Return what makes two findings the same scan."""
     return scan.path.resolve(), scan.series_uid, scan.facts.get("split")
 
 
-def _expand(arguments: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:
-    """Paths and the folders that their outputs mirror, with lists and patterns resolved."""
+def _expand_arguments(arguments: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:
+    """Yield paths and the folders that their outputs mirror, with lists and patterns resolved."""
     for argument in arguments:
         text = os.fspath(argument)
         path = Path(text)
         if address_of(text):
             yield path, path.parent
         elif text.startswith("@") and not os.path.exists(path):
-            yield from _expand(_lines(Path(text[1:])))
+            yield from _expand_arguments(_read_list(Path(text[1:])))
         elif os.path.exists(path) or not _MAGIC & set(text):
             yield path, path if os.path.isdir(path) else path.parent
         else:
             matches = sorted(glob.glob(text, recursive=True))
-            fixed = [part for part in _until_magic(path)]
-            root = Path(*fixed) if fixed else Path()
+            root = Path(*takewhile(lambda part: not _MAGIC & set(part), path.parts[:-1]))
             yield from ((Path(match), root) for match in matches or [text])
 
 
-def _until_magic(path: Path) -> Iterator[str]:
-    """Parts of a pattern before the first that matches many."""
-    for part in path.parts[:-1]:
-        if _MAGIC & set(part):
-            return
-        yield part
-
-
-def _lines(path: Path) -> list[str]:
-    """Paths of a list file."""
+def _read_list(path: Path) -> list[str]:
+    """Return the paths in a list file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"cannot read the list {path}: {error}; give a text file, one path a line"
+            f"cannot read the list {path}: {error}; give a text file with one path per line"
         ) from error
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _scans_of(path: Path, root: Path) -> list[Found]:
-    """Scans of one path; one with the reason where there is none."""
+def _find_at(path: Path, root: Path) -> list[Found]:
+    """Return the scans of one path; where there is none, one with the reason."""
     try:
         scans = find_scans(path)
     except (ReadError, ResourceError) as error:
         bad = Scan(path, "unknown", Verdict(False, str(error)), files=(path,))
         return [Found(bad, str(path), Path(path.name), root)]
     if path.is_file() and scans and not scans[0].path.is_relative_to(path.parent):
-        return [_in_zip(scan, path) for scan in scans]
-    return [Found(scan, address_of(scan.path) or str(scan.path), _place(scan, root), root) for scan in scans]
+        return [_place_in_zip(scan, path) for scan in scans]
+    return [
+        Found(scan, address_of(scan.path) or str(scan.path), _find_place(scan, root), root) for scan in scans
+    ]
 
 
-def _in_zip(scan: Scan, path: Path) -> Found:
-    """A scan of an unpacked zip under the name of the zip."""
+def _place_in_zip(scan: Scan, path: Path) -> Found:
+    """Return a scan of an unpacked zip under the name of the zip."""
     from sr_imaging.io.archive import unpacked
 
     inner = scan.path.relative_to(unpacked(path))
@@ -174,8 +126,8 @@ def _in_zip(scan: Scan, path: Path) -> Found:
     return Found(scan, label, inner if inner.parts else Path(path.stem), path.parent)
 
 
-def _place(scan: Scan, root: Path) -> Path:
-    """Place in the tree of the input; a series that fills the whole input takes its name."""
+def _find_place(scan: Scan, root: Path) -> Path:
+    """Return the place in the tree of the input; a series that fills the whole input takes its name."""
     if not scan.path.is_relative_to(root):
         return Path(scan.path.name)
     if address := address_of(scan.path):
@@ -184,8 +136,8 @@ def _place(scan: Scan, root: Path) -> Path:
     return inner if inner.parts else Path(root.resolve().name or "series")
 
 
-def _named_slices(folder: Path, files: list[Path]) -> list[Found]:
-    """DICOM files of one folder that were named one by one, as series."""
+def _group_named_slices(folder: Path, files: list[Path]) -> list[Found]:
+    """Return the series of DICOM files of one folder that were named one by one."""
     scans, left_out = find_series(files)
     name = folder.resolve().name or "series"
     places = [Path(scan.path.name if scan.path.is_file() else name) for scan in scans]
@@ -197,7 +149,7 @@ def _named_slices(folder: Path, files: list[Path]) -> list[Found]:
 
 
 def shown_cause(cause: str, label: str) -> str:
-    """Return a reason without the path that stands before it in a line of its own."""
+    """Return a reason in one line, without the path before it, which is shown already."""
     for lead in (f"{label}: ", f"{label} ", f"cannot read {label}: "):
         cause = cause.removeprefix(lead)
     return " ".join(cause.split())

@@ -13,59 +13,27 @@ __all__ = ["RunReport", "ScanResult"]
 
 @dataclass
 class ScanResult:
-    """What became of one scan.
+    """What became of one scan."""
 
-    Parameters
-    ----------
-    input, output : str
-        Paths.
-    status : str
-        ``done``, ``up to date``, ``skipped``, ``failed``, ``interrupted`` or ``not started``.
-    cause : str
-        Why it failed or was skipped, with the remedy.
-    trace : str
-        The traceback of a failure.
-    warnings : list of str
-        What was doubtful: the range of the model, a tile halved for want of memory, … .
-    facts : dict
-        Shapes, spacings, model, hashes.
-    seconds : float
-        Time from reading to the finished output.
-    """
-
-    input: str
-    output: str
-    status: str = "not started"
-    cause: str = ""
-    trace: str = ""
-    warnings: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
+    input: str  # path
+    output: str  # path
+    status: str = "not started"  # or done, up to date, skipped, failed, interrupted
+    cause: str = ""  # why it failed or was skipped, with the remedy
+    trace: str = ""  # the traceback of a failure
+    warnings: list[str] = field(default_factory=list)  # such as values outside those of the model's training
+    facts: dict[str, Any] = field(default_factory=dict)  # shapes, spacings, model, hashes
+    seconds: float = 0.0  # from reading to the finished output
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What became of a batch.
+    """What became of a batch."""
 
-    Parameters
-    ----------
-    results : list of ScanResult
-        In the order of the plan.
-    options : dict
-        What was asked for.
-    started : str
-        UTC, ISO 8601.
-    seconds : float
-        Duration.
-    interrupted : bool
-        Whether it was stopped from outside.
-    """
-
-    results: list[ScanResult]
-    options: dict[str, Any]
-    started: str
+    results: list[ScanResult]  # in the order of the plan
+    options: dict[str, Any]  # what was asked for
+    started: str  # UTC, ISO 8601
     seconds: float
-    interrupted: bool = False
+    interrupted: bool = False  # from outside
 
     def count(self, *status: str) -> int:
         """Return the number of scans with one of these statuses."""
@@ -95,12 +63,6 @@ class RunReport:
         }
 
     def write(self, path: Path) -> None:
-        """Write the report as JSON, replacing an earlier one.
-
-        Raises
-        ------
-        WriteError
-            If it cannot be written.
-        """
+        """Write the report as JSON, replacing an earlier one; raises WriteError if that fails."""
         with whole_output(path, overwrite=True) as temporary:
             temporary.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
