@@ -1,7 +1,7 @@
-"""De-identification after the basic profile of DICOM PS3.15: of a header only a list of facts is kept.
+"""De-identification after the basic profile of DICOM PS3.15: only listed elements of a header are kept.
 
-The list holds what describes the image and how it was acquired. Whatever is not on it goes: names, dates,
-places, comments, unknown and private elements, in sequences as well.
+The list holds what describes the image and how it was acquired. Whatever is not on it is
+removed, in sequences as well: names, dates, places, comments, unknown and private elements.
 """
 
 from collections.abc import Iterable
@@ -17,11 +17,11 @@ from sr_imaging.errors import WriteError
 from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
 from sr_imaging.io.scan import Scan
 
-from .derived_header import SourceSlice, code
+from .derived_header import SourceSlice, code_sequence
 
 __all__ = ["KEPT", "anonymous_array", "anonymous_sources", "new_uid", "refuse_text_in_pixels"]
 
-STANDARD = "1.2.840.10008."  # identifiers of the standard itself: classes, transfer syntaxes
+STANDARD = "1.2.840.10008."  # prefix of the standard's own identifiers: classes, transfer syntaxes
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 CAPTURED = frozenset({"SCREEN SAVE", "SCREENSAVE", "SECONDARY"})  # of ImageType
 METHOD = "basic profile of DICOM PS3.15 by a list of kept elements"
@@ -71,17 +71,9 @@ KEPT = frozenset(
 
 
 def new_uid(uid: str) -> str:
-    """Return the identifier that stands for another: always the same one, those of the standard unchanged.
+    """Return the identifier that replaces another: always the same one, those of the standard unchanged.
 
-    Parameters
-    ----------
-    uid : str
-        Any identifier; empty stays empty.
-
-    Returns
-    -------
-    str
-        Made from a hash: nobody can compute the old one, and who has it can recognise it.
+    It is made from a hash: nobody can compute the old one, and who has it can recognise it.
     """
     if not uid or uid.startswith(STANDARD):
         return uid
@@ -89,52 +81,23 @@ def new_uid(uid: str) -> str:
 
 
 def anonymous_sources(sources: Iterable[SourceSlice]) -> list[SourceSlice]:
-    """Return the source slices without what may identify a patient, their identifiers replaced.
+    """Return source slices without what may identify a patient, their identifiers replaced.
 
-    Parameters
-    ----------
-    sources : iterable of SourceSlice
-        As :func:`sr_imaging.io.dicom.writing.derived_header.load_sources` returns them.
-
-    Returns
-    -------
-    list of SourceSlice
-        What is derived from them is de-identified.
-
-    Raises
-    ------
-    WriteError
-        If the pixels of a slice may hold text.
+    Raises WriteError if the pixels of a slice may hold text.
     """
     cleaned: dict[int, Dataset] = {}  # the frames of an enhanced file share one header
     found = []
     for item in sources:
         if id(item.header) not in cleaned:
             _refuse_text(item.header, item.frame.sop_class, item.frame.image_type)
-            cleaned[id(item.header)] = _anonymous(item.header)
+            cleaned[id(item.header)] = _strip_header(item.header)
         uid = new_uid(item.instance_uid)
         found.append(replace(item, header=cleaned[id(item.header)], instance_uid=uid))
     return found
 
 
 def anonymous_array(da: xr.DataArray) -> xr.DataArray:
-    """Return a volume that carries no text but unit, modality and model, its frame of reference replaced.
-
-    Parameters
-    ----------
-    da : DataArray
-        A volume with a ``volume_ref`` coord.
-
-    Returns
-    -------
-    DataArray
-        The same values on the same grid.
-
-    Raises
-    ------
-    WriteError
-        If the array is no volume in patient space.
-    """
+    """Return a volume without texts but unit, modality and model, its frame of reference replaced."""
     if "volume_ref" not in da.coords:
         raise WriteError(
             "only volumes in patient space can be de-identified, and the array has no volume_ref coord; "
@@ -154,18 +117,7 @@ def anonymous_array(da: xr.DataArray) -> xr.DataArray:
 
 
 def refuse_text_in_pixels(source: Scan) -> None:
-    """Refuse a series whose pixels may hold text, such as a name burned into a screen capture.
-
-    Parameters
-    ----------
-    source : Scan
-        A DICOM series.
-
-    Raises
-    ------
-    WriteError
-        Naming what its header says.
-    """
+    """Raise WriteError for a DICOM series whose pixels may hold text, such as a screen capture."""
     names = ("SOPClassUID", "ImageType", "ConversionType", "BurnedInAnnotation")
     with quiet_pydicom():
         for path in source.files:
@@ -175,7 +127,7 @@ def refuse_text_in_pixels(source: Scan) -> None:
 
 
 def _refuse_text(header: Dataset, sop_class: str, image_type: tuple[str, ...]) -> None:
-    """Raise where pixels may hold text; the statement that they hold none is believed."""
+    """Raise where pixels may hold text; a header that states that they hold none is believed."""
     stated = str(header.get("BurnedInAnnotation") or "")
     if stated == "NO":
         return
@@ -188,32 +140,32 @@ def _refuse_text(header: Dataset, sop_class: str, image_type: tuple[str, ...]) -
         reason = f"ImageType holds {min(marks)}"
     if reason:
         raise WriteError(
-            f"the pixels may hold text that de-identification cannot see ({reason}); look at them, and where "
-            "they hold none state BurnedInAnnotation NO in the source"
+            f"the pixels may hold text that de-identification cannot see ({reason}); look at them, and if "
+            "they hold none, state BurnedInAnnotation NO in the source"
         )
 
 
-def _anonymous(header: Dataset) -> Dataset:
-    """A header with the kept elements alone, and what the profile adds."""
-    out = _kept(header)
+def _strip_header(header: Dataset) -> Dataset:
+    """Return a header of the listed elements alone, with what the profile adds."""
+    out = _keep_listed(header)
     for name in (*EMPTIED, *(name for name in EMPTIED_WHERE_PRESENT if name in header)):
         setattr(out, name, "")
     out.PatientIdentityRemoved = "YES"
     out.DeidentificationMethod = METHOD
-    out.DeidentificationMethodCodeSequence = code("deidentification")
+    out.DeidentificationMethodCodeSequence = code_sequence("deidentification")
     out.LongitudinalTemporalInformationModified = "REMOVED"
     return out
 
 
-def _kept(header: Dataset) -> Dataset:
-    """The elements of the list, identifiers replaced, items of sequences treated alike."""
+def _keep_listed(header: Dataset) -> Dataset:
+    """Return the listed elements, also those of sequence items, with identifiers replaced."""
     out = Dataset()
     for element in header:
         if element.tag not in KEPT:
             continue
         if element.VR == "SQ":
             out[element.tag] = DataElement(
-                element.tag, "SQ", DicomSequence(_kept(item) for item in element.value)
+                element.tag, "SQ", DicomSequence(_keep_listed(item) for item in element.value)
             )
         elif element.VR == "UI":
             out[element.tag] = DataElement(element.tag, "UI", UID(new_uid(str(element.value))))

@@ -19,45 +19,27 @@ from .carried_header import new_header
 from .deidentify import anonymous_array, anonymous_sources
 from .derived_header import SourceSlice, class_uid
 from .encoding import Encoding, ds_text
-from .series_header import SeriesFacts
-from .source import source_slices, volume_matrix, volume_planes
+from .provenance import make_equipment
+from .series_header import LOSSY_FACTS, SeriesFacts
+from .source import fill_value, source_slices, volume_matrix, volume_planes
 
 __all__ = ["write_map"]
 
 LARGEST = 2**32 - 2  # bytes of an element, PS3.5 chapter 7
 UNITS = {"HU": Code("[hnsf'U]", "UCUM", "Hounsfield unit")}
 NO_UNIT = Code("1", "UCUM", "no units")
-# What highdicom judges and quotes in its log and errors: it gets none of them, and they are carried here.
-JUDGED = (
-    *("SpecificCharacterSet", "PatientName", "PatientBirthDate", "PatientSex"),
-    *("StudyDate", "StudyTime"),
+# highdicom validates these and quotes them in its log and errors: it gets none; they are added afterwards.
+VALIDATED = (
+    *("SpecificCharacterSet", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"),
 )
 
 
 def write_map(da: xr.DataArray, path: Path, source: Scan | None, *, deidentify: bool = False) -> None:
-    """Write a volume as a Parametric Map with float pixels, in the study of its source.
+    """Write a volume as a Parametric Map (DICOM PS3.3 A.75) with float32 pixels, in the study of its source.
 
-    Parameters
-    ----------
-    da : (z, y, x) or (y, x) DataArray
-        Modality values with a ``volume_ref`` coord, stored as float32; NaN stays NaN, and what
-        ``attrs["_FillValue"]`` marks becomes NaN.
-    path : Path
-        File to write.
-    source : Scan
-        The DICOM series that the volume was derived from.
-    deidentify : bool
-        Leave out what may identify the patient, and replace identifiers.
-
-    Raises
-    ------
-    WriteError
-        If highdicom is not installed, the array is no volume in patient space, there is no source or it
-        does not fit, or the volume has 4 GiB or more.
-
-    References
-    ----------
-    DICOM PS3.3 A.75, Parametric Map IOD.
+    NaN stays NaN, and the fill value becomes NaN. `deidentify` leaves out what may identify the patient and
+    replaces identifiers. Raises WriteError if highdicom is not installed, the array is not a volume in
+    patient space, there is no source or it does not fit, or the volume has 4 GiB or more.
     """
     if source is None:
         raise WriteError(
@@ -69,55 +51,52 @@ def write_map(da: xr.DataArray, path: Path, source: Scan | None, *, deidentify: 
         raise WriteError(
             "a parametric map needs highdicom; pip install 'sr-imaging[parametric-map]', or write NIfTI"
         ) from error
-    matrix = volume_matrix(da)
-    values = _floats(da)
+    matrix, modality = volume_matrix(da), source.modality or ""
+    values = _convert_to_floats(da)
     with quiet_pydicom():
-        sources = source_slices(da, source, source.modality or "")
+        sources = source_slices(da, source, modality)
         if deidentify:
             da, sources = anonymous_array(da), anonymous_sources(sources)
         facts = SeriesFacts(
             da,
             matrix=matrix,
-            modality=source.modality or "",
+            modality=modality,
             encoding=Encoding(1.0, 0.0, 16, False),
             sources=sources,
             planes=list(values),
             dated=not deidentify,
         )
-        made = _map(highdicom, facts, values, str(da.attrs.get("units", "")))
-        _complete(made, facts)
+        made = _make_map(highdicom, facts, values, str(da.attrs.get("units", "")))
+        _complete_map(made, facts)
         made.save_as(path)
 
 
-def _floats(da: xr.DataArray) -> np.ndarray:
-    """Voxels as float32 (z, y, x), invalid ones NaN."""
-    values = volume_planes(da)
-    fill = da.attrs.get("_FillValue", da.encoding.get("_FillValue"))
+def _convert_to_floats(da: xr.DataArray) -> np.ndarray:
+    """Return the voxels of a volume, float32 (z, y, x), invalid ones NaN."""
+    values, fill = volume_planes(da), fill_value(da)
     floats = values.astype(np.float32)
-    if fill is not None and np.isfinite(fill):
+    if fill is not None:
         floats[values == fill] = np.nan
     floats[~np.isfinite(floats)] = np.nan
     if floats.nbytes > LARGEST:
-        raise WriteError(f"a parametric map holds 4 GiB, not {floats.nbytes / 2**30:.3g}; write Zarr instead")
+        raise WriteError(
+            f"a parametric map holds 4 GiB, not {floats.nbytes / 2**30:.3g} GiB; write Zarr instead"
+        )
     if not np.isfinite(floats).any():
         raise WriteError("a parametric map needs at least one valid voxel; check the mask")
     return floats
 
 
-def _map(highdicom: Any, facts: SeriesFacts, values: np.ndarray, unit: str) -> Dataset:
-    """The map with its frames, in the words of highdicom."""
+def _make_map(highdicom: Any, facts: SeriesFacts, values: np.ndarray, unit: str) -> Dataset:
+    """Return the map with its frames as highdicom makes it."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     first = facts.sources[0].header
-    center, width = _window(first, low, high)
-    volume = highdicom.Volume(
-        values,
-        facts.matrix,
-        coordinate_system="PATIENT",
-        frame_of_reference_uid=facts.uids["FrameOfReferenceUID"],
-    )
+    center, width = _choose_window(first, low, high)
+    uid = facts.uids["FrameOfReferenceUID"]
+    volume = highdicom.Volume(values, facts.matrix, coordinate_system="PATIENT", frame_of_reference_uid=uid)
     meaning = UNITS.get(unit, NO_UNIT)
     made: Dataset = highdicom.pm.ParametricMap(
-        _source_images(facts),
+        _make_source_images(facts),
         volume,
         series_instance_uid=facts.uids["SeriesInstanceUID"],
         series_number=int(facts.shared.SeriesNumber),
@@ -140,20 +119,20 @@ def _map(highdicom: Any, facts: SeriesFacts, values: np.ndarray, unit: str) -> D
     return made
 
 
-def _window(header: Dataset, low: float, high: float) -> tuple[float, float]:
-    """Window of the source, else one over all values."""
+def _choose_window(header: Dataset, low: float, high: float) -> tuple[float, float]:
+    """Return centre and width of the source's window, else one over all values."""
     ends = [np.atleast_1d(header.get(name) or []) for name in ("WindowCenter", "WindowWidth")]
     try:
         center, width = (float(end[0]) for end in ends)
-    except (IndexError, ValueError):  # absent, or no number
+    except (IndexError, ValueError):  # absent, or not a number
         center, width = 0.0, 0.0
     if width >= 1:
         return center, width
     return float(ds_text((low + high) / 2)), float(ds_text(max(high - low, 1)))
 
 
-def _source_images(facts: SeriesFacts) -> list[Dataset]:
-    """Each source file once, complete in what highdicom takes over."""
+def _make_source_images(facts: SeriesFacts) -> list[Dataset]:
+    """Return a header for each source file, complete in what highdicom takes over."""
     files: dict[str, SourceSlice] = {}
     for item in facts.sources:
         files.setdefault(item.instance_uid, item)
@@ -161,22 +140,22 @@ def _source_images(facts: SeriesFacts) -> list[Dataset]:
     for uid, item in files.items():
         image = new_header(facts.modality)
         image.update(item.header)
-        # one of an enhanced class would need its functional groups; _complete names the true class
+        # one of an enhanced class would need its functional groups; _complete_map names the true class
         image.SOPClassUID, image.SOPInstanceUID = UID(class_uid(facts.modality)), UID(uid)
         image.StudyInstanceUID = UID(facts.uids["StudyInstanceUID"])
         image.FrameOfReferenceUID = UID(facts.uids["FrameOfReferenceUID"])
         if not image.get("SeriesInstanceUID"):
             image.SeriesInstanceUID = generate_uid(entropy_srcs=[facts.uids["StudyInstanceUID"], "source"])
-        image.update(_place(item.frame))
-        for name in JUDGED:
+        image.update(_describe_grid(item.frame))
+        for name in VALIDATED:
             image.pop(name, None)  # not changed in place: the source's header shares its elements
             setattr(image, name, None if name == "SpecificCharacterSet" else "")
         images.append(image)
     return images
 
 
-def _place(frame: Frame) -> Dataset:
-    """The grid of a slice, which the header of an enhanced file does not state."""
+def _describe_grid(frame: Frame) -> Dataset:
+    """Return the grid of a slice, which the header of an enhanced file does not state."""
     out = Dataset()
     out.Rows, out.Columns = frame.rows, frame.columns
     out.SliceThickness = ds_text(frame.thickness or 0)
@@ -190,20 +169,19 @@ def _place(frame: Frame) -> Dataset:
     return out
 
 
-def _complete(made: Dataset, facts: SeriesFacts) -> None:
-    """Say what highdicom leaves out or makes by chance: what derived it, loss, side, identifiers."""
+def _complete_map(made: Dataset, facts: SeriesFacts) -> None:
+    """Set what highdicom leaves out or makes at random: derivation, loss, side, identifiers."""
     first = facts.sources[0].header
-    for name in JUDGED:
+    for name in VALIDATED:
         if name in first:
             made[name] = first[name]
     made.SeriesDescription = facts.shared.SeriesDescription
-    own = facts.header(0).ContributingEquipmentSequence[-1]
-    own.ContributionDescription = f"{own.ContributionDescription}; {facts.shared.DerivationDescription}"[
-        :1024
-    ]
+    own = make_equipment(facts.provenance)
+    words = f"{own.ContributionDescription}; {facts.shared.DerivationDescription}"
+    own.ContributionDescription = words[:1024]
     made.ContributingEquipmentSequence = [*made.get("ContributingEquipmentSequence", []), own]
-    for name in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-        if facts.shared.get("LossyImageCompression") == "01" and name in facts.shared:
+    for name in LOSSY_FACTS:
+        if name in facts.shared:
             made[name] = facts.shared[name]
     made.BurnedInAnnotation = first.get("BurnedInAnnotation") or "NO"
     made.Laterality = first.get("Laterality", "")
@@ -217,27 +195,27 @@ def _complete(made: Dataset, facts: SeriesFacts) -> None:
     if measures.SliceThickness is None:  # unknown, and may not be empty here (PS3.3 C.7.6.16.2.1)
         measures.SliceThickness = measures.SpacingBetweenSlices
     groups.PlaneOrientationSequence[0]["ImageOrientationPatient"] = facts.shared["ImageOrientationPatient"]
-    _name_classes(made, {item.instance_uid: item.class_uid for item in facts.sources})
+    _correct_classes(made, {item.instance_uid: item.class_uid for item in facts.sources})
     if facts.provenance.now is None:
-        _undated(made)
+        _remove_dates(made)
 
 
-def _name_classes(dataset: Dataset, classes: dict[str, str]) -> None:
-    """Give references, wherever they are, the class of what they name."""
+def _correct_classes(dataset: Dataset, classes: dict[str, str]) -> None:
+    """Give references, at any depth, the class of the instance that they name."""
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value:
                 if item.get("ReferencedSOPInstanceUID") in classes:
                     item.ReferencedSOPClassUID = UID(classes[item.ReferencedSOPInstanceUID])
-                _name_classes(item, classes)
+                _correct_classes(item, classes)
 
 
-def _undated(made: Dataset) -> None:
-    """Leave out when it was made."""
+def _remove_dates(made: Dataset) -> None:
+    """Remove every date and time of the derivation."""
     for name in ("InstanceCreationDate", "InstanceCreationTime"):
         if name in made:
             delattr(made, name)
-    made.ContentDate, made.ContentTime = "19000101", "000000"  # must have values
+    made.ContentDate, made.ContentTime = "19000101", "000000"  # may not be empty
     for item in made.ContributingEquipmentSequence:
         if "ContributionDateTime" in item:
             del item.ContributionDateTime

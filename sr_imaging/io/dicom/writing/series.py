@@ -2,7 +2,6 @@
 
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,37 +16,23 @@ from sr_imaging.io.scan import Scan
 from .deidentify import anonymous_array, anonymous_sources
 from .encoding import choose_encoding, encode
 from .series_header import SeriesFacts
-from .source import source_slices, volume_matrix, volume_planes
+from .source import fill_value, source_slices, volume_matrix, volume_planes
 
 __all__ = ["write_series"]
 
 
 def write_series(da: xr.DataArray, folder: Path, source: Scan | None, *, deidentify: bool = False) -> None:
-    """Write a volume as a new DICOM series, one file a slice, named ``IM_0001.dcm`` and so on.
+    """Write a volume with a ``volume_ref`` as a new DICOM series, one file a slice: ``IM_0001.dcm`` and on.
 
-    Parameters
-    ----------
-    da : (z, y, x) or (y, x) DataArray
-        Modality values with a ``volume_ref`` coord. ``attrs["_FillValue"]`` marks padding; the ``sr_`` attrs
-        say which model made it.
-    folder : Path
-        Folder to write into; made where it is absent.
-    source : Scan, optional
-        The series that the volume was derived from, whose patient, study and acquisition it keeps. Without
-        it a new minimal series is written.
-    deidentify : bool
-        Leave out what may identify the patient, dates included, and replace identifiers.
-
-    Raises
-    ------
-    WriteError
-        If the array is no volume in patient space, its modality is neither CT nor MR, or the source cannot
-        be read, lies in another frame of reference, or cannot be de-identified.
+    The series keeps patient, study and acquisition of its source; without one it is minimal. `deidentify`
+    leaves out what may identify the patient, dates included, and replaces identifiers. Raises WriteError if
+    the array is not a volume in patient space, its modality is neither CT nor MR, or the source cannot be
+    read, lies in another frame of reference, or cannot be de-identified.
     """
     matrix = volume_matrix(da)
     values = volume_planes(da)
-    modality = _modality(da, source)
-    fill = _fill(da)
+    modality = _require_modality(da, source)
+    fill = fill_value(da)
     with quiet_pydicom():
         sources = source_slices(da, source, modality)
         if deidentify:
@@ -68,8 +53,8 @@ def write_series(da: xr.DataArray, folder: Path, source: Scan | None, *, deident
             _write_file(facts.header(index), plane, folder / f"IM_{index + 1:04d}.dcm")
 
 
-def _modality(da: xr.DataArray, source: Scan | None) -> str:
-    """CT or MR, of the source or else of the array."""
+def _require_modality(da: xr.DataArray, source: Scan | None) -> str:
+    """Return CT or MR, as the source or else the array states."""
     stated = source.modality if source is not None else da.coords["volume_ref"].attrs.get("modality")
     if stated not in ("CT", "MR"):
         raise WriteError(
@@ -77,12 +62,6 @@ def _modality(da: xr.DataArray, source: Scan | None) -> str:
             "write a parametric map, NIfTI or Zarr instead"
         )
     return str(stated)
-
-
-def _fill(da: xr.DataArray) -> Any:
-    """Value of invalid pixels, or None."""
-    fill = da.attrs.get("_FillValue", da.encoding.get("_FillValue"))
-    return None if fill is None or not np.isfinite(fill) else fill
 
 
 def _write_file(header: Dataset, plane: np.ndarray, path: Path) -> None:
@@ -96,4 +75,4 @@ def _write_file(header: Dataset, plane: np.ndarray, path: Path) -> None:
     header.file_meta = meta
     whole = BytesIO()
     dcmwrite(whole, header, enforce_file_format=True)
-    path.write_bytes(whole.getbuffer())  # pydicom itself would lose the reason why a disk refuses
+    path.write_bytes(whole.getbuffer())  # pydicom itself would lose the reason why a disk refused it

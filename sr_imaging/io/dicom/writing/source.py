@@ -1,4 +1,6 @@
-"""What a DICOM writer takes from an array: its grid, its voxels, the slices that it was made from."""
+"""What a DICOM writer takes from an array: grid, voxels, and the slices that it was made from."""
+
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,28 +13,15 @@ from sr_imaging.io.scan import Scan
 
 from .derived_header import SourceSlice, load_sources
 
-__all__ = ["source_slices", "volume_matrix", "volume_planes"]
+__all__ = ["fill_value", "source_slices", "volume_matrix", "volume_planes"]
 
 SHEAR = 2e-3  # cosine between array axes (0.1 degree) beyond which single slices cannot say where they lie
 
 
 def volume_matrix(da: xr.DataArray) -> np.ndarray:
-    """Return the affine of an array that slices can hold.
+    """Return the affine of a volume that slices can hold: (4, 4), index (z, y, x, 1) to LPS mm.
 
-    Parameters
-    ----------
-    da : (z, y, x) or (y, x) DataArray
-        A volume with a ``volume_ref`` coord.
-
-    Returns
-    -------
-    (4, 4) ndarray
-        Index (z, y, x, 1) to LPS mm.
-
-    Raises
-    ------
-    WriteError
-        If it is no straight volume in patient space.
+    Raises WriteError if the array is not one straight volume in patient space.
     """
     if "volume_ref" not in da.coords:
         raise WriteError(
@@ -55,23 +44,7 @@ def volume_matrix(da: xr.DataArray) -> np.ndarray:
 
 
 def volume_planes(da: xr.DataArray) -> np.ndarray:
-    """Return the voxels of a volume.
-
-    Parameters
-    ----------
-    da : (z, y, x) or (y, x) DataArray
-        Numbers; dask arrays are computed.
-
-    Returns
-    -------
-    (z, y, x) ndarray
-        In the dtype of the array.
-
-    Raises
-    ------
-    WriteError
-        If they are no numbers.
-    """
+    """Return the voxels of a volume or slice, (z, y, x) in its dtype; raise WriteError if not numbers."""
     dims = spatial_dims(da)
     values = np.asarray(da.transpose(*dims.values()).values)
     if values.dtype.kind not in "iuf":
@@ -79,34 +52,21 @@ def volume_planes(da: xr.DataArray) -> np.ndarray:
     return values if values.ndim == 3 else values[None]
 
 
+def fill_value(da: xr.DataArray) -> Any:
+    """Return the finite value that marks invalid pixels of a volume, or None."""
+    fill = da.attrs.get("_FillValue", da.encoding.get("_FillValue"))
+    return None if fill is None or not np.isfinite(fill) else fill
+
+
 def source_slices(da: xr.DataArray, source: Scan | None, modality: str) -> list[SourceSlice]:
-    """Return the source slices of a volume and their headers.
+    """Return the slices that a volume was derived from, with their headers; empty without a source.
 
-    Parameters
-    ----------
-    da : DataArray
-        The volume.
-    source : Scan, optional
-        The series that it was derived from.
-    modality : str
-        Of the source.
-
-    Returns
-    -------
-    list of SourceSlice
-        Empty for a new series.
-
-    Raises
-    ------
-    WriteError
-        If the source cannot be read or lies in another frame of reference.
+    Raises WriteError if the source cannot be read or lies in another frame of reference.
     """
     if source is None:
         return []
     if source.kind != "dicom" or not source.verdict.ok:
-        raise WriteError(
-            f"{source.path} is no good DICOM series to derive from; pass source=None for a new one"
-        )
+        raise WriteError(f"{source.path} is not a readable DICOM series; pass source=None for a new one")
     try:
         sources = load_sources(load_placement(source).frames, modality)
     except ReadError as error:
