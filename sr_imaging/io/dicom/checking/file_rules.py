@@ -1,4 +1,4 @@
-"""What a DICOM slice must say to be read alike by everyone: the rules of one file."""
+"""What a DICOM file must state so that all readers read it alike: the rules of one file."""
 
 import re
 from collections.abc import Iterator
@@ -17,27 +17,19 @@ EQUIPMENT = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "Contr
 
 
 def is_derived(dataset: Dataset) -> bool:
-    """Tell whether a slice says that its pixels were made from others."""
+    """Return whether a slice says that its pixels were made from others."""
     return str(next(iter(dataset.get("ImageType") or [""]))) == "DERIVED"
 
 
 def file_problems(dataset: Dataset) -> Iterator[str]:
-    """Yield what is wrong with any slice, acquired or derived.
+    """Yield what is wrong with any slice, acquired or derived, without values of the patient.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        A file with its file meta information, without its pixels.
-
-    Yields
-    ------
-    str
-        A problem, without the file's name and without values of the patient.
+    `dataset` is a file with its file meta information, without its pixels.
     """
-    yield from _meta(dataset)
-    yield from _texts(dataset)
-    yield from _image_type(dataset)
-    yield from _pixel_description(dataset)
+    yield from _check_meta(dataset)
+    yield from _check_texts(dataset)
+    yield from _check_image_type(dataset)
+    yield from _check_pixel_description(dataset)
     if dataset.get("LossyImageCompression") == "01":
         for name in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
             if not dataset.get(name):
@@ -50,27 +42,16 @@ def file_problems(dataset: Dataset) -> Iterator[str]:
 
 
 def derived_problems(dataset: Dataset) -> Iterator[str]:
-    """Yield what is wrong with a slice that was resampled from others.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        As for :func:`file_problems`.
-
-    Yields
-    ------
-    str
-        A problem of derivation, references, equipment, or of what the source said of its own pixels.
-    """
+    """Yield what is wrong with a slice resampled from others: derivation, sources, equipment, old values."""
     if not dataset.get("DerivationDescription"):
         yield "no DerivationDescription"
     if CODES["derivation"][0] not in item_codes(dataset, "DerivationCodeSequence"):
         yield f"no DerivationCodeSequence with {' '.join(CODES['derivation'])}"
-    yield from _sources(dataset)
-    yield from _equipment(dataset)
+    yield from _check_sources(dataset)
+    yield from _check_equipment(dataset)
     for tag in sorted(dataset.keys()):
         if (tag in DROPPED and tag not in WRITTEN_ANEW) or tag.group in DROPPED_GROUPS:
-            yield f"{_name(dataset, tag)} of the source, which does not hold for derived pixels"
+            yield f"{_find_keyword(dataset, tag)} of the source, which does not hold for derived pixels"
     if any(tag.is_private for tag in dataset.keys()):  # noqa: SIM118
         yield "private elements, which nobody can vouch for"
 
@@ -80,68 +61,65 @@ def item_codes(dataset: Dataset, name: str) -> list[str]:
     return [str(item.get("CodeValue", "")) for item in dataset.get(name) or []]
 
 
-def _meta(dataset: Dataset) -> Iterator[str]:
-    """The file meta information names the same object as the data set."""
+def _check_meta(dataset: Dataset) -> Iterator[str]:
+    """Yield where the file meta information names another object than the data set."""
     meta = getattr(dataset, "file_meta", Dataset())
-    for own, named in (
-        ("SOPClassUID", "MediaStorageSOPClassUID"),
-        ("SOPInstanceUID", "MediaStorageSOPInstanceUID"),
-    ):
-        if not dataset.get(own):
-            yield f"no {own}"
-        elif meta.get(named) != dataset.get(own):
-            yield f"{named} is not the {own}"
+    for name in ("SOPClassUID", "SOPInstanceUID"):
+        if not dataset.get(name):
+            yield f"no {name}"
+        elif meta.get(f"MediaStorage{name}") != dataset.get(name):
+            yield f"MediaStorage{name} is not the {name}"
     for name in ("StudyInstanceUID", "SeriesInstanceUID"):
         if not dataset.get(name):
             yield f"no {name}"
 
 
-def _texts(dataset: Dataset) -> Iterator[str]:
-    """Decimal strings, integer strings and identifiers are as long and as formed as the standard allows."""
-    for element in _elements(dataset):
+def _check_texts(dataset: Dataset) -> Iterator[str]:
+    """Yield decimal strings, integer strings and identifiers that are too long or malformed."""
+    for element in _walk_elements(dataset):
         if element is None:
             yield "an element that cannot be parsed"
         elif element.VR in LONGEST:
-            texts = [str(value) for value in _values(element)]
+            texts = [str(value) for value in _list_values(element)]
             if any(len(text) > LONGEST[element.VR] for text in texts):
                 yield f"{element.keyword or element.tag} has more than {LONGEST[element.VR]} characters"
             if element.VR == "UI" and not all(UID_FORM.fullmatch(text) for text in texts if text):
-                yield f"{element.keyword or element.tag} is no well-formed identifier"
+                yield f"{element.keyword or element.tag} is not a well-formed identifier"
 
 
-def _elements(dataset: Dataset) -> Iterator[DataElement | None]:
-    """All elements, those inside sequences included; None for one that cannot be parsed."""
+def _walk_elements(dataset: Dataset) -> Iterator[DataElement | None]:
+    """Yield all elements, also those inside sequences; None for one that cannot be parsed."""
     for tag in sorted(dataset.keys()):
         try:
             element = dataset[tag]
             yield element
             if element.VR == "SQ":
                 for item in element.value:
-                    yield from _elements(item)
+                    yield from _walk_elements(item)
         except BROKEN_FILE:
             yield None
 
 
-def _values(element: DataElement) -> list[Any]:
-    """Values of an element that may have one, many or none."""
+def _list_values(element: DataElement) -> list[Any]:
+    """Return the values of an element that may have one, many or none."""
     if element.VM > 1:
         return list(element.value)
     return [] if element.value is None else [element.value]
 
 
-def _image_type(dataset: Dataset) -> Iterator[str]:
-    """The first two values are of their lists; CT and MR have a third."""
+def _check_image_type(dataset: Dataset) -> Iterator[str]:
+    """Yield what is wrong with the first two values, and the third that CT and MR require."""
     types = [str(value) for value in dataset.get("ImageType") or []]
     if len(types) < 2 or types[0] not in ("ORIGINAL", "DERIVED") or types[1] not in ("PRIMARY", "SECONDARY"):
         yield "ImageType does not begin with ORIGINAL or DERIVED, then PRIMARY or SECONDARY"
     elif dataset.get("SOPClassUID") == CT_IMAGE and types[2:3] not in (["AXIAL"], ["LOCALIZER"]):
-        yield "the third value of ImageType is neither AXIAL nor LOCALIZER, which CT demands"
+        yield "the third value of ImageType is neither AXIAL nor LOCALIZER, which CT requires"
     elif dataset.get("SOPClassUID") == MR_IMAGE and not "".join(types[2:3]):
-        yield "ImageType has no third value, which MR demands"
+        yield "ImageType has no third value, which MR requires"
 
 
-def _pixel_description(dataset: Dataset) -> Iterator[str]:
-    """Bits, padding and scaling agree with each other."""
+def _check_pixel_description(dataset: Dataset) -> Iterator[str]:
+    """Yield where bits, padding and scaling contradict each other."""
     allocated, stored = dataset.get("BitsAllocated"), dataset.get("BitsStored")
     high, sign = dataset.get("HighBit"), dataset.get("PixelRepresentation")
     if None in (allocated, stored, high, sign):
@@ -152,16 +130,16 @@ def _pixel_description(dataset: Dataset) -> Iterator[str]:
     padding = dataset.get("PixelPaddingValue")
     low = -(1 << allocated - 1) if sign else 0
     if isinstance(padding, int) and not low <= padding < low + (1 << allocated):
-        yield f"PixelPaddingValue {padding} is no value of {allocated} bits"
+        yield f"PixelPaddingValue {padding} does not fit {allocated} bits"
     slope = dataset.get("RescaleSlope")
     if slope is not None and float(slope) == 0:
         yield "RescaleSlope is 0"
     if dataset.get("SOPClassUID") == CT_IMAGE and None in (slope, dataset.get("RescaleIntercept")):
-        yield "no RescaleSlope or RescaleIntercept, which CT demands"
+        yield "no RescaleSlope or RescaleIntercept, which CT requires"
 
 
-def _sources(dataset: Dataset) -> Iterator[str]:
-    """Every source is named by class and instance, with its purpose, and is another object."""
+def _check_sources(dataset: Dataset) -> Iterator[str]:
+    """Yield sources without class, instance or purpose, and a source that is the slice itself."""
     items = list(dataset.get("SourceImageSequence") or [])
     if not items:
         yield "no SourceImageSequence"
@@ -174,8 +152,8 @@ def _sources(dataset: Dataset) -> Iterator[str]:
             yield f"a source without the purpose {' '.join(CODES['source'])}"
 
 
-def _equipment(dataset: Dataset) -> Iterator[str]:
-    """What made the pixels is named with its version and its model."""
+def _check_equipment(dataset: Dataset) -> Iterator[str]:
+    """Yield what is not stated of the program that made the pixels: version, model, date."""
     items = [
         item
         for item in dataset.get("ContributingEquipmentSequence") or []
@@ -185,15 +163,15 @@ def _equipment(dataset: Dataset) -> Iterator[str]:
         yield f"no ContributingEquipmentSequence with {' '.join(CODES['equipment'])}"
         return
     needed = [*EQUIPMENT]
-    if dataset.get("PatientIdentityRemoved") != "YES":  # a date that may lead back to the patient
+    if dataset.get("PatientIdentityRemoved") != "YES":  # whom a date may identify
         needed.append("ContributionDateTime")
     for name in needed:
         if not items[-1].get(name):
             yield f"no {name} in ContributingEquipmentSequence"
 
 
-def _name(dataset: Dataset, tag: Any) -> str:
-    """Keyword of an element, or its numbers."""
+def _find_keyword(dataset: Dataset, tag: Any) -> str:
+    """Return the keyword of an element, or its numbers."""
     try:
         return dataset[tag].keyword or str(tag)
     except BROKEN_FILE:

@@ -1,4 +1,4 @@
-"""Whether a DICOM series can stand as a derived one: what dciodvfy does not see, in plain words."""
+"""Whether a DICOM series is a sound derived one: what dciodvfy does not see, in plain words."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,25 +16,25 @@ from sr_imaging.io.dicom.reading.series import load_placement
 from sr_imaging.io.scan import Check, Scan
 
 from .file_rules import derived_problems, file_problems, is_derived
-from .series_rules import grid_problems, joined, series_problems, source_problems
+from .series_rules import grid_problems, join_problems, series_problems, source_problems
 
-__all__ = ["check_scans", "check_series"]
+__all__ = ["check_scans"]
 
 
 @dataclass(frozen=True)
-class _Series:
-    """A series under check: its slices in order, and their headers by the path of their files."""
+class _CheckedSeries:
+    """A series under check."""
 
-    placement: Placement
-    headers: dict[str, Dataset]
+    placement: Placement  # with the slices in order
+    headers: dict[str, Dataset]  # by the path of the file
 
     @property
     def uids(self) -> set[str]:
-        """SOPInstanceUIDs of its files."""
+        """Return the SOPInstanceUIDs of its files."""
         return {self.uid(frame) for frame in self.placement.frames}
 
     def uid(self, frame: Frame) -> str:
-        """SOPInstanceUID of a slice, which some files state in their meta information alone."""
+        """Return the SOPInstanceUID of a slice, which some files state in their meta information alone."""
         meta = getattr(self.headers[str(frame.path)], "file_meta", Dataset())
         return frame.sop_instance or str(meta.get("MediaStorageSOPInstanceUID", ""))
 
@@ -45,89 +45,78 @@ class _Series:
         return len(self.placement.frames), first.rows, first.columns
 
 
-def check_series(scans: Sequence[Scan]) -> list[Check | None]:
-    """Check DICOM series; see :func:`sr_imaging.io.check.check_scans`.
+def check_scans(scans: Sequence[Scan]) -> list[Check | None]:
+    """Check DICOM series, and derived ones against those of their sources that are among them.
 
-    Parameters
-    ----------
-    scans : sequence of Scan
-        Scans of any kind.
-
-    Returns
-    -------
-    list of Check or None
-        In the order of the scans; None where a scan is no DICOM series of readable slices.
+    Every series is checked by the rules of single files and of a series; a derived one also by those of
+    derivation, references, values and place. None stands for a scan that is no DICOM series or unreadable.
     """
     with quiet_pydicom():
-        series = [_load(scan) if scan.kind == "dicom" else None for scan in scans]
-        return [None if item is None else _check(item, [s for s in series if s]) for item in series]
+        series = [_load_series(scan) if scan.kind == "dicom" else None for scan in scans]
+        return [None if item is None else _check_one(item, [s for s in series if s]) for item in series]
 
 
-def _load(scan: Scan) -> _Series | None:
-    """Read all headers of a series; None where it has none."""
+def _load_series(scan: Scan) -> _CheckedSeries | None:
+    """Read all headers of a series; None if its slices cannot be read."""
     try:
         placement = load_placement(scan)
     except ReadError:
         return None
     paths = dict.fromkeys(frame.path for frame in placement.frames)
-    return _Series(placement, {str(path): _header(path) for path in paths})
+    return _CheckedSeries(placement, {str(path): _read_header(path) for path in paths})
 
 
-def _header(path: Path) -> Dataset:
-    """The header of one file; an empty one where it is damaged."""
+def _read_header(path: Path) -> Dataset:
+    """Return the header of one file; an empty one where it is damaged."""
     try:
         return dcmread(path, stop_before_pixels=True, force=True)
     except BROKEN_FILE:
         return Dataset()
 
 
-def _check(series: _Series, others: Sequence[_Series]) -> Check:
-    """Apply all rules that hold for a series; what its source has wrong as well is not its fault."""
+def _check_one(series: _CheckedSeries, others: Sequence[_CheckedSeries]) -> Check:
+    """Apply all rules that hold for a series, but not blame it for what is wrong in its source as well."""
     derived = any(is_derived(header) for header in series.headers.values())
-    source = _source(series, others) if derived else None
-    known = {text for header in source.headers.values() for text in _of_file(header)} if source else set()
+    source = _find_source(series, others) if derived else None
+    theirs = source.headers.values() if source else ()
+    known = {text for header in theirs for text in _find_file_problems(header)}
     by_file = {
-        name: [text for text in _of_file(header, derived=derived) if text not in known]
+        name: [text for text in _find_file_problems(header, derived=derived) if text not in known]
         for name, header in series.headers.items()
     }
-    problems = joined(by_file)
-    problems += _tried(lambda: series_problems(series.headers, derived=derived))
+    problems = join_problems(by_file)
+    problems += _collect_problems(lambda: series_problems(series.headers, derived=derived))
     if not derived:
         return Check(notes=("acquired, not derived", *problems))
-    problems += joined(_of_pixels(series))
+    frames = {str(frame.path): frame for frame in series.placement.frames}
+    problems += join_problems({k: _find_pixel_problems(one, series.headers[k]) for k, one in frames.items()})
     if source is None:
         return Check(tuple(problems), ("its source series was not given, so its place was not compared",))
-    problems += _tried(lambda: joined(_against_source(series, source)))
+    problems += _collect_problems(lambda: join_problems(_compare_with_source(series, source)))
     problems += grid_problems(series.placement, source.placement, (series.shape, source.shape))
     return Check(tuple(problems))
 
 
-def _of_file(header: Dataset, *, derived: bool = False) -> list[str]:
-    """Problems of one header."""
-    own = _tried(lambda: file_problems(header))
-    return own + (_tried(lambda: derived_problems(header)) if derived else [])
+def _find_file_problems(header: Dataset, *, derived: bool = False) -> list[str]:
+    """Return the problems of one header."""
+    own = _collect_problems(lambda: file_problems(header))
+    return own + (_collect_problems(lambda: derived_problems(header)) if derived else [])
 
 
-def _tried(rules: Callable[[], Iterable[str]]) -> list[str]:
-    """Problems that rules find; a header too damaged for them is one."""
+def _collect_problems(rules: Callable[[], Iterable[str]]) -> list[str]:
+    """Return the problems that rules find; a header too damaged for them is one."""
     try:
         return [*rules()]
     except BROKEN_FILE as error:
-        return [f"a damaged header stops a rule ({type(error).__name__})"]
+        return [f"a damaged header stops a check ({type(error).__name__})"]
 
 
-def _of_pixels(series: _Series) -> dict[str, list[str]]:
-    """Problems of stored values: bits beyond those stated, extremes that are not those of the pixels."""
-    return {
-        str(frame.path): _of_plane(frame, series.headers[str(frame.path)])
-        for frame in series.placement.frames
-    }
-
-
-def _of_plane(frame: Frame, header: Dataset) -> list[str]:
-    """Problems of the stored values of one slice."""
+def _find_pixel_problems(frame: Frame, header: Dataset) -> list[str]:
+    """Return the problems of one slice's values: bits beyond those stated, extremes that are not its own."""
+    allocated = frame.bits[0]
+    all_bits = replace(frame, bits=(allocated, allocated, allocated - 1))  # so that none is cut off
     try:
-        whole = stored_values(open_pixels(frame.path), _all_bits(frame))
+        whole = stored_values(open_pixels(frame.path), all_bits)
     except ReadError:
         return ["its pixels cannot be decoded"]
     low, high = int(whole.min()), int(whole.max())
@@ -141,21 +130,16 @@ def _of_plane(frame: Frame, header: Dataset) -> list[str]:
     return problems
 
 
-def _all_bits(frame: Frame) -> Frame:
-    """The same slice, said to store all its bits, so that none is cut off."""
-    return replace(frame, bits=(frame.bits[0], frame.bits[0], frame.bits[0] - 1))
-
-
-def _source(series: _Series, others: Iterable[_Series]) -> _Series | None:
-    """The series that holds most of the sources which the slices name."""
-    named = _named(series.headers.values())
+def _find_source(series: _CheckedSeries, others: Iterable[_CheckedSeries]) -> _CheckedSeries | None:
+    """Return the series that holds most of the sources which the slices name."""
+    named = _list_named_sources(series.headers.values())
     found = [(len(named & other.uids), k) for k, other in enumerate(others) if other is not series]
     count, best = max(found, default=(0, 0))
     return list(others)[best] if count else None
 
 
-def _named(headers: Iterable[Dataset]) -> set[str]:
-    """SOPInstanceUIDs of all sources that headers name."""
+def _list_named_sources(headers: Iterable[Dataset]) -> set[str]:
+    """Return the SOPInstanceUIDs of all sources that headers name."""
     return {
         str(item.get("ReferencedSOPInstanceUID", ""))
         for header in headers
@@ -163,23 +147,25 @@ def _named(headers: Iterable[Dataset]) -> set[str]:
     } - {""}
 
 
-def _against_source(series: _Series, source: _Series) -> Mapping[str, list[str]]:
-    """Problems of each slice beside the nearest of its sources; sources that the series lacks."""
+def _compare_with_source(series: _CheckedSeries, source: _CheckedSeries) -> Mapping[str, list[str]]:
+    """Return the problems of each slice beside the nearest of its sources, by the path of the file."""
+    spacing = source.placement.spacing
+    step_mm = spacing[0] if spacing else np.inf
     found: dict[str, list[str]] = {}
     for name, header in series.headers.items():
-        lacking = _named([header]) - source.uids
-        found[name] = ["a source that is no slice of the source series"] if lacking else []
-        near = _nearest(header, _referenced(header, source))
+        lacking = _list_named_sources([header]) - source.uids
+        found[name] = ["a source that is not a slice of the source series"] if lacking else []
+        near = _find_nearest(header, _list_referenced_frames(header, source))
         if near is not None:
             theirs = source.headers[str(near.path)]
             found[name] += source_problems(header, theirs, is_enhanced=near.is_enhanced)
-            if abs(_offset(header, near)) > _step(source):
+            if abs(_measure_offset(header, near)) > step_mm:
                 found[name].append("the nearest slice of the source is not among its sources")
     return found
 
 
-def _referenced(header: Dataset, source: _Series) -> list[Frame]:
-    """The frames that a slice names as its sources; all of a file where it names no numbers."""
+def _list_referenced_frames(header: Dataset, source: _CheckedSeries) -> list[Frame]:
+    """Return the frames that a slice names as sources; all frames of a file where it names no numbers."""
     wanted: dict[str, list[int]] = {}
     for item in header.get("SourceImageSequence") or []:
         numbers = item.get("ReferencedFrameNumber") or []
@@ -192,44 +178,16 @@ def _referenced(header: Dataset, source: _Series) -> list[Frame]:
     ]
 
 
-def _nearest(header: Dataset, frames: Sequence[Frame]) -> Frame | None:
-    """The frame that lies nearest along the normal."""
+def _find_nearest(header: Dataset, frames: Sequence[Frame]) -> Frame | None:
+    """Return the frame that lies nearest along the normal."""
     placed = [frame for frame in frames if frame.position is not None and frame.orientation is not None]
-    return min(placed, key=lambda frame: abs(_offset(header, frame)), default=None)
+    return min(placed, key=lambda frame: abs(_measure_offset(header, frame)), default=None)
 
 
-def _offset(header: Dataset, frame: Frame) -> float:
-    """Distance of a slice from a frame along the normal in mm."""
+def _measure_offset(header: Dataset, frame: Frame) -> float:
+    """Return the signed distance of a slice from a frame along the frame's normal in mm."""
     position = header.get("ImagePositionPatient")
     if position is None or frame.orientation is None or frame.position is None:
         return 0.0
     normal = np.cross(frame.orientation[:3], frame.orientation[3:])
     return float((np.array([float(v) for v in position]) - frame.position) @ normal)
-
-
-def _step(series: _Series) -> float:
-    """Distance of slices in mm."""
-    return float(series.placement.spacing[0]) if series.placement.spacing else float("inf")
-
-
-def check_scans(scans: Sequence[Scan]) -> list[Check | None]:
-    """Check DICOM series, and derived ones against those of their sources that are among them.
-
-    Every series is held to the rules of single files and of a series; a derived one also to those of
-    derivation, references, values and place.
-
-    Parameters
-    ----------
-    scans : sequence of Scan
-        Scans of any kind.
-
-    Returns
-    -------
-    list of Check or None
-        In the order of the scans; None where a scan is no DICOM series of readable slices.
-    """
-    if not any(scan.kind == "dicom" for scan in scans):
-        return [None] * len(scans)
-    pass  # IMPORT GONE
-
-    return check_series(scans)

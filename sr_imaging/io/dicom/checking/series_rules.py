@@ -1,4 +1,4 @@
-"""What the slices of a derived series must agree in, and how they must lie on the slices they came from."""
+"""What the slices of a derived series must agree in, and how they must lie on those of their source."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
@@ -9,7 +9,7 @@ from pydicom import Dataset
 from sr_imaging.io.dicom.reading.placement import Placement
 from sr_imaging.io.dicom.slice_positions import some_names
 
-__all__ = ["grid_problems", "joined", "series_problems", "source_problems"]
+__all__ = ["grid_problems", "join_problems", "series_problems", "source_problems"]
 
 # What identifies a series and its patient: equal in all slices of any series.
 SAME_ALWAYS = (
@@ -32,34 +32,23 @@ PHASE = 0.01  # of a fine voxel
 
 
 def series_problems(datasets: Mapping[str, Dataset], *, derived: bool) -> Iterator[str]:
-    """Yield what the slices of a series disagree in.
+    """Yield what slices, sorted along or against their normal, disagree in; without values of the patient.
 
-    Parameters
-    ----------
-    datasets : mapping of str to Dataset
-        Slices by the path of their files, sorted along their normal, or against it.
-    derived : bool
-        Whether the rules of derived series hold as well.
-
-    Yields
-    ------
-    str
-        A problem, without values of the patient.
+    `datasets` are headers by the path of their file; if `derived`, the rules of derived series hold as well.
     """
     slices = list(datasets.values())
-    names = [*SAME_ALWAYS, *(SAME_DERIVED if derived else ())]
-    for name in names:
+    for name in (*SAME_ALWAYS, *SAME_DERIVED) if derived else SAME_ALWAYS:
         if len({str(ds.get(name)) for ds in slices}) > 1:
             yield f"{name} differs between slices"
     uids = [str(ds.SOPInstanceUID) for ds in slices if ds.get("SOPInstanceUID")]
     if len(set(uids)) < len(uids):
         yield f"{len(uids)} slices share {len(set(uids))} SOPInstanceUIDs"
     if derived:
-        yield from _order(datasets)
+        yield from _check_order(datasets)
 
 
-def _order(datasets: Mapping[str, Dataset]) -> Iterator[str]:
-    """Numbers, locations and stated spacing follow the positions."""
+def _check_order(datasets: Mapping[str, Dataset]) -> Iterator[str]:
+    """Yield where numbers, locations and stated spacing do not follow the positions."""
     slices = list(datasets.values())
     numbers = [ds.get("InstanceNumber") for ds in slices]
     if None in numbers or (len(slices) > 1 and {*np.diff(np.array(numbers, int))} not in ({1}, {-1})):
@@ -82,27 +71,13 @@ def _order(datasets: Mapping[str, Dataset]) -> Iterator[str]:
 
 
 def source_problems(derived: Dataset, source: Dataset, *, is_enhanced: bool) -> Iterator[str]:
-    """Yield what a derived slice should have kept of its source, and has not.
+    """Yield what a derived slice should have kept of one of its sources; without values of the patient.
 
-    Parameters
-    ----------
-    derived, source : Dataset
-        A slice and one of its sources.
-    is_enhanced : bool
-        Whether the source is one frame of many, whose class a single-frame slice cannot have.
-
-    Yields
-    ------
-    str
-        A problem, without values of the patient.
+    A frame of an enhanced file has a class that a single-frame slice cannot keep.
     """
     if derived.get("SeriesInstanceUID") == source.get("SeriesInstanceUID"):
         yield "SeriesInstanceUID is that of the source"
-    if not is_enhanced and derived.get("SOPClassUID") != (
-        source.get("SOPClassUID") or derived.get("SOPClassUID")
-    ):
-        yield "SOPClassUID is not that of the source"
-    for name in KEPT:
+    for name in KEPT if is_enhanced else ("SOPClassUID", *KEPT):
         if source.get(name) and derived.get(name) != source.get(name):
             yield f"{name} is not that of the source"
     if source.get("LossyImageCompression") == "01" and derived.get("LossyImageCompression") != "01":
@@ -118,19 +93,8 @@ def grid_problems(
     """Yield how a refined grid does not lie on its source: a shift, a turn, or edges beyond it.
 
     A grid refined s times has its outer edges on those of the source; one that was cropped afterwards starts
-    a whole number of fine voxels later. Anything else is a shift, most often by half a voxel.
-
-    Parameters
-    ----------
-    derived, source : Placement
-        Both with their affine.
-    shapes : two of (int, int, int)
-        Voxels along z, y, x of both.
-
-    Yields
-    ------
-    str
-        A problem with its size in mm.
+    a whole number of fine voxels later. Anything else is a shift, most often by half a voxel. `shapes` are
+    the voxels along z, y, x of both.
     """
     if derived.matrix is None or source.matrix is None:
         return
@@ -149,17 +113,15 @@ def grid_problems(
         shift = float(before - np.rint(before)) * fine * spacing[axis]
         if abs(shift) > PHASE * fine * spacing[axis]:
             yield f"along {name} the grid is shifted by {shift:.4g} mm against that of the source"
-        beyond = max(-low, high - shapes[1][axis] - fine / 2)  # a spacing that is no whole fraction
+        beyond = max(-low, high - shapes[1][axis] - fine / 2)  # half a voxel off: not a whole fraction
         if beyond > PHASE * fine:
             yield f"along {name} the grid ends {beyond * spacing[axis]:.4g} mm beyond the source"
 
 
-def joined(problems: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return each problem once, with the names of the files that have it; problems by the path of the file.
+def join_problems(problems: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return each problem once, with the names of the files that have it, from the problems by path.
 
-    Examples
-    --------
-    >>> joined({"a.dcm": ["no B"], "b.dcm": ["no B", "no C"]})
+    >>> join_problems({"a.dcm": ["no B"], "b.dcm": ["no B", "no C"]})
     ['no B (2 of 2 files: a.dcm, b.dcm)', 'no C (1 of 2 files: b.dcm)']
     """
     files: dict[str, list[str]] = {}
