@@ -9,7 +9,7 @@ import xarray as xr
 
 from sr_imaging.errors import GridError
 from sr_imaging.image.grid.axes import spatial_dims
-from sr_imaging.image.grid.frames import ROUNDING, Line, lay_lines, name_dim
+from sr_imaging.image.grid.frames import ROUNDING, Line, align_lines
 
 from .arrays import degrade
 from .content_shift import content_shift
@@ -96,12 +96,13 @@ def aligned_pair(fine: xr.DataArray, coarse: xr.DataArray) -> AlignedPair:
     (2, 2)
     """
     scale, offset = [], []
-    for axis, (own, other) in lay_lines(fine, coarse).items():
+    for axis, (own, other) in align_lines(fine, coarse).items():
+        fine_dim, dim = (spatial_dims(da)[axis] for da in (fine, coarse))
         if against := own.step * other.step < 0:
-            coarse = coarse.isel({name_dim(coarse, axis): slice(None, None, -1)})
+            coarse = coarse.isel({dim: slice(None, None, -1)})
         s, first, last, start, rest = _overlap(axis, own, other.turned() if against else other)
-        coarse = coarse.isel({name_dim(coarse, axis): slice(first, last)})
-        fine = fine.isel({name_dim(fine, axis): slice(start, start + (last - first) * s)})
+        coarse = coarse.isel({dim: slice(first, last)})
+        fine = fine.isel({fine_dim: slice(start, start + (last - first) * s)})
         scale.append(s)
         offset.append(rest / s)
     return AlignedPair(fine, coarse, tuple(scale), tuple(offset))

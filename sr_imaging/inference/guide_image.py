@@ -11,9 +11,9 @@ import xarray as xr
 
 from sr_imaging.errors import GridError, InputTypeError, ModelError
 from sr_imaging.image.grid.axes import check_grid, fine_size, spatial_dims
-from sr_imaging.image.grid.frames import mean_on_grid
+from sr_imaging.image.grid.frames import check_same_frame, mean_on_grid
 from sr_imaging.image.grid.rasters import geo_transform
-from sr_imaging.image.grid.reference import edges, world_reference
+from sr_imaging.image.grid.reference import edges
 from sr_imaging.image.grid.refinement import refine
 from sr_imaging.image.grid.volumes import affine
 from sr_imaging.image.pixels.masks import hide_masked, mask_of
@@ -103,7 +103,7 @@ def _on_grid(da: xr.DataArray, guide: xr.DataArray, scale: Mapping[Any, float]) 
     ours, theirs = spatial_dims(da), spatial_dims(guide)
     if ours.keys() != theirs.keys():
         raise GridError(f"the guide has dims {guide.dims}, the image {da.dims}; give both the same axes")
-    _check_frame(da, guide)
+    check_same_frame(da, guide, "image and guide", may_lack_crs=True)
     off = _offsets(da, guide)
     for axis, dim in ours.items():
         have, want = guide.sizes[theirs[axis]], fine_size(da.sizes[dim], scale.get(dim, 1))
@@ -135,31 +135,6 @@ def _averaged(da: xr.DataArray, guide: xr.DataArray, scale: Mapping[Any, float],
 
 def _pixels(number: float) -> str:
     return f"{round(number, 3):+g}"
-
-
-def _check_frame(da: xr.DataArray, guide: xr.DataArray) -> None:
-    """Raise where coordinates of the two are not of one system."""
-    names = [world_reference(array) for array in (da, guide)]
-    states = [
-        {} if name is None else array.coords[name].attrs
-        for name, array in zip(names, (da, guide), strict=True)
-    ]
-    if ("volume_ref" in da.coords) != ("volume_ref" in guide.coords):
-        raise GridError(
-            "only one of image and guide has a volume_ref, so that they have no common place; read both"
-        )
-    uids = {str(state["frame_of_reference_uid"]) for state in states if "frame_of_reference_uid" in state}
-    if len(uids) > 1:
-        raise GridError(f"image and guide have the frames {' and '.join(sorted(uids))}; register them first")
-    texts = [str(state["crs_wkt"]) for state in states if state.get("crs_wkt")]
-    if len(set(texts)) > 1:
-        from pyproj import CRS
-
-        systems = [CRS.from_wkt(text) for text in texts]
-        if systems[0] != systems[1]:
-            raise GridError(
-                f"the image is in {systems[0].name}, the guide in {systems[1].name}; reproject the guide"
-            )
 
 
 def _offsets(da: xr.DataArray, guide: xr.DataArray) -> dict[str, tuple[float, float]]:

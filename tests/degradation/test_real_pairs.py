@@ -137,7 +137,7 @@ def test_rasters_that_do_not_fit_are_refused(change: Any, match: str) -> None:
     [
         (lambda da: turned(da, 0.1), "axes of the scans are up to 5"),
         (lambda da: stated(da, frame_of_reference_uid="9.9"), "different frames of reference, 1.2.3 and 9.9"),
-        (lambda da: da.drop_vars("volume_ref"), "one scan is a volume in a patient"),
+        (lambda da: da.drop_vars("volume_ref"), "only one of the scans has a volume_ref"),
     ],
 )
 def test_volumes_that_do_not_fit_are_refused(change: Any, match: str) -> None:

@@ -278,7 +278,7 @@ def shifted(pan: xr.DataArray, dim: str, pixels: float) -> xr.DataArray:
         (lambda pan: pan[:, 1:].drop_vars("x"), "coordinates along y and x"),
         (
             lambda pan: pan.rio.write_crs("EPSG:3857"),
-            "is in WGS 84 / UTM zone 33N, the guide in WGS 84 / Ps",
+            "image and guide have different CRS, WGS 84 / UTM zone 33N and WGS 84 / Ps",
         ),
         (lambda pan: pan.drop_vars(["y", "x"]), "the guide has no coordinates along y and x"),
         (lambda pan: pan.expand_dims(z=[0.0, 1.0]), "the guide has dims"),
@@ -288,6 +288,13 @@ def test_guide_that_lies_elsewhere_is_refused(change: Any, text: str) -> None:
     da, pan, module = setup_raster()
     with pytest.raises(GridError, match=text):
         sr_imaging.upscale(da, module, guide=change(pan))
+
+
+def test_guide_in_the_same_crs_in_other_words_is_taken() -> None:
+    da, pan, module = setup_raster()
+    da, pan = (one.rio.write_crs("EPSG:4326") for one in (da, pan))
+    same = sr_imaging.upscale(da, module, guide=pan.rio.write_crs("OGC:CRS84"))
+    xr.testing.assert_identical(same, sr_imaging.upscale(da, module, guide=pan))
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -350,7 +357,7 @@ def framed(fine: xr.DataArray) -> xr.DataArray:
         (lambda fine: fine.assign_coords(z=fine.z + 1.0), "along 'z': by -0.8 pixels at its first edge"),
         (turned, "the axes of the scans are up to .* degrees apart"),
         (lambda fine: fine.drop_vars("volume_ref"), "only one of image and guide has a volume_ref"),
-        (framed, "image and guide have the frames 1.2.3 and 9.9; register them"),
+        (framed, "image and guide have different frames of reference, 1.2.3 and 9.9; register"),
     ],
 )
 def test_volume_that_lies_elsewhere_is_no_guide(change: Any, text: str) -> None:

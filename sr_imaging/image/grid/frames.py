@@ -1,18 +1,23 @@
-"""Two images in one frame: same CRS or patient frame, and area means of one on the grid of the other."""
+"""Two images in one frame: whether they are, where their axes lie, and means of one on the other's grid."""
 
 from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from sr_imaging.errors import GridError
 
-from .axes import check_grid, spatial_dims
+from .axes import AXES, check_grid, spatial_dims
 from .rasters import is_rotated
-from .reference import axis_step, world_reference
+from .reference import known_step, stated_wkt
 
-__all__ = ["mean_on_grid"]
+if TYPE_CHECKING:
+    from pyproj import CRS
+
+__all__ = ["ROUNDING", "Line", "align_lines", "check_same_frame", "is_same_crs", "mean_on_grid"]
+
 ROUNDING = 0.02  # of a fine pixel: what rounding in files moves an edge by
 _PARALLEL = 1e-4  # of the cosine between two axes of volumes, less than a degree
 
@@ -25,6 +30,12 @@ class Line:
     step: float
     size: int
 
+    @classmethod
+    def of(cls, da: xr.DataArray, dim: Any) -> "Line":
+        """Return the line of a dim in its own coordinates."""
+        step = known_step(da, dim)
+        return cls(float(da.coords[dim].values[0]) - step / 2, step, da.sizes[dim])
+
     def at(self, position: float) -> float:
         """Return the pixel edges from the first one to a position."""
         return (position - self.edge) / self.step
@@ -35,53 +46,39 @@ class Line:
 
 
 def mean_on_grid(fine: xr.DataArray, grid: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the area mean of a fine scan on the grid of another, and that other cropped to it.
+    """Return the area mean of a fine scan on the grid of another, and that other cropped to what it covers.
 
-    Parameters
-    ----------
-    fine : DataArray
-        Scan whose pixels are at most as large as those of `grid`; their edges may lie anywhere.
-    grid : DataArray
-        Scan of the same CRS or parallel axes; arrays that both state no place cover the same area.
-
-    Returns
-    -------
-    DataArray, DataArray
-        Float32 values of `fine` with NaN where a pixel sees an invalid one, dims of `fine`, place of `grid`,
-        lazy where `fine` is; and `grid` cropped to the pixels of which `fine` covers half or more.
-
-    Raises
-    ------
-    GridError
-        As :func:`aligned_pair`, or if `fine` is the coarser one.
+    The pixels of `fine` are at most as large as those of `grid`, and their edges may lie anywhere; arrays
+    that both state no place cover the same area. The mean is float32 with the dims of `fine`, lazy where it
+    is, NaN where a pixel sees an invalid one. `grid` keeps the pixels that `fine` covers to half or more.
     """
     values = fine.astype(np.float32)
     coords = {}
-    for axis, (line, wanted) in lay_lines(fine, grid).items():
+    for axis, (line, wanted) in align_lines(fine, grid).items():
         if abs(line.step) > abs(wanted.step) * (1 + 1e-3):
             raise GridError(
                 f"along {axis} the guide has pixels of {abs(line.step):g}, more than {abs(wanted.step):g}; "
                 "give a finer guide"
             )
-        edges = (wanted.edge + wanted.step * np.arange(wanted.size + 1) - line.edge) / line.step
-        low, high = np.minimum(edges[:-1], edges[1:]), np.maximum(edges[:-1], edges[1:])
+        ends = (wanted.edge + wanted.step * np.arange(wanted.size + 1) - line.edge) / line.step
+        low, high = np.minimum(ends[:-1], ends[1:]), np.maximum(ends[:-1], ends[1:])
         least = (high - low) * (0.5 - ROUNDING)
         low, high = low.clip(0, line.size), high.clip(0, line.size)  # of a pixel at the border, what is seen
         inside = np.flatnonzero(high - low > least)
         if not inside.size:
             raise GridError(f"the guide does not cover the scan along {axis}; give one of the same place")
         kept = slice(int(inside[0]), int(inside[-1]) + 1)
-        grid = grid.isel({name_dim(grid, axis): kept})
-        dim = name_dim(fine, axis)
-        values = _area_mean(values, dim, low[kept], high[kept])
-        if name_dim(grid, axis) in grid.coords:
-            coords[dim] = (dim, grid.coords[name_dim(grid, axis)].values)
+        dim, theirs = (spatial_dims(da)[axis] for da in (fine, grid))
+        grid = grid.isel({theirs: kept})
+        values = _average_area(values, dim, low[kept], high[kept])
+        if theirs in grid.coords:
+            coords[dim] = (dim, grid.coords[theirs].values)
     places = {name: grid.coords[name] for name in ("spatial_ref", "volume_ref") if name in grid.coords}
     return values.assign_coords({**coords, **places}), grid
 
 
-def _area_mean(values: xr.DataArray, dim: Any, low: np.ndarray, high: np.ndarray) -> xr.DataArray:
-    """Mean along a dim over the stretches from `low` to `high`, in pixel edges."""
+def _average_area(values: xr.DataArray, dim: Any, low: np.ndarray, high: np.ndarray) -> xr.DataArray:
+    """Return the mean along a dim over the stretches from `low` to `high`, in pixel edges."""
     array: Any = np.moveaxis(values.data.astype(np.float64), values.get_axis_num(dim), -1)
     first = np.clip(np.floor(low + ROUNDING).astype(int), 0, array.shape[-1] - 1)
     out: Any = 0.0
@@ -96,8 +93,8 @@ def _area_mean(values: xr.DataArray, dim: Any, low: np.ndarray, high: np.ndarray
     return mean.transpose(*values.dims)
 
 
-def lay_lines(fine: xr.DataArray, coarse: xr.DataArray) -> dict[str, tuple[Line, Line]]:
-    """Lines of both scans by axis, in one frame."""
+def align_lines(fine: xr.DataArray, coarse: xr.DataArray) -> dict[str, tuple[Line, Line]]:
+    """Return the lines of both scans by axis, in the frame of the fine one."""
     both = [spatial_dims(da) for da in (fine, coarse)]
     if [*both[0]] != [*both[1]] or not both[0]:
         raise GridError(f"the scans have the axes {[*both[0]]} and {[*both[1]]}; give two of the same axes")
@@ -113,37 +110,21 @@ def lay_lines(fine: xr.DataArray, coarse: xr.DataArray) -> dict[str, tuple[Line,
     if not placed[0]:
         sizes = {axis: (fine.sizes[both[0][axis]], coarse.sizes[both[1][axis]]) for axis in both[0]}
         return {axis: (Line(0, 1, n), Line(0, n / m, m)) for axis, (n, m) in sizes.items()}
-    moves = _moves(fine, coarse, [*both[0]])
+    moves = _find_moves(fine, coarse, [*both[0]])
     lines = {}
     for axis, (towards, move) in moves.items():
-        line = _line(coarse, both[1][axis])
+        line = Line.of(coarse, both[1][axis])
         moved = Line(towards * line.edge + move, towards * line.step, line.size)
-        lines[axis] = (_line(fine, both[0][axis]), moved)
+        lines[axis] = (Line.of(fine, both[0][axis]), moved)
     return lines
 
 
-def _line(da: xr.DataArray, dim: Any) -> Line:
-    """Line of a dim in its own coordinates."""
-    step = axis_step(da, dim)
-    if step is None:
-        raise GridError(f"dim {dim!r} has one pixel and no stated spacing; its edges are unknown")
-    return Line(float(da.coords[dim].values[0]) - step / 2, step, da.sizes[dim])
-
-
-def _moves(fine: xr.DataArray, coarse: xr.DataArray, axes: list[str]) -> dict[str, tuple[float, float]]:
+def _find_moves(fine: xr.DataArray, coarse: xr.DataArray, axes: list[str]) -> dict[str, tuple[float, float]]:
     """What takes a coordinate of the coarse scan into the frame of the fine one: direction and distance."""
-    volumes = ["volume_ref" in da.coords for da in (fine, coarse)]
-    if volumes[0] != volumes[1]:
-        raise GridError("one scan is a volume in a patient, the other is not; give two of a kind")
-    if not volumes[0]:
-        _check_crs(fine, coarse)
+    check_same_frame(fine, coarse)
+    if "volume_ref" not in fine.coords:
         return dict.fromkeys(axes, (1.0, 0.0))
     own, other = (da.coords["volume_ref"].attrs for da in (fine, coarse))
-    frames = [attrs.get("frame_of_reference_uid") for attrs in (own, other)]
-    if all(frames) and frames[0] != frames[1]:
-        raise GridError(
-            f"the scans have different frames of reference, {frames[0]} and {frames[1]}; register them first"
-        )
     turn = [np.asarray(attrs["direction"], dtype=np.float64).reshape(3, 3) for attrs in (own, other)]
     cosines = turn[0].T @ turn[1]
     along = np.diag(cosines)
@@ -151,27 +132,74 @@ def _moves(fine: xr.DataArray, coarse: xr.DataArray, axes: list[str]) -> dict[st
         angle = np.degrees(np.arccos(np.clip(np.abs(along).min(), 0, 1)))
         raise GridError(f"the axes of the scans are up to {angle:.3g} degrees apart; resample one of them")
     apart = turn[0].T @ (np.asarray(other["origin"], dtype=float) - np.asarray(own["origin"], dtype=float))
-    order = {"z": 0, "y": 1, "x": 2}
-    return {axis: (float(np.sign(along[order[axis]])), float(apart[order[axis]])) for axis in axes}
+    places = {axis: AXES.index(axis) for axis in axes}
+    return {axis: (float(np.sign(along[k])), float(apart[k])) for axis, k in places.items()}
 
 
-def _check_crs(fine: xr.DataArray, coarse: xr.DataArray) -> None:
-    """Raise unless two rasters state the same CRS, or none."""
-    texts = []
-    for da in (fine, coarse):
-        reference = world_reference(da)
-        attrs = da.coords[reference].attrs if reference is not None else {}
-        texts.append(str(attrs.get("crs_wkt", attrs.get("spatial_ref", ""))))
-    if texts[0] == texts[1]:
+def check_same_frame(
+    one: xr.DataArray, other: xr.DataArray, names: str = "the scans", *, may_lack_crs: bool = False
+) -> None:
+    """Raise a GridError unless two images lie in one frame: one patient's, or that of one CRS.
+
+    Volumes that do not both state a frame of reference UID may lie in one. A raster without CRS lies in none
+    but that of another without, unless it `may_lack_crs`.
+    """
+    volumes = ["volume_ref" in da.coords for da in (one, other)]
+    if volumes[0] != volumes[1]:
+        raise GridError(
+            f"only one of {names} has a volume_ref, so that they have no common place; give two of a kind"
+        )
+    if volumes[0]:
+        uids = [da.coords["volume_ref"].attrs.get("frame_of_reference_uid") for da in (one, other)]
+        if all(uids) and str(uids[0]) != str(uids[1]):
+            raise GridError(
+                f"{names} have different frames of reference, {uids[0]} and {uids[1]}; register them first"
+            )
         return
+    texts = [_find_wkt(da) for da in (one, other)]
+    if not is_same_crs(*texts) and not (may_lack_crs and not all(texts)):
+        own, its = (_read_crs(text).name if text else "none" for text in texts)
+        raise GridError(f"{names} have different CRS, {own} and {its}; reproject one of them")
+
+
+def is_same_crs(one: str, other: str) -> bool:
+    """Tell whether two CRS in WKT (empty for none) are one, however it is spelled and its axes are ordered.
+
+    Arrays name their x and y themselves, so that EPSG:4326 and OGC:CRS84 give a pixel the same place.
+    """
+    if one == other or not (one and other):
+        return one == other
+    own, its = _read_crs(one), _read_crs(other)
+    if own.equals(its, ignore_axis_order=True):
+        return True
+    own, its = (crs.from_json_dict(_sort_axes(crs.to_json_dict())) for crs in (own, its))
+    return own.equals(its, ignore_axis_order=True)
+
+
+def _find_wkt(da: xr.DataArray) -> str:
+    """Return the WKT of an array's CRS, empty where it has none or none that can be understood."""
+    try:
+        return stated_wkt(da)
+    except GridError:
+        return ""
+
+
+def _read_crs(wkt: str) -> "CRS":
+    """Return the CRS of a WKT."""
     from pyproj import CRS
+    from pyproj.exceptions import CRSError
 
-    own, other = (CRS.from_wkt(text) if text else None for text in texts)
-    if own is None or other is None or not own.equals(other, ignore_axis_order=True):
-        names = ["none" if crs is None else crs.name for crs in (own, other)]
-        raise GridError(f"the scans have different CRS, {names[0]} and {names[1]}; reproject one of them")
+    try:
+        return CRS.from_wkt(wkt)
+    except CRSError as error:
+        raise GridError(f"the CRS is not understood: {error}; write it anew with rio.write_crs") from error
 
 
-def name_dim(da: xr.DataArray, axis: str) -> Any:
-    """Name of an axis in an array."""
-    return spatial_dims(da)[axis]
+def _sort_axes(node: Any) -> Any:
+    """Return PROJ's JSON of a CRS with its axes in the order of their directions, projected ones too."""
+    if isinstance(node, list):
+        return [_sort_axes(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    rest = {key: _sort_axes(value) for key, value in node.items()}
+    return rest | {"axis": sorted(rest["axis"], key=itemgetter("direction"))} if "axis" in rest else rest

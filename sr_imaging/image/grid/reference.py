@@ -33,11 +33,17 @@ def axis_step(da: xr.DataArray, dim: Any) -> float | None:
     return None
 
 
-def edges(da: xr.DataArray, dim: Any) -> tuple[float, float]:
-    """Return the first and last outer edge of an axis in its unit, half a step beyond its end centres."""
+def known_step(da: xr.DataArray, dim: Any) -> float:
+    """Return the signed step of a spatial dim in its unit; a GridError where nothing states it."""
     step = axis_step(da, dim)
     if step is None:
         raise GridError(f"dim {dim!r} has one pixel and no stated spacing; its edges are unknown")
+    return step
+
+
+def edges(da: xr.DataArray, dim: Any) -> tuple[float, float]:
+    """Return the first and last outer edge of an axis in its unit, half a step beyond its end centres."""
+    step = known_step(da, dim)
     centres = da.coords[dim].values.astype(np.float64)
     return float(centres[0] - step / 2), float(centres[-1] + step / 2)
 
@@ -51,6 +57,24 @@ def world_reference(da: xr.DataArray) -> Any | None:
         if coord.ndim == 0 and (name in ("volume_ref", "spatial_ref") or _PLACING & set(coord.attrs)):
             return name
     return None
+
+
+def stated_wkt(da: xr.DataArray) -> str:
+    """Return the WKT of the CRS that an array states in one of CF's ways, empty where it states none."""
+    reference = world_reference(da)
+    attrs = da.coords[reference].attrs if reference is not None else {}
+    wkt = attrs.get("crs_wkt", attrs.get("spatial_ref"))
+    if not wkt and "grid_mapping_name" in attrs:
+        from pyproj import CRS
+        from pyproj.exceptions import CRSError
+
+        try:
+            return CRS.from_cf(dict(attrs)).to_wkt()
+        except (CRSError, KeyError) as error:  # a missing parameter is a KeyError
+            raise GridError(
+                f"the CRS of {reference!r} is not understood: {error}; write it anew with rio.write_crs"
+            ) from error
+    return str(wkt or "")
 
 
 def parse_geo_transform(text: Any) -> list[float]:
