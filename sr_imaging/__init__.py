@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sr_imaging.degradation.real_pairs import aligned_pair as aligned_pair
     from sr_imaging.evaluation.evaluating import evaluate as evaluate
     from sr_imaging.evaluation.report import Report as Report
+    from sr_imaging.inference.trained_range import model_fit as model_fit
     from sr_imaging.inference.upscaling import upscale as upscale
     from sr_imaging.io.scan import Scan as Scan
     from sr_imaging.models.blend import blend_models as blend_models
@@ -56,6 +57,7 @@ _LAZY = {
     "find_scans": "io",
     "list_models": "models.model_file",
     "load_model": "models.model_file",
+    "model_fit": "inference.trained_range",
     "read": "io",
     "save_model": "models.model_file",
     "self_config": "training.one_scan",
@@ -85,6 +87,7 @@ __all__ = [
     "find_scans",
     "list_models",
     "load_model",
+    "model_fit",
     "read",
     "save_model",
     "self_config",

@@ -12,8 +12,9 @@ from typing import Any
 import dask
 
 from sr_imaging.errors import CancelledError
+from sr_imaging.inference.options import EngineSettings
 from sr_imaging.inference.tiling.cluster import THREADS, ask_to_stop, line_home, listen, unlisten
-from sr_imaging.inference.tiling.delivery import Delivery, Settings, as_node
+from sr_imaging.inference.tiling.delivery import Delivery, as_node
 from sr_imaging.io.atomic import clear_leftovers
 
 from .one_scan import FAILURES, cause_of, work_on
@@ -138,7 +139,7 @@ def _submit(client: Any, scan: Sent, options: BatchOptions, model: Any, topic: s
     task = scan.task
     generator = task.generator if model == "auto" else model
     if not isinstance(generator, str):
-        settings = Settings(options.device, options.precision)
+        settings = EngineSettings(options.device, options.precision)
         (generator,) = client.futures_of(as_node(Delivery(generator, task.model_sha256, settings)))
     light = replace(task, generator=None, output=Path(task.output).absolute() if task.output else None)
     sent = replace(scan, task=_at_home(light))

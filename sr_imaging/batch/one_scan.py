@@ -8,7 +8,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 from typing import Any
 
@@ -17,7 +17,7 @@ import xarray as xr
 from sr_imaging.errors import CancelledError, SrImagingError
 from sr_imaging.image.grid.axes import spatial_dims
 from sr_imaging.inference.tiling.cluster import current_client
-from sr_imaging.inference.upscaling import upscale
+from sr_imaging.inference.upscaling import super_resolve
 from sr_imaging.io import read, write
 
 from .inputs import one_scan, shown_cause
@@ -116,19 +116,9 @@ def _upscale(task: Task, options: BatchOptions, model: Any, progress: Progress) 
     if task.output is None:
         raise SrImagingError(f"{task.found.label} has no output; plan it with plan_batch")
     hashes = task.hashes()
-    finer = upscale(
-        cut(read(scan, masked=task.format == "parametric-map")),  # which keeps the floats
-        model,
-        scale=options.scale,
-        spacing=options.spacing,
-        device=options.device,
-        precision=options.precision,
-        tile=options.tile,
-        max_memory=options.max_memory,
-        seed=options.seed,
-        guide=None if options.guide is None else read(one_scan(options.guide)),
-        progress=progress,
-    )
+    da = cut(read(scan, masked=task.format == "parametric-map"))  # which keeps the floats
+    guide: Any = None if options.guide is None else read(one_scan(options.guide))
+    finer = super_resolve(da, replace(options, model=model, guide=guide), progress)
     write(
         finer,
         task.output,

@@ -143,20 +143,14 @@ def plan_batch(
 
 def _load(options: BatchOptions) -> Any:
     """Load the model once, and try the options that hold for all scans."""
-    from dask.utils import parse_bytes
-
     model: Any = options.model
     if model != "auto" and model not in CLASSICAL:
         model = load_model(model)
-    try:
-        memory = None if options.max_memory is None else parse_bytes(options.max_memory)
-    except ValueError as error:
-        raise ConfigError(f"--max-memory {options.max_memory!r} is no size; write it as '2 GiB'") from error
     if options.guide is not None:
         one_scan(options.guide)
     probe: Any = load_model("nearest", scale=(1, 1))
     device = "cpu" if options.cluster else options.device  # a cluster has its own
-    make_engine(probe, device=device, precision=options.precision, max_memory=memory)
+    make_engine(probe, replace(options.engine_settings, device=device, tile=None))
     return model
 
 

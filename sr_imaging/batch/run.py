@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -108,7 +108,7 @@ def run_batch(plan: Plan, *, listener: Listener | None = None) -> RunReport:
     except KeyboardInterrupt:
         interrupted = True
     interrupted = interrupted or any(result.status == "interrupted" for result in run.results)
-    return RunReport(run.results, asdict(plan.options), now, time.perf_counter() - began, interrupted)
+    return RunReport(run.results, plan.options.as_dict(), now, time.perf_counter() - began, interrupted)
 
 
 @dataclass

@@ -1,11 +1,12 @@
 """What a batch is asked for, and what it decides for one scan."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sr_imaging.errors import ConfigError
+from sr_imaging.inference.options import UpscaleOptions
 
 from .inputs import Found
 from .journal import fingerprint, parameters_sha256
@@ -18,59 +19,22 @@ _EAGER = ("dicom", "nifti")  # kinds that are read into memory
 
 
 @dataclass(frozen=True)
-class BatchOptions:
-    """What a batch is asked for; the first group is that of :func:`sr_imaging.upscale`.
+class BatchOptions(UpscaleOptions):
+    """What a batch is asked for: the options of `upscale`, and what becomes of files.
 
-    Parameters
-    ----------
-    model, scale, spacing, device, precision, tile, max_memory, seed
-        As in :func:`sr_imaging.upscale`.
-    guide : path, optional
-        File or DICOM folder of the second image that a guided model takes; it lies on the grid of one result.
-    on_missing, on_tilt
-        As in :func:`sr_imaging.read`.
-    format : str, optional
-        ``geotiff``, ``cog``, ``dicom``, ``parametric-map``, ``nifti``, ``zarr``; that of each input by
-        default.
-    deidentify : bool
-        As in :func:`sr_imaging.write`, for DICOM inputs; the names of the outputs are made from hashes.
-    name : str, optional
-        Template of the outputs' names with ``{stem}``, ``{scale}``, ``{model}``, ``{SeriesNumber}``.
-    if_exists : str, optional
-        ``error`` refuses the batch, ``skip`` keeps an output that exists, ``overwrite`` replaces it. By
-        default ``error``, with `resume` ``overwrite``.
-    resume : bool
-        Keep outputs that are finished and were made from the same input, model and parameters.
-    fail_fast : bool
-        Stop at the first scan that fails.
-    cluster : str, optional
-        ``local:2`` or the address of a dask scheduler, as in
-        :func:`sr_imaging.inference.tiling.cluster.connect`.
-
-    Raises
-    ------
-    ConfigError
-        If a choice does not exist.
+    A ConfigError is raised for a choice that does not exist.
     """
 
-    model: str = "auto"
-    scale: float | tuple[float, ...] | Mapping[Any, float] | None = None
-    spacing: float | Mapping[Any, float] | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    tile: int | tuple[int, ...] | None = None
-    max_memory: int | str | None = None
-    seed: int = 0
-    guide: Path | None = None
-    on_missing: str = "raise"
+    guide: Path | None = None  # a file or DICOM folder, which lies on the grid of one result
+    on_missing: str = "raise"  # as in sr_imaging.read, like on_tilt
     on_tilt: str = "raise"
-    format: str | None = None
-    deidentify: bool = False
-    name: str | None = None
-    if_exists: str | None = None
-    resume: bool = False
-    fail_fast: bool = False
-    cluster: str | None = None
+    format: str | None = None  # one of FORMATS; that of each input by default
+    deidentify: bool = False  # as in sr_imaging.write, for DICOM; the names of the outputs become hashes
+    name: str | None = None  # template of the outputs' names: {stem}, {scale}, {model}, {SeriesNumber}
+    if_exists: str | None = None  # one of IF_EXISTS; by default error, with `resume` overwrite
+    resume: bool = False  # keep finished outputs that were made from the same input, model and parameters
+    fail_fast: bool = False  # stop at the first scan that fails
+    cluster: str | None = None  # local:2, or the address of a dask scheduler
 
     def __post_init__(self) -> None:
         if self.format is not None and self.format not in FORMATS:
@@ -82,6 +46,10 @@ class BatchOptions:
     def existing(self) -> str:
         """What becomes of outputs that exist."""
         return self.if_exists or ("overwrite" if self.resume else "error")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a report says of the options; `dtype` and `strict` are not asked of a batch."""
+        return {key: value for key, value in asdict(self).items() if key not in ("dtype", "strict")}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,15 @@ from sr_imaging.image.grid.pixel_spacing import spacing as grid_spacing
 from sr_imaging.models.model_file import ZOO, load_model
 from sr_imaging.networks import CLASSICAL, INTERPOLATIONS, PLANE_AXES, Generator, check_generator
 
-from .request import SAME_FACTOR, Request, Scale, Spacing, factors_of_scale, factors_of_spacing
+from .request import (
+    SAME_FACTOR,
+    Request,
+    Scale,
+    Spacing,
+    dims_of_axes,
+    factors_of_scale,
+    factors_of_spacing,
+)
 
 __all__ = ["THICK", "Choice", "choose"]
 
@@ -182,13 +190,9 @@ def _fit(generator: Generator, name: str, request: Request) -> Choice:
     """Match a generator's axes and scale with the dims and what was asked."""
     dims = request.dims
     through = generator.axes == PLANE_AXES
-    axes = ("z", "y", "x") if through else generator.axes
     numbers = (generator.scale[0], 1, 1) if through else generator.scale
-    if lacking := [axis for axis in axes if axis not in dims]:
-        have = ", ".join(map(str, dims.values()))
-        raise ModelError(f"{name} works on {generator.axes}, but {lacking[0]} is not among the dims {have}")
-    own = {dims[axis]: int(s) for axis, s in zip(axes, numbers, strict=True)}
-    order = tuple(dims[axis] for axis in axes)
+    order = dims_of_axes(name, generator.axes, dims)
+    own = {dim: int(s) for dim, s in zip(order, numbers, strict=True)}
     if (spans := getattr(generator, "scale_range", None)) is not None:
         spans = (spans[0], (1.0, 1.0), (1.0, 1.0)) if through else spans
         return _any_factor(generator, name, request, dict(zip(order, spans, strict=True)))

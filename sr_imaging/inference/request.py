@@ -10,9 +10,10 @@ import numpy as np
 from sr_imaging.errors import GridError, ModelError
 
 __all__ = ["Scale", "Spacing"]
-Scale = float | Sequence[float] | Mapping[Hashable, float] | None
-Spacing = float | Mapping[Hashable, float] | None
+Scale = float | Sequence[float] | Mapping[Any, float] | None
+Spacing = float | Mapping[Any, float] | None
 SAME_FACTOR = 1e-6  # relative: factors closer than this are equal
+_PLANE = "plane"  # either of the two axes that a through-plane model leaves as they are
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,15 @@ def _dim(dims: Mapping[str, Any], key: Hashable) -> Any:
     if key in dims:
         return dims[str(key)]
     raise GridError(f"no spatial dim {key!r}; this array has {', '.join(map(str, dims.values()))}")
+
+
+def dims_of_axes(name: str, axes: Sequence[str], dims: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the dims that a model works on, in the order of its axes; a through-plane one takes z, y, x."""
+    own = ("z", "y", "x") if _PLANE in axes else tuple(axes)
+    if lacking := [axis for axis in own if axis not in dims]:
+        have = ", ".join(map(str, dims.values()))
+        raise ModelError(f"{name} works on {tuple(axes)}, but {lacking[0]} is not among the dims {have}")
+    return tuple(dims[axis] for axis in own)
 
 
 def factors_of_spacing(

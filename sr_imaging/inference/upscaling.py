@@ -2,46 +2,38 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from math import ceil
 from typing import Any, TypeVar, cast
 
 import dask.array
 import numpy as np
 import xarray as xr
-from dask.utils import parse_bytes
 
-from sr_imaging.errors import ConfigError, InputTypeError, ModelError
+from sr_imaging.errors import InputTypeError
 from sr_imaging.image.grid.axes import check_grid
 from sr_imaging.image.grid.overlay import check_overlay
 from sr_imaging.image.grid.refinement import refine
-from sr_imaging.image.pixels.masks import hide_masked, mask_of, restore_masked
 from sr_imaging.image.pixels.repeated_bands import model_beside_repeated, repeated_bands
-from sr_imaging.image.pixels.resampling import interpolate_stored, repeat_nearest, resample
+from sr_imaging.image.pixels.resampling import repeat_nearest
 from sr_imaging.image.pixels.values import Values, values_of
-from sr_imaging.image.stored_numbers import NODATA_KEYS, band_entries, is_flag, nodata_of, normalise_numbers
-from sr_imaging.inference.tiling.blocks import Job, compute
-from sr_imaging.inference.tiling.cluster import current_client
-from sr_imaging.inference.tiling.delivery import Delivery, Settings, sketch
-from sr_imaging.inference.tiling.engine import Engine
-from sr_imaging.models.card import ModelCard
+from sr_imaging.image.stored_numbers import NODATA_KEYS, is_flag, nodata_of, normalise_numbers
 from sr_imaging.models.model_file import read_card
-from sr_imaging.networks import CLASSICAL, INTERPOLATIONS, Generator
+from sr_imaging.networks import CLASSICAL, Generator
 
 from .datasets import upscale_all
-from .guide_image import BAND_DIMS, guide_for
 from .model_choice import Choice, choose
-from .provenance import Facts, model_sha256, with_provenance
+from .model_run import run_model
+from .options import Progress, UpscaleOptions
+from .provenance import Facts, with_provenance
 from .request import Scale, Spacing
-from .trained_range import check_trained_range, trained_values
+from .trained_range import check_trained_range
 
-__all__ = ["upscale"]
+__all__ = ["super_resolve", "upscale"]
 
 log = logging.getLogger(__name__)
 Image = TypeVar("Image")
-Progress = Callable[[int, int], None]
 _STORED_AS = ("dtype", "rasterio_dtype", "scale_factor", "add_offset")
 
 
@@ -99,8 +91,8 @@ def upscale(
     strict : bool
         Raise where the image lies outside what the model was trained for, instead of warning.
     seed : int
-        Of the noise of a stochastic model: another seed gives another plausible result, the same one the same
-        result however it is tiled. The bundled models have none.
+        Of the noise of a stochastic model: another seed gives another plausible result, the same seed the
+        same result however it is tiled. The bundled models draw no noise.
     guide : DataArray, ndarray or dask array, optional
         Second image that a guided model takes: a panchromatic band, another contrast. It covers the result;
         where its pixels are finer or lie between those, their area means are taken. Its bands lie along
@@ -119,7 +111,7 @@ def upscale(
     GridError
         If a spatial coordinate is uneven, or the target spacing is not finer.
     InputTypeError
-        If `obj` is no array of real numbers.
+        If `obj` is not an array of real numbers.
     ModelError
         If no model fits, or the given one does not do what is asked.
 
@@ -131,137 +123,116 @@ def upscale(
     >>> sr.y.values
     array([27.5, 22.5, 17.5, 12.5,  7.5,  2.5])
     """
+    asked = UpscaleOptions(
+        model,
+        scale,
+        spacing,
+        device,
+        precision,
+        tile,
+        max_memory,
+        dtype=dtype,
+        strict=strict,
+        seed=seed,
+        guide=guide,
+    )
+    return cast(Image, super_resolve(obj, asked, progress))
+
+
+def super_resolve(obj: Any, asked: UpscaleOptions, progress: Progress | None = None) -> Any:
+    """Return what `upscale` returns, for its options in one piece."""
     if isinstance(obj, xr.Dataset | xr.DataTree):
+        return _super_resolve_variables(obj, asked, progress)
+    image = _prepare(obj, asked)
+    data, facts = _run(image, asked, progress)
+    return _finish(image, data, facts)
 
-        def each(da: xr.DataArray, generator: Generator, told: Progress | None) -> xr.DataArray:
-            return upscale(
-                da,
-                model if isinstance(model, str) and model in CLASSICAL else generator,
-                scale=scale,
-                spacing=spacing,
-                device=device,
-                precision=precision,
-                tile=tile,
-                max_memory=max_memory,
-                dtype=dtype,
-                strict=strict,
-                seed=seed,
-                guide=guide,
-                progress=told,
-            )
 
-        choice_of = partial(choose, model=model, scale=scale, spacing=spacing)
-        return cast(Image, upscale_all(obj, each, choice_of, progress))
+def _super_resolve_variables(
+    obj: xr.Dataset | xr.DataTree, asked: UpscaleOptions, progress: Progress | None
+) -> xr.Dataset | xr.DataTree:
+    """Return a dataset or a tree with each of its images super-resolved by one model."""
+
+    def each(da: xr.DataArray, generator: Generator, share: Progress | None) -> xr.DataArray:
+        is_classical = isinstance(asked.model, str) and asked.model in CLASSICAL
+        own = asked if is_classical else replace(asked, model=generator)
+        return cast(xr.DataArray, super_resolve(da, own, share))
+
+    choose_for = partial(choose, model=asked.model, scale=asked.scale, spacing=asked.spacing)
+    return upscale_all(obj, each, choose_for, progress)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An image whose grid, values and model are settled, before anything is computed."""
+
+    da: xr.DataArray  # under recognised dims
+    values: Values
+    choice: Choice
+    holds_classes: bool
+    is_bare: bool  # given without coordinates, and so returned
+
+
+def _prepare(obj: Any, asked: UpscaleOptions) -> _Prepared:
+    """Check an image, and choose its model."""
     if isinstance(obj, xr.DataArray):
-        da: xr.DataArray = obj
+        da = obj
     elif isinstance(obj, np.ndarray | dask.array.Array) and not isinstance(obj, np.ma.MaskedArray):
-        da = _named(obj, model, scale, spacing)
+        da = _name_dims(obj, asked)
     else:
         kind = type(obj).__name__
         raise InputTypeError(f"cannot super-resolve a {kind}; give a DataArray, a Dataset or an array")
-    flag, da = is_flag(da), normalise_numbers(da)
-    values = values_of(da, np.uint8 if flag else dtype)
+    holds_classes, da = is_flag(da), normalise_numbers(da)
+    values = values_of(da, np.uint8 if holds_classes else asked.dtype)
     check_grid(da)
-    choice = choose(da, model, scale, spacing)
-    if flag:
+    choice = choose(da, asked.model, asked.scale, asked.spacing)
+    if not holds_classes:
+        check_trained_range(da, choice, asked.strict, stacklevel=5)  # the caller of upscale
+    return _Prepared(da, values, choice, holds_classes, not isinstance(obj, xr.DataArray))
+
+
+def _run(image: _Prepared, asked: UpscaleOptions, progress: Progress | None) -> tuple[Any, Facts]:
+    """Return the finer stored values, and what made them; classes and alpha bands are repeated."""
+    da, choice = image.da, image.choice
+    if image.holds_classes:
         log.info("%s holds classes: repeated, not modelled", da.name or "the array")
         factors = {da.get_axis_num(dim): s for dim, s in choice.scale.items()}
-        data, facts = repeat_nearest(da.data, factors), Facts("nearest", "", "exact", "cpu")
-    else:
-        check_trained_range(da, choice, strict)
-        values = replace(values, trained=trained_values(choice), strict=strict)
-        settings = Settings(device, precision, tile, _memory(max_memory))
+        return repeat_nearest(da.data, factors), Facts("nearest", "", "exact", "cpu")
 
-        def modelled(image: xr.DataArray) -> tuple[Any, Facts]:
-            return _modelled(image, values, choice, settings, progress, seed=seed, guide=guide)
+    def run(part: xr.DataArray) -> tuple[Any, Facts]:
+        return run_model(part, image.values, choice, asked, progress)
 
-        if kept := repeated_bands(da):
-            data, facts = model_beside_repeated(da, *kept, scale=choice.scale, modelled=modelled)
-        else:
-            data, facts = modelled(da)
-    if not isinstance(obj, xr.DataArray):
-        return cast(Image, data)
-    return cast(Image, with_provenance(_place(da, data, choice), choice.scale, facts))
+    if repeated := repeated_bands(da):
+        data, facts = model_beside_repeated(da, *repeated, scale=choice.scale, modelled=run)
+        return data, cast(Facts, facts)
+    return run(da)
 
 
-def _modelled(
-    da: xr.DataArray,
-    values: Values,
-    choice: Choice,
-    settings: Settings,
-    progress: Progress | None,
-    *,
-    seed: int,
-    guide: Any,
-) -> tuple[Any, Facts]:
-    """Values that the model makes of an image, and what made them."""
-    sha256 = model_sha256(choice.generator)
-    delivery = Delivery(choice.generator, sha256, settings)
-    mask = mask_of(da)
-    seen, during = (da.data, _during(values, choice)) if mask is None else hide_masked(da, mask, values)
-    if choice.interpolated:
-        factors = {da.get_axis_num(dim): s for dim, s in choice.scale.items()}
-        seen, during = interpolate_stored(seen, during, factors, choice.method)
-    remote = isinstance(seen, dask.array.Array) and current_client() is not None
-    engine = sketch(delivery) if remote else delivery.engine
-    spatial, channel = _axes(da, choice)
-    second = guide_for(da, guide, choice, channel)
-    job = Job(engine, delivery, during, spatial, channel, seed, second)
-    data = _resampled(da, compute(seen, job, progress), choice)
-    data = (
-        _stored(data, during, values)
-        if mask is None
-        else restore_masked(da, mask, data, choice.scale, values)
-    )
-    ran: Settings | Engine = settings if remote else engine
-    drawn = seed if getattr(choice.generator, "latent_channels", 0) else None
-    return data, Facts(choice.name, sha256, ran.precision, ran.device, _seen_by(engine, choice), drawn)
+def _finish(image: _Prepared, data: Any, facts: Facts) -> Any:
+    """Put the result on its grid, where it has one, and say how it was made.
 
-
-def _seen_by(engine: Engine, choice: Choice) -> dict[Any, int] | None:
-    """Coarse pixels beside its own that a result sees, by dim; None where it sees them all."""
-    halo = engine.generator.halo
-    if engine.needs_whole or halo is None:
-        return None
-    found = dict(zip(choice.dims, halo, strict=True))
-    if not choice.interpolated:
-        return found
-    own = INTERPOLATIONS[choice.method][1]
-    return {dim: ceil(h / choice.scale[dim]) + own * (choice.scale[dim] > 1) for dim, h in found.items()}
-
-
-def _place(da: xr.DataArray, data: Any, choice: Choice) -> xr.DataArray:
-    """Put the result on its grid; another type than that of the array is not stored as the old one."""
+    Another type than that of the source is not stored as the old one.
+    """
+    if image.is_bare:
+        return data
+    da, choice = image.da, image.choice
     sr = refine(da, data, choice.scale)
     check_overlay(da, sr, choice.scale)
     if sr.dtype != da.dtype:
         sr.encoding = {key: value for key, value in sr.encoding.items() if key not in _STORED_AS}
         if not nodata_of(sr.attrs, sr.dtype):  # what the new type cannot hold marks nothing any more
             sr.attrs = {key: value for key, value in sr.attrs.items() if key not in NODATA_KEYS}
-    return sr
+    return with_provenance(sr, choice.scale, facts)
 
 
-def _memory(max_memory: int | str | None) -> int | None:
-    """Bytes of an amount of memory."""
-    if max_memory is None:
-        return None
-    try:
-        amount = int(parse_bytes(max_memory))
-    except (ValueError, TypeError):
-        amount = -1
-    if amount < 0:
-        raise ConfigError(f"max_memory {max_memory!r} is no amount of memory; give bytes or '2 GiB'")
-    return amount
-
-
-def _named(array: Any, model: Any, scale: Scale, spacing: Spacing) -> xr.DataArray:
-    """Give a plain array the dims that its last axes have for the model."""
+def _name_dims(array: Any, asked: UpscaleOptions) -> xr.DataArray:
+    """Return a plain array under the dims that its last axes have for the model."""
     axes = 2
-    if isinstance(scale, tuple | list):
-        axes = len(scale)
-    elif "z" in _model_axes(model) or (isinstance(scale, Mapping) and "z" in scale):
+    if isinstance(asked.scale, tuple | list):
+        axes = len(asked.scale)
+    elif "z" in _axes_of_model(asked.model) or (isinstance(asked.scale, Mapping) and "z" in asked.scale):
         axes = 3
-    if spacing is not None:
+    if asked.spacing is not None:
         raise InputTypeError("a plain array has no spacing; give a DataArray with coordinates, or a scale")
     if array.ndim < axes:
         raise InputTypeError(
@@ -271,72 +242,10 @@ def _named(array: Any, model: Any, scale: Scale, spacing: Spacing) -> xr.DataArr
     return xr.DataArray(array, dims=[*lead, *("z", "y", "x")[-axes:]])
 
 
-def _model_axes(model: Any) -> tuple[str, ...]:
-    """Axes of a module, or of the model that a name or path stands for."""
+def _axes_of_model(model: Any) -> tuple[str, ...]:
+    """Return the axes of a module, or of the model that a name or a path stands for."""
     if isinstance(model, str | os.PathLike):
         if model == "auto" or model in CLASSICAL:
             return ()
         return read_card(model).axes
     return tuple(getattr(model, "axes", ()))
-
-
-def _axes(da: xr.DataArray, choice: Choice) -> tuple[tuple[int, ...], int | None]:
-    """Axes of the data that the generator works on, and the axis of the bands it takes together."""
-    spatial = tuple(da.get_axis_num(dim) for dim in choice.dims)
-    bands = choice.generator.in_channels
-    if bands == 1:
-        return spatial, None
-    others = [dim for dim in da.dims if dim not in choice.dims]
-    named = [dim for dim in others if dim in BAND_DIMS] or others[-1:]
-    if not named or da.sizes[named[0]] != bands:
-        have = ", ".join(f"{dim}={n}" for dim, n in da.sizes.items())
-        raise ModelError(f"{choice.name} takes {bands} bands together, but the array has {have}; select them")
-    _check_band_names(da, named[0], choice)
-    return spatial, da.get_axis_num(named[0])
-
-
-def _check_band_names(da: xr.DataArray, dim: Any, choice: Choice) -> None:
-    """Raise where both the model and the array name their bands, and not alike."""
-    card: ModelCard | None = getattr(choice.generator, "card", None)
-    names = da.attrs.get("long_name")
-    if dim in da.coords and da.coords[dim].dtype.kind in "UOT":
-        names = da.coords[dim].values
-    if card is None or not card.bands or not isinstance(names, tuple | list | np.ndarray):
-        return
-    names = band_entries(names, da, dim) or list(names)
-    if [str(name) for name in names] != list(card.bands):
-        want, have = ", ".join(card.bands), ", ".join(map(str, names))
-        raise ModelError(
-            f"{choice.name} takes the bands {want}, but the array has {have}; select them in that order"
-        )
-
-
-def _is_resampled(choice: Choice) -> bool:
-    """Whether a target spacing asks for more than the model's own factors."""
-    return not choice.interpolated and any(
-        choice.model_scale.get(dim, 1) != s for dim, s in choice.scale.items()
-    )
-
-
-def _during(values: Values, choice: Choice) -> Values:
-    """Values as the tiler leaves them: floats where resampling follows."""
-    return values.as_float() if _is_resampled(choice) else values
-
-
-def _resampled(da: xr.DataArray, data: Any, choice: Choice) -> Any:
-    """Resample to the target spacing where the model's own factors do not reach it."""
-    if not _is_resampled(choice):
-        return data
-    both = {dim: (choice.model_scale.get(dim, 1), s) for dim, s in choice.scale.items()}
-    log.info("resampling from %s by %s to the target spacing", choice.name, choice.method)
-    return resample(data, {da.get_axis_num(dim): pair for dim, pair in both.items()}, choice.method)
-
-
-def _stored(data: Any, during: Values, values: Values) -> Any:
-    """Store what was left in physical units."""
-    if not during.physical:
-        return data
-    if isinstance(data, dask.array.Array):
-        lazy: Any = data
-        return lazy.map_blocks(values.encode, dtype=values.out_dtype)
-    return values.encode(data)

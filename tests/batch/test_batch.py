@@ -143,7 +143,7 @@ def test_template_names_the_outputs(
     [
         ("{sten}", r"unknown field \{sten\}"),
         ("../{stem}", "must be a name below the output folder"),
-        ("{stem", "is no template"),
+        ("{stem", "is not a template"),
     ],
 )
 def test_template_that_makes_no_name_is_refused(
@@ -243,7 +243,7 @@ def test_model_that_is_missing_is_refused_before_any_work(tree: Path, tmp_path: 
     [
         ({"device": "abacus"}, "unknown device 'abacus'"),
         ({"precision": "half"}, "unknown precision 'half'"),
-        ({"max_memory": "much"}, "'much' is no size"),
+        ({"max_memory": "much"}, "'much' is not an amount of memory"),
         ({"format": "png"}, "unknown format 'png'"),
         ({"if_exists": "ask"}, "unknown choice 'ask'"),
     ],
@@ -440,13 +440,13 @@ def test_inputs_are_not_modified(tree: Path, tmp_path: Path) -> None:
 def test_report_says_what_was_doubtful(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import warnings
 
-    upscale = batch_scan.upscale
+    super_resolve = batch_scan.super_resolve
 
     def doubtful(*args: Any, **kwargs: Any) -> Any:
         warnings.warn("spacing outside the trained range; check the result", stacklevel=1)
-        return upscale(*args, **kwargs)
+        return super_resolve(*args, **kwargs)
 
-    monkeypatch.setattr(batch_scan, "upscale", doubtful)
+    monkeypatch.setattr(batch_scan, "super_resolve", doubtful)
     ran = run_batch(plan_batch([tree / "a.tif"], tmp_path / "out", DOUBLE))
     ran.write(tmp_path / "run.json")
     (scan,) = json.loads((tmp_path / "run.json").read_text())["scans"]

@@ -202,7 +202,7 @@ def test_traceback_comes_with_verbose_only(
     def odd(*args: object, **kwargs: object) -> None:
         raise RuntimeError("something odd")
 
-    monkeypatch.setattr(batch_scan, "upscale", odd)
+    monkeypatch.setattr(batch_scan, "super_resolve", odd)
     assert "Traceback" not in cubic(scans, tmp_path / "out").stderr
     assert "Traceback" in cubic(scans, tmp_path / "out", "-v").stderr
 

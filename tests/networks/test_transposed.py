@@ -10,6 +10,7 @@ from helpers.builders import generator, raster, scan, smooth
 
 import sr_imaging
 from sr_imaging import ModelError
+from sr_imaging.inference.options import EngineSettings
 from sr_imaging.inference.tiling.engine import make_engine
 from sr_imaging.models.card import ModelCard
 from sr_imaging.models.model_file import load_model, save_model
@@ -71,7 +72,7 @@ def test_transposed_sees_values_in_its_own_unit() -> None:
 def test_windows_of_strides_are_whole_multiples(tile: int | None) -> None:
     module = generator("transposed", scale=(2, 3))
     seen: list[tuple[int, ...]] = []
-    engine = make_engine(module, tile=tile)
+    engine = make_engine(module, EngineSettings(tile=tile))
     copy: Any = engine.generator
     copy.generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2:]))
     y = copy(torch.tensor(smooth((1, 1, 11, 18)), dtype=torch.float32))

@@ -29,6 +29,7 @@ PROMISED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "find_scans": ({"path": MISSING}, {}),
     "list_models": ({}, {}),
     "load_model": ({"name_or_path": MISSING}, {}),
+    "model_fit": ({"card": MISSING, "da": MISSING}, {}),
     "read": ({"path_or_scan": MISSING}, {"series": None, "masked": False}),
     "save_model": ({}, {}),
     "self_config": ({"scan": MISSING}, {}),

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sr_imaging.errors import InputTypeError, ModelError
+from sr_imaging.errors import InputTypeError
 from sr_imaging.image.stored_numbers import nodata_of
 
 __all__ = ["Values", "values_of"]
 
 log = logging.getLogger(__name__)
-_CHECKED = 2**22  # values decoded at once to look at their range
 _UNIT = 2.0**8  # stored steps in a model's unit; a power of 2 rounds nothing
 
 
@@ -35,8 +34,6 @@ class Values:
     # shift and unit of a model's float32 input that are the same for every tile, so that no tile rounds
     # otherwise than another; None lets each tile have its own
     comfort: tuple[float, float] | None = None
-    trained: tuple[float, float] | None = None  # range that the model was trained on, in physical units
-    strict: bool = False  # raise where values lie outside it, instead of warning in the log
 
     @property
     def may_be_invalid(self) -> bool:
@@ -61,23 +58,6 @@ class Values:
         if self.nodata is not None and not np.isnan(self.nodata):
             values[block == self.nodata] = np.nan
         return values
-
-    def check_trained(self, block: np.ndarray) -> None:
-        """Warn, or raise, where a block of stored values lies outside what the model was trained on."""
-        if self.trained is None:
-            return
-        (low, high), flat = self.trained, block.reshape(-1)
-        seen = [np.nan, np.nan]
-        for start in range(0, flat.size, _CHECKED):  # floats of all of it would be as large again
-            values = self.decode(flat[start : start + _CHECKED])
-            if (finite := values[np.isfinite(values)]).size:
-                seen = [np.fmin(seen[0], finite.min()), np.fmax(seen[1], finite.max())]
-        slack = 0.05 * (high - low)  # a few per cent are no doubt
-        if seen[0] < low - slack or seen[1] > high + slack:
-            words = f"values from {seen[0]:g} to {seen[1]:g} lie outside the trained {low:g} to {high:g}"
-            if self.strict:
-                raise ModelError(f"{words}; drop strict=True to try it")
-            log.warning("%s; check the result", words)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Return floats as stored values: clipped, rounded, never by accident the nodata value."""

@@ -12,6 +12,7 @@ import numpy as np
 from dask.base import tokenize
 
 from sr_imaging.image.pixels.values import Values
+from sr_imaging.inference.trained_range import TrainedValues
 
 from .cluster import current_client
 from .companions import Beside, Guide, context_of
@@ -52,6 +53,7 @@ class Job:
     channel: int | None
     seed: int = 0
     guide: Guide | None = None
+    trained: TrainedValues | None = None
 
     @property
     def depth(self) -> dict[int, int]:
@@ -96,6 +98,7 @@ def compute(data: Any, job: Job, progress: Callable[[int, int], None] | None = N
         spatial=job.spatial,
         channel=job.channel,
         beside=Beside(job.seed, guide=guide),
+        trained=job.trained,
         progress=step,
     )
 
@@ -116,7 +119,14 @@ def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> A
     step = steps_of(progress, total, client)
     guide = [] if job.guide is None else [_guide_blocks(job.guide.data, data.chunks, job, depth)]
     token = tokenize(
-        data.name, job.delivery.token, job.values, job.spatial, job.channel, job.seed, [g.name for g in guide]
+        data.name,
+        job.delivery.token,
+        job.values,
+        job.spatial,
+        job.channel,
+        job.seed,
+        job.trained,
+        [g.name for g in guide],
     )
     block = partial(
         _block,
@@ -127,6 +137,7 @@ def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> A
         starts=[tuple(accumulate(c, initial=0)) for c in cores],
         seed=job.seed,
         guide_values=None if job.guide is None else job.guide.values,
+        trained=job.trained,
         step=step,
         tilewise=client is None,
     )
@@ -179,6 +190,7 @@ def _block(
     starts: Sequence[Sequence[int]],
     seed: int,
     guide_values: Values | None,
+    trained: TrainedValues | None,
     step: Callable[[], None] | None,
     tilewise: bool,
     block_info: Any = None,
@@ -203,6 +215,7 @@ def _block(
         channel=channel,
         context=context,
         beside=beside,
+        trained=trained,
         progress=step if tilewise else None,
     )
     if step is not None and not tilewise:

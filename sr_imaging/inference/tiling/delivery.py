@@ -9,7 +9,7 @@ import copy
 import threading
 import weakref
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -17,27 +17,18 @@ from dask.base import tokenize
 from dask.delayed import Delayed, delayed
 from torch import nn
 
+from sr_imaging.inference.options import EngineSettings
 from sr_imaging.networks import Generator
 
 from .cluster import current_client
 from .engine import Engine, make_engine
 
-__all__ = ["Delivery", "Settings", "as_node", "sketch"]
+__all__ = ["Delivery", "as_node", "sketch"]
 
 _KEPT = 4  # models that a process keeps ready for blocks to come
 _ARRIVED: OrderedDict[str, "Delivery"] = OrderedDict()
 _SENT: "weakref.WeakValueDictionary[tuple[str, str], Any]" = weakref.WeakValueDictionary()
 _LOCK = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is asked of an engine; as in :func:`sr_imaging.inference.tiling.engine.make_engine`."""
-
-    device: str = "auto"
-    precision: str = "auto"
-    tile: int | tuple[int, ...] | None = None
-    max_memory: int | None = None
 
 
 class Delivery:
@@ -49,11 +40,11 @@ class Delivery:
         Not changed.
     sha256 : str
         Its hash.
-    settings : Settings
+    settings : EngineSettings
         Met where the engine is made.
     """
 
-    def __init__(self, generator: Generator, sha256: str, settings: Settings) -> None:
+    def __init__(self, generator: Generator, sha256: str, settings: EngineSettings) -> None:
         self.generator = generator
         self.sha256 = sha256
         self.settings = settings
@@ -76,14 +67,7 @@ class Delivery:
         """
         with self._lock:
             if self._engine is None:
-                asked = self.settings
-                self._engine = make_engine(
-                    self.generator,
-                    device=asked.device,
-                    precision=asked.precision,
-                    tile=asked.tile,
-                    max_memory=asked.max_memory,
-                )
+                self._engine = make_engine(self.generator, self.settings)
             return self._engine
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -116,7 +100,7 @@ def _on_cpu(generator: Generator) -> Generator:
     return cast(Generator, copy.deepcopy(module).cpu())
 
 
-def _arrive(token: str, generator: Generator, sha256: str, settings: Settings) -> Delivery:
+def _arrive(token: str, generator: Generator, sha256: str, settings: EngineSettings) -> Delivery:
     """The delivery of this name in this process: the one that came first, which may be ready."""
     with _LOCK:
         known = _ARRIVED.pop(token, None) or Delivery(generator, sha256, settings)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sr_imaging.errors import ConfigError
+from sr_imaging.inference.options import EngineSettings
 from sr_imaging.networks import PLANE_AXES, Generator
 from sr_imaging.networks.device import pick_device
 
@@ -63,55 +64,26 @@ class Engine:
         return isinstance(self.generator, Windowed)
 
 
-def make_engine(
-    generator: Generator,
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    tile: int | Sequence[int] | None = None,
-    max_memory: int | None = None,
-) -> Engine:
-    """Copy a generator to a device and choose its tile.
-
-    Parameters
-    ----------
-    generator : Generator
-        Not changed.
-    device : str
-        ``auto`` takes CUDA where there is one.
-    precision : str
-        ``auto`` is float32, and bf16 on CUDA where the model's card states a loss below 0.02 dB.
-    tile : int or tuple of int, optional
-        LR pixels of a tile; from the memory budget by default.
-    max_memory : int, optional
-        Bytes that a pass may take; a quarter of what is free, at most 2 GiB, by default.
-
-    Returns
-    -------
-    Engine
-
-    Raises
-    ------
-    ConfigError
-        If device, precision or tile is impossible here.
-    """
-    device = pick_device(device)
-    precision = _precision(precision, device, generator)
+def make_engine(generator: Generator, asked: EngineSettings | None = None) -> Engine:
+    """Return an engine that runs a copy of a generator; raises ConfigError for what is impossible here."""
+    asked = asked or EngineSettings()
+    device = pick_device(asked.device)
+    precision = _choose_precision(asked.precision, device, generator)
     module = copy.deepcopy(cast(nn.Module, generator)).to(device).eval().requires_grad_(False)
     ready: Any = module
     if generator.axes == PLANE_AXES:
         ready = BothPlanes(ready)
     layout = torch.channels_last if generator.spatial_dims == 2 else torch.channels_last_3d
     module.to(memory_format=layout)  # type: ignore[call-overload]
-    shape, pixels = tile_shape(ready, budget=_budget(max_memory, device), device=device)
-    if tile is not None:
-        shape = _given_tile(tile, ready.spatial_dims)
+    shape, pixels = tile_shape(ready, budget=_memory_budget(asked.max_memory, device), device=device)
+    if asked.tile is not None:
+        shape = _check_tile(asked.tile, ready.spatial_dims)
     if generator.halo is None:
         return Engine(Windowed(ready, shape), device, precision, (sys.maxsize,) * ready.spatial_dims, 1)
     return Engine(ready, device, precision, shape, pixels)
 
 
-def _precision(precision: str, device: str, generator: Generator) -> str:
+def _choose_precision(precision: str, device: str, generator: Generator) -> str:
     """Return float32 or bf16."""
     if precision not in ("auto", "float32", "bf16"):
         raise ConfigError(f"unknown precision {precision!r}; use 'auto', 'float32' or 'bf16'")
@@ -121,7 +93,7 @@ def _precision(precision: str, device: str, generator: Generator) -> str:
     return "bf16" if device != "cpu" and loss is not None and loss < 0.02 else "float32"
 
 
-def _given_tile(tile: int | Sequence[int], dims: int) -> tuple[int, ...]:
+def _check_tile(tile: int | Sequence[int], dims: int) -> tuple[int, ...]:
     """Check a tile that the caller asked for."""
     numbers = (tile,) * dims if np.ndim(tile) == 0 else tuple(cast("Sequence[int]", tile))
     shape = tuple(int(n) for n in numbers if isinstance(n, Integral))
@@ -130,7 +102,7 @@ def _given_tile(tile: int | Sequence[int], dims: int) -> tuple[int, ...]:
     return shape
 
 
-def _budget(max_memory: int | None, device: str) -> int:
+def _memory_budget(max_memory: int | None, device: str) -> int:
     """Bytes that one pass may take."""
     if max_memory is not None:
         return max_memory

@@ -18,6 +18,7 @@ import torch
 from sr_imaging.errors import ModelError, ResourceError
 from sr_imaging.image.pixels.fill import fill_nearest, is_far
 from sr_imaging.image.pixels.values import Values
+from sr_imaging.inference.trained_range import TrainedValues
 from sr_imaging.networks import replicate
 
 from .companions import Beside, Companions, context_of, fine_reach
@@ -39,42 +40,18 @@ def run(
     channel: int | None = None,
     context: Sequence[tuple[int, int]] | None = None,
     beside: Beside | None = None,
+    trained: TrainedValues | None = None,
     progress: Callable[[], None] | None = None,
 ) -> np.ndarray:
-    """Super-resolve an array tile by tile.
+    """Return an array of stored values super-resolved tile by tile, of dtype ``values.out_dtype``.
 
-    Parameters
-    ----------
-    array : ndarray
-        Stored values, any dims.
-    engine : Engine
-        The generator.
-    values : Values
-        How they are stored.
-    spatial : sequence of int
-        Axes of `array` that the generator works on, in its order.
-    channel : int, optional
-        Axis of the bands that the generator takes together; None runs everything else image by image.
-    context : sequence of (int, int), optional
-        Pixels before and after along each spatial axis that are only to be seen, not super-resolved.
-    beside : Beside, optional
-        What the generator takes beside the image; noise of seed 0 and no guide by default.
-    progress : callable, optional
-        Called after each tile; may raise to stop.
-
-    Returns
-    -------
-    ndarray
-        Same axes, spatial ones without their context and refined, dtype ``values.out_dtype``.
-
-    Raises
-    ------
-    ResourceError
-        If even the smallest tile does not fit into memory.
-    ModelError
-        If ``values.strict`` and values lie outside the trained range.
+    `spatial` are the axes that the generator works on, in its order; `channel` is that of the bands it takes
+    together, without one images go one by one. `context` are the pixels before and after along each spatial
+    axis that are only to be seen. `progress` is called after each tile and may raise to stop. Raises
+    ResourceError if even the smallest tile does not fit into memory.
     """
-    values.check_trained(array)
+    if trained is not None:
+        trained.check(array, values)
     front = [k for k in range(array.ndim) if k not in spatial and k != channel]
     companions = Companions.of(beside or Beside(), array, front, spatial, channel)
     order = [*front, *([] if channel is None else [channel]), *spatial]

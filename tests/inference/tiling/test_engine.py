@@ -12,6 +12,7 @@ from helpers.builders import Strided, generator, holes, raster, seam, smooth
 from torch import Tensor
 
 from sr_imaging import CancelledError, ConfigError, GridError, ModelError, ResourceError, upscale
+from sr_imaging.inference.options import EngineSettings
 from sr_imaging.inference.tiling.engine import make_engine
 from sr_imaging.networks import Generator
 
@@ -206,8 +207,8 @@ def test_engine_leaves_the_callers_module_alone() -> None:
         ({"tile": (3, 4, 5)}, r"tile \(3, 4, 5\) does not fit 2 axes"),
         ({"tile": 2.5}, "tile 2.5 does not fit 2 axes"),
         ({"tile": "big"}, "tile 'big' does not fit 2 axes"),
-        ({"max_memory": "much"}, "max_memory 'much' is no amount of memory; give bytes or '2 GiB'"),
-        ({"max_memory": -1}, "max_memory -1 is no amount of memory"),
+        ({"max_memory": "much"}, "max_memory 'much' is not an amount of memory; give bytes or '2 GiB'"),
+        ({"max_memory": -1}, "max_memory -1 is not an amount of memory"),
     ],
 )
 def test_impossible_setting_is_refused(more: dict[str, Any], text: str) -> None:
@@ -231,7 +232,9 @@ def test_memory_budget_changes_nothing(memory: Any) -> None:
 
 
 def test_larger_budget_gives_larger_tiles() -> None:
-    sizes = [make_engine(ESPCN, max_memory=m).tile[0] for m in (10_000, 1_000_000, 100_000_000)]
+    sizes = [
+        make_engine(ESPCN, EngineSettings(max_memory=m)).tile[0] for m in (10_000, 1_000_000, 100_000_000)
+    ]
     assert sizes == sorted(set(sizes))
 
 
@@ -243,7 +246,7 @@ def test_bf16_stays_near_float32(module: Generator) -> None:
 
 
 def test_engine_is_told_by_name() -> None:
-    engine = make_engine(ESPCN, device="cpu", tile=7)
+    engine = make_engine(ESPCN, EngineSettings(device="cpu", tile=7))
     assert (engine.device, engine.precision, engine.tile) == ("cpu", "float32", (7, 7))
 
 
