@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 USAGE, NOTHING_READABLE, NO_ROOM, INTERRUPTED = 2, 4, 6, 130
-_WIDE = 10_000  # columns where the output is no terminal: a line stays a line
+_WIDE = 10_000  # columns where the output is not a terminal: a line stays a line
 _LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]

@@ -1,4 +1,4 @@
-"""``sr-imaging evaluate``: measure a model on scans, beside cubic interpolation."""
+"""``sr-imaging evaluate``: measure a model on scans, and cubic interpolation."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,7 +57,7 @@ def evaluate(
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Measure a model beside cubic interpolation: each scan is made coarser, super-resolved and compared.
+    """Measure a model and cubic interpolation: each scan is made coarser, super-resolved and compared.
 
     The options from --psf to --noise-zero are those of [degradation] in a training file.
     """

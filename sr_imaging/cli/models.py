@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="The bundled models and model files.", no_args_is_help=True)
-_SHORT = 40  # characters of a list that stands in one line
+_SHORT = 40  # characters of a list that is shown in one line
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A bundled model or a model file.")]
 
 

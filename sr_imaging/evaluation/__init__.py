@@ -1,1 +1,1 @@
-"""A model measured on scans, always beside cubic interpolation."""
+"""Measures a model on scans, and compares it with cubic interpolation."""

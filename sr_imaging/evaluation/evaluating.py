@@ -1,4 +1,4 @@
-"""How good a model is on scans: degrade each, super-resolve it, compare with the original, beside cubic."""
+"""How good a model is on scans: each is degraded, super-resolved, and compared with what it was."""
 
 import logging
 import os
@@ -53,7 +53,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
 ) -> Report:
-    """Measure a model on scans of full resolution, beside cubic interpolation on the same pixels.
+    """Measure a model on scans of full resolution, and cubic interpolation on the same pixels.
 
     Every scan is made coarser, super-resolved, and compared with what it was, over the pixels that are valid
     in all. A through-plane model is measured with each fine axis of a volume playing z; where the other axes
@@ -67,17 +67,17 @@ def evaluate(
         The originals; folders are searched. PNG and JPEG images count as in training: where they are named,
         and in folders that hold no other scan.
     scale : number or tuple, optional
-        Of a classical method or a model for any factor, whose scale is free; a number stands for y and x, or
+        Of a classical method or of a model for any factor; a number stands for y and x, or
         for all axes that a model for any factor refines.
     degradation : DegradationConfig, optional
         How LR is made, in the words of a training file; ranges are taken at their middle. By default as
         :func:`sr_imaging.degrade` does: box along z, Gaussian of 0.4 LR pixels along y and x, no noise.
     guides : path, Scan, DataArray, or a list of them, optional
         Second images that a guided model takes, one for each scan in the same order: on the grid of the
-        original, or finer, whereupon their area mean over its pixels is taken as in training.
+        original, or finer; then their area mean over its pixels is taken, as in training.
     discriminator : path or nn.Module, optional
-        Saved beside a GAN-trained model as ``NAME-gan.discriminator.safetensors``: how often it tells the
-        results from originals.
+        Saved with a GAN-trained model as ``NAME-gan.discriminator.safetensors``, to measure how often it
+        distinguishes results from originals.
     figure : path, optional
         PNG to draw: crops, error maps and the Fourier correlation of up to 16 trials; needs matplotlib.
     seed : int
@@ -174,7 +174,7 @@ def _check_guides(generator: Any, name: str, guides: Any) -> None:
     """Raise where a guide is missing or has no use."""
     takes = getattr(generator, "guide_channels", 0) > 0
     if takes and guides is None:
-        raise ConfigError(f"{name} takes a guide beside each scan; give guides")
+        raise ConfigError(f"{name} takes a guide with each scan; give guides")
     if guides is not None and not takes:
         raise ConfigError(f"{name} takes no guide; leave guides out")
 

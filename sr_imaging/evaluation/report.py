@@ -13,7 +13,7 @@ __all__ = ["Report", "Row"]
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one scan and one choice of axes, beside those of cubic interpolation.
+    """Figures of one scan and one choice of axes, and those of cubic interpolation.
 
     All are taken over the pixels that are valid in the original, the estimate and the interpolation. What
     cannot be measured on a scan is NaN.

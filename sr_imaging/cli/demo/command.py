@@ -26,18 +26,18 @@ def demo(
 ) -> None:
     """Show what the bundled models do: a brain, a satellite scene and a relief, or your own scans.
 
-    Each scan is made coarser and super-resolved, beside cubic interpolation and the truth; rasters and
-    thick-slice volumes are also refined as they are. Without PATH it needs the extra 'samples'.
+    Each scan is made coarser and super-resolved, and shown with cubic interpolation and the truth; rasters
+    and thick-slice volumes are also refined as they are. Without PATH it needs the extra 'samples'.
     """
     out, err = consoles()
     with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
         from .run import run_demo
 
-        def tell(text: str) -> None:
+        def say(text: str) -> None:
             if not quiet:
                 err.print(text, markup=False, style="dim")
 
-        made = run_demo(inputs or [], output, device=device, tell=tell)
+        made = run_demo(inputs or [], output, device=device, say=say)
         rows = table("scan", "shape", "spacing", "model", "PSNR", "to cubic", "time")
         for one in made.comparisons:
             for row in _format_rows(one):

@@ -30,9 +30,9 @@ from .samples import SAMPLES_NOTE, write_samples
 
 __all__ = ["Comparison", "Demo", "run_demo"]
 
-_LARGEST = {"raster": {"y": 512, "x": 512}, "volume": {"z": 128, "y": 192, "x": 192}}  # pixels compared
-
 log = logging.getLogger(__name__)
+
+_LARGEST = {"raster": {"y": 512, "x": 512}, "volume": {"z": 128, "y": 192, "x": 192}}  # pixels compared
 
 
 @dataclass
@@ -75,16 +75,15 @@ def run_demo(
     output: str | os.PathLike[str],
     *,
     device: str = "auto",
-    tell: Callable[[str], None] | None = None,
+    say: Callable[[str], None] = log.info,
 ) -> Demo:
     """Compare the bundled models on real scans, make the scans finer, and draw ``demo.png`` in `output`.
 
     Without `paths` the scans are those that other packages contain. Earlier results in `output` are replaced.
-    `tell` is called with a few words on what is being done. Raises ConfigError if a package with samples is
+    `say` is called with a few words on what is being done. Raises ConfigError if a package with samples is
     not installed, ReadError if no scan can be read.
     """
     output = Path(output)
-    say = tell or log.info
     note = "" if paths else SAMPLES_NOTE
     if not paths:
         say("writing the sample scans")

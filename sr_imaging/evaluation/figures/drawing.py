@@ -126,7 +126,7 @@ def _draw_plot(ax: Any, plot: Plot) -> None:
 
 
 def _draw_frame(ax: Any, corner: tuple[float, float], width: float, height: float) -> None:
-    """Show where the crop lies."""
+    """Frame the crop."""
     from matplotlib.patches import Rectangle
 
     ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="#ff3b30", linewidth=1.4))

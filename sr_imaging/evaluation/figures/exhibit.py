@@ -1,4 +1,4 @@
-"""What a model made of a scan, in two rows: crops beside the truth, errors and Fourier correlation."""
+"""What a model made of a scan, in two rows: crops with the truth, errors and Fourier correlation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -192,7 +192,7 @@ def _divide_sums(sums: np.ndarray, rings: _Rings) -> FourierCorrelation:
     if not (power_x.sum() > 0 and power_y.sum() > 0):
         raise GridError("a constant image has no frequencies; Fourier correlation needs structure")
     both = np.sqrt(power_x * power_y)
-    # rounding alone is no structure
+    # rounding alone is not structure
     tiny = 1e-28 * np.sqrt(power_x.sum() * power_y.sum())
     correlation = np.where(both > tiny, cross / np.maximum(both, tiny), 0.0)
     frequency = rings.width * np.arange(1, count + 1)
