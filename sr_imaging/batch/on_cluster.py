@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import dask
@@ -29,28 +28,18 @@ _ONE = threading.Lock()  # a worker has one scan in hand at a time
 
 @dataclass
 class Sent:
-    """A scan on its way.
+    """A scan on its way, and what became of it."""
 
-    Parameters
-    ----------
-    number : int
-        Its place in the plan, from 0.
-    task : Task
-        What is planned.
-    result : ScanResult
-        What became of it, once it is back.
-    hashes : dict or None
-        What its finished output was made from.
-    """
-
-    number: int
+    number: int  # its place in the plan, from 0
     task: Task
     result: ScanResult
-    hashes: dict[str, str] | None = None
+    hashes: dict[str, str] | None = None  # what its finished output was made from
+    parts: int = 0  # that are done, of `_PARTS`
+    processes: list[int] = field(default_factory=list)  # that had it, in turn
 
 
 def is_sent(task: Task, tasks: Sequence[Task], workers: int) -> bool:
-    """Tell whether a scan goes to one worker whole, rather than block by block to all of them.
+    """Return whether a scan goes to one worker whole, rather than block by block to all of them.
 
     What cannot be read in blocks goes whole; so does what is no more than a worker's share of the run.
     """
@@ -69,31 +58,24 @@ def spread(
 ) -> Generator[Sent, None, None]:
     """Send scans to the workers, as many at once as there are, and yield each as it comes back.
 
-    Parameters
-    ----------
-    client : distributed.Client
-        Of the cluster.
-    scans : sequence of Sent
-        In the order to begin them.
-    options : BatchOptions
-        What is asked for.
-    model : object
-        As in :class:`sr_imaging.batch.run.Plan`.
-    started : callable
-        Called when a scan is sent.
-    tiles : callable
-        Called as ``tiles(done, total)`` for the whole.
-
-    Yields
-    ------
-    Sent
-        With its result. The rest is cancelled if the caller stops.
+    `model` is that of the plan; `tiles` is called as ``tiles(done, total)`` for all scans together. The rest
+    is cancelled if the caller stops.
     """
     from distributed import as_completed
 
-    board = _Board(len(scans), tiles)
+    by_number = {scan.number: scan for scan in scans}
+
+    def hear(event: tuple[float, Sequence[int]]) -> None:
+        number, process, done, total = event[1]
+        scan = by_number[number]
+        if process not in scan.processes:
+            scan.processes.append(process)
+        scan.parts = _PARTS * done // max(total, 1)
+        if total:
+            tiles(sum(one.parts for one in scans), _PARTS * len(scans))
+
     topic = f"sr-batch-{uuid.uuid4().hex}"
-    listen(client, topic, board.hear)
+    listen(client, topic, hear)
     waiting, back = list(scans), as_completed()
     futures: dict[str, Sent] = {}
     try:
@@ -106,7 +88,8 @@ def spread(
                 back.add(future)
             future = next(back)
             scan = futures.pop(future.key)
-            yield _returned(scan, future, board)
+            _take_back(scan, future)
+            yield scan
     finally:
         if futures:
             ask_to_stop(client, topic)
@@ -114,78 +97,54 @@ def spread(
         unlisten(client, topic)
 
 
-@dataclass
-class _Board:
-    """What the workers tell of their scans: how far each is, and which processes had it."""
-
-    count: int
-    tiles: Callable[[int, int], None]
-    parts: dict[int, int] = field(default_factory=dict)
-    processes: dict[int, list[int]] = field(default_factory=dict)
-
-    def hear(self, event: tuple[float, Sequence[int]]) -> None:
-        """Take in one message: number of the scan, process, tiles done, tiles in all."""
-        number, process, done, total = event[1]
-        had = self.processes.setdefault(number, [])
-        if process not in had:
-            had.append(process)
-        self.parts[number] = _PARTS * done // max(total, 1)
-        if total:
-            self.tiles(sum(self.parts.values()), _PARTS * self.count)
-
-
 def _submit(client: Any, scan: Sent, options: BatchOptions, model: Any, topic: str) -> Any:
     """Send one scan; its model is on the cluster once for all scans."""
-    task = scan.task
-    generator = task.generator if model == "auto" else model
+    generator = scan.task.generator if model == "auto" else model
     if not isinstance(generator, str):
         settings = EngineSettings(options.device, options.precision)
-        (generator,) = client.futures_of(as_node(Delivery(generator, task.model_sha256, settings)))
-    light = replace(task, generator=None, output=Path(task.output).absolute() if task.output else None)
-    sent = replace(scan, task=_at_home(light))
+        (generator,) = client.futures_of(as_node(Delivery(generator, scan.task.model_sha256, settings)))
+    sent = replace(scan, task=_detach(scan.task))
     key = f"sr-scan-{scan.number}-{topic}"
-    return client.submit(_on_worker, sent, options, generator, topic, key=key, pure=False)
+    return client.submit(_work_there, sent, options, generator, topic, key=key, pure=False)
 
 
-def _at_home(task: Task) -> Task:
-    """A task whose files are named by whole paths, since a worker may stand in another folder."""
+def _detach(task: Task) -> Task:
+    """Return a task without its model and with absolute paths, since a worker may be in another folder."""
     scan = task.found.scan
-    files = tuple(path.absolute() if path.exists() else path for path in scan.files)
-    path = scan.path.absolute() if scan.path.exists() else scan.path
-    return replace(task, found=replace(task.found, scan=replace(scan, path=path, files=files)))
+    path, *files = (one.absolute() if one.exists() else one for one in (scan.path, *scan.files))
+    found = replace(task.found, scan=replace(scan, path=path, files=tuple(files)))
+    output = None if task.output is None else task.output.absolute()
+    return replace(task, found=found, generator=None, output=output)
 
 
-def _on_worker(
+def _work_there(
     scan: Sent, options: BatchOptions, model: Any, topic: str
 ) -> tuple[ScanResult, dict[str, str] | None]:
-    """Do one scan here, in threads of this process alone."""
-    line, process = line_home(topic), os.getpid()
+    """Do one scan on a worker, in threads of its process alone."""
+    line = line_home(topic)
 
     def tiles(done: int, total: int) -> None:
         if line is not None:
-            line.tell([scan.number, process, done, total])
+            line.tell([scan.number, os.getpid(), done, total])
             if line.is_asked_to_stop():
                 raise CancelledError("the run was stopped; start it again with --resume")
 
     generator = model.generator if isinstance(model, Delivery) else model
     with _ONE, dask.config.set(scheduler="threads", num_workers=THREADS):
-        if line is not None:
-            line.tell([scan.number, process, 0, 0])
+        tiles(0, 0)
         hashes = work_on(scan.task, scan.result, options, generator, tiles)
     return scan.result, hashes
 
 
-def _returned(scan: Sent, future: Any, board: _Board) -> Sent:
-    """A scan that has come back, or was lost with every worker that had it."""
+def _take_back(scan: Sent, future: Any) -> None:
+    """Fill in what became of a scan that has come back, or was lost with every worker that had it."""
     try:
-        result, hashes = future.result()
-        board.parts[scan.number] = _PARTS
-        scan = replace(scan, result=result, hashes=hashes)
+        scan.result, scan.hashes = future.result()
+        scan.parts = _PARTS
     except FAILURES as error:
         private = scan.task.found.scan.kind == "dicom"
         scan.result.status = "failed"
         scan.result.cause = cause_of(error, scan.task.found.label, private=private)
     if scan.task.output is not None:
         with suppress(OSError):
-            clear_leftovers(scan.task.output, board.processes.get(scan.number, [])[:-1])
-    return scan
+            clear_leftovers(scan.task.output, scan.processes[:-1])

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path, PurePath
 from string import Formatter
 
@@ -25,54 +26,19 @@ __all__ = [
     "without_outputs",
 ]
 
-# format -> suffix of its files; a DICOM series is a folder
-FORMATS = {
-    "geotiff": ".tif",
-    "cog": ".tif",
-    "dicom": "",
-    "parametric-map": ".dcm",
-    "nifti": ".nii.gz",
-    "zarr": ".zarr",
-}
-FIELDS = ("stem", "scale", "model", "SeriesNumber")
-_SUFFIXES = {
+# format -> suffixes of its files, the first is the one that is written; a DICOM series is a folder
+FORMATS: dict[str, tuple[str, ...]] = {
     "geotiff": (".tif", ".tiff", ".gtif", ".gtiff"),
     "cog": (".tif", ".tiff"),
-    "nifti": (".nii.gz", ".nii"),
-    "zarr": (".zarr",),
     "dicom": (),
     "parametric-map": (".dcm",),
+    "nifti": (".nii.gz", ".nii"),
+    "zarr": (".zarr",),
 }
-_IMAGE_SUFFIXES = {
-    ".tif",
-    ".tiff",
-    ".gtif",
-    ".gtiff",
-    ".gz",
-    ".jp2",
-    ".nc",
-    ".nii",
-    ".zarr",
-    ".zip",
-    ".dcm",
-    ".ima",
-    ".dicom",
-    ".vrt",
-}
-_FOREIGN = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jp2",
-    ".nc",
-    ".h5",
-    ".hdf",
-    ".img",
-    ".hdr",
-    ".mha",
-    ".mhd",
-    ".nrrd",
-}
+FIELDS = ("stem", "scale", "model", "SeriesNumber")
+_OUTPUT_SUFFIXES = tuple(chain.from_iterable(FORMATS.values()))
+_IMAGE_SUFFIXES = {".gz", ".jp2", ".nc", ".zip", ".ima", ".dicom", ".vrt", *_OUTPUT_SUFFIXES}
+_FOREIGN = {".png", ".jpg", ".jpeg", ".jp2", ".nc", ".h5", ".hdf", ".img", ".hdr", ".mha", ".mhd", ".nrrd"}
 
 
 def format_of_file(output: Path) -> str | None:
@@ -80,7 +46,7 @@ def format_of_file(output: Path) -> str | None:
     if not is_output_file(output):
         return None
     name = output.name.lower()
-    return next((kind for kind in ("geotiff", "nifti", "zarr") if name.endswith(_SUFFIXES[kind])), None)
+    return next((kind for kind in ("geotiff", "nifti", "zarr") if name.endswith(FORMATS[kind])), None)
 
 
 def format_of_kind(kind: str) -> str:
@@ -89,17 +55,14 @@ def format_of_kind(kind: str) -> str:
 
 
 def is_output_file(output: Path) -> bool:
-    """Tell whether an output path names one file (or Zarr store), not a folder for many.
+    """Return whether an output path names one file (or Zarr store), not a folder for many.
 
-    Raises
-    ------
-    ConfigError
-        If its suffix is that of an image format which is not written here.
+    Raises ConfigError if its suffix is that of an image format which is not written here.
     """
     if os.path.isdir(output) and output.suffix != ".zarr":
         return False
     name = output.name.lower()
-    if name.endswith(tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)):
+    if name.endswith(_OUTPUT_SUFFIXES):
         return True
     if output.suffix.lower() in _FOREIGN:
         raise ConfigError(
@@ -117,30 +80,11 @@ def output_names(
     template: str | None,
     fields: Sequence[Mapping[str, str]],
 ) -> list[Path]:
-    """Return the output of every scan.
+    """Return the output of every scan: a file for one scan, else paths in a folder.
 
-    Parameters
-    ----------
-    found : sequence of Found
-        Scans with their places.
-    output : Path
-        A file for one scan, else a folder.
-    formats : sequence of str
-        Format of each output, a key of :data:`FORMATS`.
-    template : str, optional
-        Name of an output with ``{stem}``, ``{scale}``, ``{model}``, ``{SeriesNumber}``; without it the output
-        is called like its input.
-    fields : sequence of mapping
-        What ``{scale}`` and ``{model}`` stand for, for each scan.
-
-    Returns
-    -------
-    list of Path
-
-    Raises
-    ------
-    ConfigError
-        If the output is a file for several scans or for a series, or the template has an unknown field.
+    `formats` are keys of :data:`FORMATS`; `fields` are the values of ``{scale}`` and ``{model}`` in
+    `template`, one mapping a scan. Without a template an output is called like its input. Raises ConfigError
+    if the output is one file for several scans or for a series, or the template has an unknown field.
     """
     if is_output_file(output):
         if len(found) != 1:
@@ -151,8 +95,8 @@ def output_names(
             )
         return [output]
     names = [
-        _name(item, place, kind, template, values)
-        for item, place, kind, values in zip(found, _places(found), formats, fields, strict=True)
+        _name_output(item, place, kind, template, values)
+        for item, place, kind, values in zip(found, _list_places(found), formats, fields, strict=True)
     ]
     return [output / name for name in names]
 
@@ -161,12 +105,12 @@ def anonymous_place(item: Found) -> Found:
     """Return a DICOM series whose output is named by a hash: folders may be called like their patients."""
     if item.scan.kind != "dicom":
         return item
-    told = f"{item.scan.series_uid or item.label} {item.scan.facts.get('split', '')}"
-    return replace(item, place=Path(f"scan-{hashlib.sha256(told.encode()).hexdigest()[:12]}"))
+    identity = f"{item.scan.series_uid or item.label} {item.scan.facts.get('split', '')}"
+    return replace(item, place=Path(f"scan-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"))
 
 
-def _places(found: Sequence[Found]) -> list[Path]:
-    """Places without suffix; a series that shares its folder gets a folder of its own below it."""
+def _list_places(found: Sequence[Found]) -> list[Path]:
+    """Return places without suffix; a series that shares its folder gets a folder of its own below it."""
     count = Counter(item.place for item in found)
     above = Counter(parent for item in found for parent in item.place.parents)
     places = []
@@ -174,28 +118,29 @@ def _places(found: Sequence[Found]) -> list[Path]:
     for item in found:
         place = item.place
         if item.scan.kind == "dicom" and (count[place] > 1 or above[place]):
-            place = place / _series_name(item.scan)
+            place = place / _name_series(item.scan)
             seen[place] += 1
             place = place if seen[place] == 1 else place.with_name(f"{place.name}-{seen[place]}")
         places.append(place)
     return places
 
 
-def _series_name(scan: Scan) -> str:
-    """Name of a series among others."""
+def _name_series(scan: Scan) -> str:
+    """Return the name of a series among others."""
     number = scan.facts.get("series_number")
     if number is not None:
         return f"series-{number}"
     return f"series-{scan.series_uid.rsplit('.', 1)[-1]}" if scan.series_uid else "series"
 
 
-def _name(item: Found, place: Path, kind: str, template: str | None, values: Mapping[str, str]) -> Path:
-    """Relative path of an output."""
-    suffix = FORMATS[kind]
-    stem = _stem(place.name)
+def _name_output(
+    item: Found, place: Path, kind: str, template: str | None, values: Mapping[str, str]
+) -> Path:
+    """Return the relative path of an output."""
+    suffix = FORMATS[kind][0] if FORMATS[kind] else ""
+    stem = _strip_suffixes(place.name)
     if template is None:
-        own = place.name.lower().endswith(_SUFFIXES[kind]) if _SUFFIXES[kind] else False
-        return place if own else place.with_name(stem + suffix)
+        return place if place.name.lower().endswith(FORMATS[kind]) else place.with_name(stem + suffix)
     number = item.scan.facts.get("series_number")
     known = {"stem": stem, "SeriesNumber": "" if number is None else str(number), **values}
     _check_template(template)
@@ -203,18 +148,18 @@ def _name(item: Found, place: Path, kind: str, template: str | None, values: Map
     relative = PurePath(name)
     if not name or relative.is_absolute() or ".." in relative.parts:
         raise ConfigError(f"--name {template!r} makes {name!r}; it must be a name below the output folder")
-    if not name.lower().endswith(_SUFFIXES[kind] or ("",)):
+    if not name.lower().endswith(FORMATS[kind] or ("",)):
         relative = relative.with_name(relative.name + suffix)
     return place.parent / relative
 
 
 def _check_template(template: str) -> None:
-    """Refuse fields that a name cannot have."""
+    """Raise ConfigError for fields that a name cannot have."""
     try:
         fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
     except ValueError as error:
         raise ConfigError(
-            f"--name {template!r} is no template ({error}); write fields as {{stem}}"
+            f"--name {template!r} is not a template ({error}); write fields as {{stem}}"
         ) from error
     for field in fields:
         if field not in FIELDS:
@@ -222,8 +167,8 @@ def _check_template(template: str) -> None:
             raise ConfigError(f"unknown field {{{field}}} in --name {template!r}; use {known}")
 
 
-def _stem(name: str) -> str:
-    """A name without the suffixes of an image; dots of a date or a UID stay."""
+def _strip_suffixes(name: str) -> str:
+    """Return a name without the suffixes of an image; dots of a date or a UID stay."""
     path = PurePath(name)
     while path.suffix.lower() in _IMAGE_SUFFIXES and path.stem:
         path = path.with_suffix("")
@@ -231,20 +176,7 @@ def _stem(name: str) -> str:
 
 
 def check_names(outputs: Sequence[tuple[Path, str]], inputs: Sequence[Scan]) -> None:
-    """Refuse outputs that would meet each other or an input.
-
-    Parameters
-    ----------
-    outputs : sequence of (Path, str)
-        Outputs and the labels of their scans.
-    inputs : sequence of Scan
-        All scans of the batch.
-
-    Raises
-    ------
-    ConfigError
-        Naming both.
-    """
+    """Raise ConfigError where outputs, with the labels of their scans, meet each other or an input."""
     taken: dict[Path, str] = {}
     for path, label in outputs:
         whole = path.resolve()
@@ -266,7 +198,7 @@ def check_names(outputs: Sequence[tuple[Path, str]], inputs: Sequence[Scan]) -> 
 
 
 def without_outputs(found: Sequence[Found], output: Path) -> list[Found]:
-    """Leave out the results of an earlier run, where the output folder lies inside an input folder."""
+    """Return the inputs without results of an earlier run, where the output folder is in an input folder."""
     if is_output_file(output):  # it may be an input that was named, which is never replaced
         return list(found)
     folder = output.resolve()

@@ -1,4 +1,4 @@
-"""Many scans: plan, run, resume, report. A scan that fails stays with its failure, and the run goes on."""
+"""Run a batch: resume, spread, report. A scan that fails stays with its failure, and the run goes on."""
 
 import logging
 import time
@@ -9,51 +9,27 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from sr_imaging.inference.tiling.cluster import connect
-from sr_imaging.io.dicom.checking.series import check_scans
-from sr_imaging.io.dicom.patient import patient_of
-from sr_imaging.io.scan import Check
 
-from .inputs import Found, find_inputs, shown_cause
 from .journal import Journal
 from .on_cluster import Sent, is_sent, spread
 from .one_scan import record, work_on
-from .output_names import FORMATS
-from .plan import Plan, plan_batch, size_text
+from .plan import Plan
 from .report import RunReport, ScanResult
-from .task import IF_EXISTS, BatchOptions, Task, steps_text
+from .task import Task
 
-__all__ = [
-    "FORMATS",
-    "IF_EXISTS",
-    "BatchOptions",
-    "Check",
-    "Found",
-    "Listener",
-    "Plan",
-    "RunReport",
-    "ScanResult",
-    "Task",
-    "check_scans",
-    "find_inputs",
-    "patient_of",
-    "plan_batch",
-    "run_batch",
-    "shown_cause",
-    "size_text",
-    "steps_text",
-]
+__all__ = ["Listener", "run_batch"]
 
 log = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
-    """Who wants to see a batch go on."""
+    """What shows a batch as it goes on."""
 
     def started(self, task: Task, number: int, total: int) -> None:
-        """A scan begins, the `number`-th of `total`."""
+        """Scan `number` of `total` begins."""
 
     def tiles(self, done: int, total: int) -> None:
-        """A tile of it is done; called from any thread."""
+        """Some tiles of it are done; called from any thread."""
 
     def ended(self, result: ScanResult) -> None:
         """It has ended, one way or another."""
@@ -62,41 +38,20 @@ class Listener(Protocol):
 class _Silent:
     """A listener that does nothing."""
 
-    def started(self, task: Task, number: int, total: int) -> None:
-        """Do nothing."""
-
-    def tiles(self, done: int, total: int) -> None:
-        """Do nothing."""
-
-    def ended(self, result: ScanResult) -> None:
-        """Do nothing."""
+    def started(self, task: Task, number: int, total: int) -> None: ...
+    def tiles(self, done: int, total: int) -> None: ...
+    def ended(self, result: ScanResult) -> None: ...
 
 
 def run_batch(plan: Plan, *, listener: Listener | None = None) -> RunReport:
-    """Do what a plan says.
+    """Do what a plan says; also after an interrupt (``KeyboardInterrupt``) return what became of every scan.
 
-    Parameters
-    ----------
-    plan : Plan
-        From :func:`plan_batch`.
-    listener : Listener, optional
-        Told of every start, tile and end.
-
-    Returns
-    -------
-    RunReport
-        Also after an interrupt (``KeyboardInterrupt``): the scan in hand leaves nothing behind, the ones
-        after it are ``not started``.
-
-    Raises
-    ------
-    ConfigError
-        If outputs exist and the options do not say what becomes of them, or there is no such cluster.
-    ResourceError
-        If the disk is too small for the plan, or the memory for every scan of it.
+    The scan in hand then leaves nothing behind, and the ones after it are ``not started``. Raises as
+    :meth:`Plan.check` does, and ConfigError if there is no such cluster.
     """
     plan.check()
-    run = _Run(plan, listener or _Silent(), [_blank(task) for task in plan.tasks], Journal(plan.folder))
+    results = [_make_result(task) for task in plan.tasks]
+    run = _Run(plan, listener or _Silent(), results, Journal(plan.folder))
     began, now = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     interrupted = False
     try:
@@ -107,8 +62,8 @@ def run_batch(plan: Plan, *, listener: Listener | None = None) -> RunReport:
                 run.spread(client)
     except KeyboardInterrupt:
         interrupted = True
-    interrupted = interrupted or any(result.status == "interrupted" for result in run.results)
-    return RunReport(run.results, plan.options.as_dict(), now, time.perf_counter() - began, interrupted)
+    interrupted = interrupted or any(result.status == "interrupted" for result in results)
+    return RunReport(results, plan.options.as_dict(), now, time.perf_counter() - began, interrupted)
 
 
 @dataclass
@@ -116,26 +71,26 @@ class _Run:
     """A plan while it is done."""
 
     plan: Plan
-    tell: Listener
+    listener: Listener
     results: list[ScanResult]
     journal: Journal
 
     def here(self, numbers: Iterable[int]) -> bool:
-        """Do scans in turn in this process; return True where the run ends before the last of them.
+        """Do scans in turn in this process; return whether the run ends before the last of them.
 
         A cluster that is connected computes the blocks of lazy ones.
         """
         for number in numbers:
             task, result = self.plan.tasks[number], self.results[number]
-            self.tell.started(task, number + 1, len(self.results))
+            self.listener.started(task, number + 1, len(self.results))
             hashes = None
             if task.action == "run":
                 model = task.generator if self.plan.model == "auto" else self.plan.model
-                hashes = work_on(task, result, self.plan.options, model, self.tell.tiles)
+                hashes = work_on(task, result, self.plan.options, model, self.listener.tiles)
             else:
                 status = {"fail": "failed", "skip": "skipped"}
                 result.status, result.cause = status.get(task.action, task.action), task.cause
-            if self.is_last(Sent(number, task, result, hashes)):
+            if self.finish(Sent(number, task, result, hashes)):
                 return True
         return False
 
@@ -150,26 +105,26 @@ class _Run:
             [Sent(k, tasks[k], self.results[k]) for k in whole],
             self.plan.options,
             self.plan.model,
-            started=lambda scan: self.tell.started(scan.task, scan.number + 1, total),
-            tiles=self.tell.tiles,
+            started=lambda scan: self.listener.started(scan.task, scan.number + 1, total),
+            tiles=self.listener.tiles,
         )
         with closing(back):
             for scan in back:
                 self.results[scan.number] = scan.result
                 for text in scan.result.warnings:
                     log.warning("%s", text)
-                if self.is_last(scan):
+                if self.finish(scan):
                     return
 
-    def is_last(self, scan: Sent) -> bool:
-        """Write down what became of a scan, tell of it, and say whether the run ends with it."""
+    def finish(self, scan: Sent) -> bool:
+        """Record and report what became of a scan; return whether the run ends with it."""
         if scan.hashes is not None:
             record(self.journal, scan.task, scan.result, scan.hashes)
-        self.tell.ended(scan.result)
+        self.listener.ended(scan.result)
         failed = scan.result.status == "failed" and self.plan.options.fail_fast
         return failed or scan.result.status == "interrupted"
 
 
-def _blank(task: Task) -> ScanResult:
-    """The result of a scan that has not begun."""
+def _make_result(task: Task) -> ScanResult:
+    """Return the result of a scan that has not begun."""
     return ScanResult(task.found.label, "" if task.output is None else str(task.output), facts=task.facts())
