@@ -19,7 +19,7 @@ from sr_imaging.degradation.tensors import Degraded, degrade_batch
 from sr_imaging.networks import build_generator
 from sr_imaging.networks.views import views
 from sr_imaging.training.config.data import DataConfig
-from sr_imaging.training.data.batches import PatchBatches, _random, patch_batches
+from sr_imaging.training.data.batches import PatchBatches, patch_batches, random_state
 from sr_imaging.training.data.loading import LoadScand, SrImagingReader
 from sr_imaging.training.data.patch_sizes import PatchPlan
 from sr_imaging.training.data.scan_cache import cached_scans
@@ -70,7 +70,10 @@ def crops(source: PatchBatches, step: int) -> torch.Tensor:
     """HR crops with their context, in the values of the scans."""
     planes: dict[tuple[int, int], object] = {}
     with plain_tensors():
-        drawn = [source._draw(_random(source.seed, step, slot), step, slot, planes) for slot in source.slots]
+        drawn = [
+            source._draw_crop(random_state(source.seed, step, slot), step, slot, planes)
+            for slot in source.slots
+        ]
     return torch.cat([crop["hr"] for crop in drawn])
 
 
@@ -123,7 +126,7 @@ def test_parts_of_a_batch_are_the_whole_batch(raster: Path) -> None:
 
 
 def test_batch_that_processes_cannot_share_is_refused(raster: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data\.batch 5 is no whole multiple of the 2 processes"):
+    with pytest.raises(ConfigError, match=r"data\.batch 5 must be a multiple of the 2 processes"):
         batches(raster, RASTER, part=(0, 2))
 
 

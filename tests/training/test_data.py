@@ -322,7 +322,7 @@ def test_scans_of_other_units_are_refused(tmp_path: Path) -> None:
 def test_patch_that_the_strides_of_a_generator_cannot_take_is_refused(pair: Path) -> None:
     generator = build_generator("espcn", {"scale": (2, 2), "channels": 4})
     generator.multiple = 3  # type: ignore[assignment]
-    with pytest.raises(ConfigError, match=r"\(8, 8\) has a side that is no multiple of 3.*\(6, 6\)"):
+    with pytest.raises(ConfigError, match=r"\(8, 8\) has a side that is not a multiple of 3.*\(6, 6\)"):
         PatchPlan.of(generator, DATA, DegradationConfig())
 
 

@@ -362,7 +362,11 @@ def test_model_file_is_no_checkpoint(unbroken: Path, tmp_path: Path) -> None:
         ({"model": ModelConfig("espcm", {"scale": (2, 2)})}, ModelError, "unknown architecture"),
         ({"model": ModelConfig("cubic", {"scale": (2, 2)})}, ConfigError, "nothing to train"),
         ({"data": DataConfig(train=("c.tif",))}, ConfigError, "'c.tif' finds nothing"),
-        ({"data": DataConfig(train=("a.tif",), patch=(8, 8, 8))}, ConfigError, "not one number for each"),
+        (
+            {"data": DataConfig(train=("a.tif",), patch=(8, 8, 8))},
+            ConfigError,
+            "must have one number for each",
+        ),
         ({"data": DataConfig(train=("a.tif",), validation=("*.tif",))}, ConfigError, "take it out of one"),
         ({"data": DataConfig(train=("holes.tif",), patch=8, batch=2)}, ConfigError, "no patch in 200 planes"),
         ({"data": DataConfig(("holes.tif",), patch=8, batch=2, workers=1)}, ConfigError, "^no patch in 200"),

@@ -26,18 +26,10 @@ from sr_imaging.image.pixels.fill import fill_bands
 from sr_imaging.training.config.data import DataConfig
 
 from .patch_sizes import PatchPlan
-from .scan_cache import DecodedScans, cached_scans
-from .scan_list import find_training_scans, training_scans
-from .transforms import RandPairCropd, plain_tensors
+from .scan_cache import DecodedScans
+from .transforms import RandPairCropd, plain_tensors, standardise_bands
 
-__all__ = [
-    "PatchBatches",
-    "PatchPlan",
-    "cached_scans",
-    "find_training_scans",
-    "patch_batches",
-    "training_scans",
-]
+__all__ = ["PatchBatches", "patch_batches", "random_state"]
 
 DRAWS = 200  # planes looked at for one patch before the scans are called empty
 AHEAD = 2  # batches drawn before they are asked for
@@ -48,27 +40,7 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
     """Batches by step: LR patches with halo, HR patches without, and guides where the generator takes them.
 
     A batch has numbered slots, and each slot draws its patch with a random state of its own, so that several
-    processes can share a batch: each draws its part of the slots, and together they have the whole.
-
-    Parameters
-    ----------
-    scans : DecodedScans
-        From :func:`cached_scans`.
-    plan : PatchPlan
-        Sizes.
-    data : DataConfig
-        How patches are drawn.
-    degradation : DegradationConfig
-        How LR is made.
-    seed : int
-        All batches follow from it.
-    part : (int, int)
-        Rank and number of the processes that share each batch; this one draws the rank-th part of it.
-
-    Raises
-    ------
-    ConfigError
-        If the number of processes does not divide the batch.
+    processes can share a batch: the one of rank ``part[0]`` of ``part[1]`` draws its part of the slots.
     """
 
     def __init__(
@@ -84,7 +56,7 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         rank, world = part
         if data.batch % world:
             raise ConfigError(
-                f"data.batch {data.batch} is no whole multiple of the {world} processes; give one that is"
+                f"data.batch {data.batch} must be a multiple of the {world} processes; give one that is"
             )
         self.scans = scans
         self.plan = plan
@@ -93,12 +65,12 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         self.seed = seed
         share = data.batch // world
         self.slots = range(rank * share, (rank + 1) * share)
-        self.crops = _crops(plan, real=bool(data.lr))
+        self.crops = _make_crops(plan, real=bool(data.lr))
         valid = np.sqrt([float(facts["valid"]) for facts in scans.facts])
         self.chances = np.cumsum(valid / valid.sum())  # large scans more often, but not all the time
 
     def __len__(self) -> int:
-        """Any step has a batch; this is a bound for samplers."""
+        """Return a bound for samplers; any step has a batch."""
         return 2**31
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
@@ -109,48 +81,45 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         """
         with plain_tensors():
             planes: dict[tuple[int, int], Mapping[str, Any]] = {}
-            patches = [self._patch(step, slot, planes) for slot in self.slots]
+            patches = [self._draw_patch(step, slot, planes) for slot in self.slots]
         return {key: torch.cat([patch[key] for patch in patches]) for key in patches[0]}
 
-    def _patch(self, step: int, slot: int, planes: dict[tuple[int, int], Any]) -> dict[str, Tensor]:
+    def _draw_patch(self, step: int, slot: int, planes: dict[tuple[int, int], Any]) -> dict[str, Tensor]:
         """Return the images of one slot, as batches of one."""
-        rng = _random(self.seed, step, slot)
-        crop = self._draw(rng, step, slot // self.data.per_plane, planes)
+        rng = random_state(self.seed, step, slot)
+        crop = self._draw_crop(rng, step, slot // self.data.per_plane, planes)
         std = crop["hr_std"]
-        lr = crop["lr"] if "lr" in crop else self._degraded(crop["hr"], rng)
-        lr = self._noisy(lr, std, rng)
-        hr = _trim(crop["hr"], self.plan.context)
-        offset, unit = self._values(hr, crop["detail"], std)
+        lr = crop["lr"] if "lr" in crop else self._make_lr(crop["hr"], rng)
+        lr = self._add_noise(lr, std, rng)
+        hr = _trim_axes(crop["hr"], self.plan.context)
+        offset, unit = self._choose_values(hr, crop["detail"], std)
         patch = {"lr": (lr - offset) / unit, "hr": (hr - offset) / unit, "offset": offset, "unit": unit}
         if "guide" in crop:
-            guide = _trim(crop["guide"], self.plan.margin)
-            axes = tuple(range(2, guide.ndim))
-            centred = guide - guide.mean(axes, keepdim=True)
-            patch["guide"] = centred / centred.std(axes, keepdim=True).clamp(min=1e-20)
+            patch["guide"] = standardise_bands(_trim_axes(crop["guide"], self.plan.margin))
         return patch
 
-    def _draw(
+    def _draw_crop(
         self, rng: np.random.RandomState, step: int, group: int, planes: dict[tuple[int, int], Any]
     ) -> dict[str, Any]:
-        """Draw a crop, its images as batches of one.
+        """Return a crop, its images as batches of one.
 
         The slots of a group draw from one plane; where a slot finds nothing there, from the next plane.
         """
-        _give(self.crops, rng)
+        _share_random_state(self.crops, rng)
         was_valid = False
         for attempt in range(DRAWS):
             if (group, attempt) not in planes:
-                planes[group, attempt] = self._plane(_random(self.seed, step, group, attempt))
+                planes[group, attempt] = self._draw_plane(random_state(self.seed, step, group, attempt))
             plane = planes[group, attempt]
             for _ in range(TRIES):
                 crop: Any = dict(plane)
                 for transform in self.crops:  # MONAI's Compose would take a tenth of the time
                     crop = transform(crop)
                 images = {key: crop[key][None] for key in ("hr", "lr", "guide") if key in crop}
-                detail = self._detail(images)
+                detail = self._measure_detail(images)
                 was_valid = was_valid or detail is not None
                 if detail and detail >= rng.random_sample() * self.data.min_detail * plane["hr_std"]:
-                    filled = {key: _filled(image) for key, image in images.items()}
+                    filled = {key: _fill_context(image) for key, image in images.items()}
                     return {**filled, "hr_std": plane["hr_std"], "detail": detail}
         side = "x".join(str(n) for n in self.plan.target)
         raise ConfigError(
@@ -161,30 +130,30 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
             "or lower data.patch"
         )
 
-    def _plane(self, rng: np.random.RandomState) -> Mapping[str, Any]:
-        """Draw a scan, and a plane of it."""
-        _give(self.scans.planes.transform.transforms, rng)
+    def _draw_plane(self, rng: np.random.RandomState) -> Mapping[str, Any]:
+        """Return a plane of a scan, both drawn."""
+        _share_random_state(self.scans.planes.transform.transforms, rng)
         which = int(np.searchsorted(self.chances, rng.random_sample(), side="right"))
         plane: Mapping[str, Any] = self.scans.planes[min(which, len(self.chances) - 1)]
         return plane
 
-    def _detail(self, images: Mapping[str, Tensor]) -> float | None:
-        """Return the standard deviation of the HR patch; None where the patch itself has an invalid pixel."""
+    def _measure_detail(self, images: Mapping[str, Tensor]) -> float | None:
+        """Return the standard deviation of the HR patch; None where the patch has an invalid pixel."""
         context = {"hr": self.plan.context, "lr": self.plan.halo, "guide": self.plan.context}
-        own = {key: _trim(image, context[key]) for key, image in images.items()}
+        own = {key: _trim_axes(image, context[key]) for key, image in images.items()}
         if not all(math.isfinite(float(image.sum())) for image in own.values()):
             return None
         return float(own["hr"].std())
 
-    def _degraded(self, hr: Tensor, rng: np.random.RandomState) -> Tensor:
-        """Make LR of HR with a point-spread function and factors that are drawn for the patch."""
+    def _make_lr(self, hr: Tensor, rng: np.random.RandomState) -> Tensor:
+        """Return LR of HR, with a point-spread function and factors that are drawn for the patch."""
         plan = self.plan
         width, thickness = rng.random_sample(2)
         psfs = self.degradation.psfs(len(plan.axes), width=width, thickness=thickness)
         if plan.factors is None:
             edges = [margin(one, s) for one, s in zip(psfs, plan.scale, strict=True)]
             surplus = [m - edge for m, edge in zip(plan.margin, edges, strict=True)]
-            return degrade_batch(_trim(hr, surplus), psfs, plan.scale)
+            return degrade_batch(_trim_axes(hr, surplus), psfs, plan.scale)
         places = rng.random_sample(len(plan.axes))
         if rng.random_sample() < 0.5:  # one factor for all axes, as is mostly asked for
             places[:] = places[0]
@@ -193,8 +162,8 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         ]
         return degrade_any(hr, psfs, factors, plan.margin)
 
-    def _noisy(self, lr: Tensor, std: float, rng: np.random.RandomState) -> Tensor:
-        """Add noise of a strength that is drawn for the patch."""
+    def _add_noise(self, lr: Tensor, std: float, rng: np.random.RandomState) -> Tensor:
+        """Return LR with noise of a strength that is drawn for the patch."""
         degradation = self.degradation
         if degradation.noise == "none":
             return lr
@@ -209,8 +178,8 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
             return lr + sigma * normal
         return torch.hypot(lr + sigma * normal, sigma * torch.randn(lr.shape, generator=draw))
 
-    def _values(self, hr: Tensor, own: float, std: float) -> tuple[Tensor, Tensor]:
-        """Offset and unit of a patch: those of the generator, or its mean and a mixed deviation."""
+    def _choose_values(self, hr: Tensor, own: float, std: float) -> tuple[Tensor, Tensor]:
+        """Return offset and unit of a patch: those of the generator, or its mean and a mixed deviation."""
         offset = hr.mean(tuple(range(2, hr.ndim)), keepdim=True)
         if self.plan.fixed_values is not None:
             fixed, scale = self.plan.fixed_values
@@ -219,20 +188,20 @@ class PatchBatches(Dataset[dict[str, Tensor]]):
         return offset, torch.full_like(offset[:, :1], unit)
 
 
-def _random(*numbers: int) -> np.random.RandomState:
+def random_state(*numbers: int) -> np.random.RandomState:
     """Return a random state, as MONAI wants it, that follows from some numbers."""
     return np.random.RandomState(np.random.PCG64(numbers))  # the usual bits take ten times as long to seed
 
 
-def _give(transforms: Sequence[Any], rng: np.random.RandomState) -> None:
+def _share_random_state(transforms: Sequence[Any], rng: np.random.RandomState) -> None:
     """Let all random transforms draw from one random state."""
     for transform in transforms:
         if isinstance(transform, Randomizable):
             transform.set_random_state(state=rng)
 
 
-def _crops(plan: PatchPlan, *, real: bool) -> list[Any]:
-    """Return the random transforms from a plane to a patch with context, alike for all that it shows."""
+def _make_crops(plan: PatchPlan, *, real: bool) -> list[Any]:
+    """Return the random transforms from a plane to a patch with context, the same for all its images."""
     fine = ["hr", *(["guide"] if plan.guide_channels else [])]
     window = [p + 2 * h for p, h in zip(plan.patch, plan.halo, strict=True)]
     crop = (
@@ -253,12 +222,7 @@ def _crops(plan: PatchPlan, *, real: bool) -> list[Any]:
 def patch_batches(source: PatchBatches, start: int, stop: int) -> Iterator[dict[str, Tensor]]:
     """Yield the batches of steps `start` to `stop`, each drawn while the one before is in use.
 
-    Parameters
-    ----------
-    source : PatchBatches
-        What to draw from, by as many processes as its settings ask for, or by one thread.
-    start, stop : int
-        Steps.
+    They are drawn by the worker processes of the settings, or by one thread.
     """
     steps = range(start, stop)
     pinned = torch.cuda.is_available()
@@ -277,16 +241,16 @@ def patch_batches(source: PatchBatches, start: int, stop: int) -> Iterator[dict[
             yield {key: value.pin_memory() for key, value in batch.items()} if pinned else batch
 
 
-def _filled(images: Tensor) -> Tensor:
-    """Fill invalid pixels of the context from the nearest valid ones of their band, as in use."""
+def _fill_context(images: Tensor) -> Tensor:
+    """Return images with invalid pixels filled from the nearest valid ones of their band, as in inference."""
     if math.isfinite(float(images.sum())):
         return images
     bands = images.flatten(0, 1).numpy()
     return torch.from_numpy(fill_bands(bands)).reshape(images.shape)
 
 
-def _trim(x: Tensor, widths: Sequence[int]) -> Tensor:
-    """Cut pixels from both sides of every spatial axis."""
+def _trim_axes(x: Tensor, widths: Sequence[int]) -> Tensor:
+    """Return pixels without `widths` of them on both sides of every spatial axis."""
     for axis, width in enumerate(widths):
         x = x.narrow(2 + axis, width, x.shape[2 + axis] - 2 * width)
     return x

@@ -1,4 +1,4 @@
-"""Scans into tensors: our reader as MONAI's, partners laid over each other, values checked."""
+"""Scans to tensors: our reader as MONAI's, partners placed over each other, values checked."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -25,23 +25,23 @@ from .scan_list import TrainingScan
 __all__ = ["LoadScand", "SrImagingReader"]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_OFF_GRID = 0.02  # LR pixels: what may remain between the grids of a real pair
+_OFF_GRID = 0.02  # LR pixels: largest distance between the grids of a real pair
 
 
 class SrImagingReader(ImageReader):
     """MONAI image reader over :func:`sr_imaging.read`: every format, our geometry.
 
-    It is ours because a patch must come from the right place: MONAI's own merge series, misplace slices and
-    invent affines. Arrays come channel first in the axis order z, y, x; nodata is NaN. The affine maps that
-    index to world millimetres in RAS, as MONAI expects; a raster's maps to CRS coordinates.
+    It is ours because a patch must come from the right place: MONAI's own readers merge series, misplace
+    slices and invent affines. Arrays come channel first in the axis order z, y, x; nodata is NaN. The affine
+    maps that index to world millimetres in RAS, as MONAI expects; a raster's maps to CRS coordinates.
     """
 
     def verify_suffix(self, filename: Any) -> bool:
-        """Accept every name: formats are told by content."""
+        """Accept every name: the content decides on the format."""
         return True
 
     def read(self, data: Any, **kwargs: Any) -> Any:
-        """Read one path or scan, or a sequence of one, as a DataArray."""
+        """Return one path or scan, or a sequence of one, as a DataArray."""
         first = data[0] if isinstance(data, Sequence) and not isinstance(data, str) else data
         return read(first, masked=True)
 
@@ -58,14 +58,14 @@ class SrImagingReader(ImageReader):
         return values, {
             "original_channel_dim": 0,
             "spatial_shape": np.asarray(values.shape[1:]),
-            "affine": _monai_affine(img),
+            "affine": _build_monai_affine(img),
             "spacing": tuple(steps.get(dim, 1.0) for dim in dims),
-            "unit": _unit(img, dims, steps),
+            "unit": _read_spacing_unit(img, dims, steps),
         }
 
 
-def _monai_affine(img: Any) -> np.ndarray:
-    """4×4 affine of the index in the order of the array: RAS for volumes, CRS for rasters."""
+def _build_monai_affine(img: Any) -> np.ndarray:
+    """Return the 4×4 affine of the index in the order of the array: RAS for volumes, CRS for rasters."""
     if "volume_ref" in img.coords:
         return np.asarray(LPS_TO_RAS @ affine(img))
     matrix = np.eye(4)
@@ -77,39 +77,21 @@ def _monai_affine(img: Any) -> np.ndarray:
     return matrix
 
 
-def _unit(img: Any, dims: Sequence[Any], steps: Mapping[Any, float]) -> str:
-    """Unit of the spacing; empty where an axis has none or its unit is unknown."""
+def _read_spacing_unit(img: Any, dims: Sequence[Any], steps: Mapping[Any, float]) -> str:
+    """Return the unit of the spacing; empty where an axis has none or its unit is unknown."""
     return spacing_unit(img, dims[-1]) if len(steps) == len(dims) else ""
 
 
 class LoadScand(MapTransform):
-    """Read the scan under a key with :class:`SrImagingReader`.
+    """Read the scan under a key with :class:`SrImagingReader`, of which `kept` is a part of the first axis.
 
     MONAI's ``LoadImaged`` would try its own readers where ours refuses a scan. Adds ``<key>_facts``: a dict
     with ``spacing`` and ``unit``; ``std``, the standard deviation of each channel's valid pixels; ``range``,
-    their smallest and largest value; ``valid``, their number; ``values``, the units that scan and ``lr``
-    state of their values, with the path of ``lr``. Of a
-    :class:`~sr_imaging.training.data.scan_list.TrainingScan` the partners are added under ``lr`` and
-    ``guide``: ``lr`` cropped to the same area, with ``lr_scale``, its factor along each spatial axis;
-    ``guide`` on the grid of the scan.
-
-    Parameters
-    ----------
-    keys : str or sequence of str
-        Keys whose values are paths, scans or training scans.
-    clip : (float, float), optional
-        Values of scan and ``lr`` are limited to this range.
-    kept : (float, float)
-        Part of the first spatial axis to keep, as fractions.
-    nan : str
-        What a value means that is not finite and not declared as nodata: ``nodata``, or ``refuse``.
-    max_shift : float
-        LR pixels by which the contents of a real pair may be displaced.
-
-    Raises
-    ------
-    ConfigError
-        If a value is refused, or partners do not show the same place.
+    their smallest and largest value; ``valid``, their number; ``values``, the units of the values that scan
+    and ``lr`` state, with the path of ``lr``. The partners of a
+    :class:`~sr_imaging.training.data.scan_list.TrainingScan` are added under ``lr`` and ``guide``: ``lr``
+    cropped to the same area, with ``lr_scale``, its factor along each spatial axis; ``guide`` on the grid of
+    the scan. Raises `ConfigError` if a value is refused, or partners do not show the same place.
     """
 
     def __init__(
@@ -133,27 +115,27 @@ class LoadScand(MapTransform):
         out = dict(data)
         for key in self.key_iterator(out):
             scan = out[key] if isinstance(out[key], TrainingScan) else TrainingScan(out[key])
-            hr, guide = self._read(scan.hr), None
-            units = {name: "" for name in _units(hr)}
+            hr, guide = self._read_checked(scan.hr), None
+            units = {name: "" for name in _list_value_units(hr)}
             factors: tuple[int, ...] = (1,)
             try:
                 if scan.guide is not None:
-                    guide, hr = mean_on_grid(self._read(scan.guide), hr)
+                    guide, hr = mean_on_grid(self._read_checked(scan.guide), hr)
                 if scan.lr is not None:
-                    hr, lr, factors = self._pair(scan, hr)
-                    units = {name: scan.lr.path for name in _units(lr)} | units
-                    out["lr"], out["lr_scale"] = self._tensor(lr, 1, self.clip), factors
+                    hr, lr, factors = self._align_pair(scan, hr)
+                    units = {name: scan.lr.path for name in _list_value_units(lr)} | units
+                    out["lr"], out["lr_scale"] = self._keep_part(lr, 1, self.clip), factors
                 if guide is not None:
                     guide, _ = mean_on_grid(guide, hr)  # what the pair has cropped
-                    out["guide"] = self._tensor(guide, factors[0], None)
+                    out["guide"] = self._keep_part(guide, factors[0], None)
             except GridError as error:
                 raise ConfigError(f"{scan.path} and its partner do not fit: {error}") from error
-            out[key] = self._tensor(hr, factors[0], self.clip)
-            out[f"{key}_facts"] = {**self._facts(hr, out[key]), "values": units}
+            out[key] = self._keep_part(hr, factors[0], self.clip)
+            out[f"{key}_facts"] = {**self._collect_facts(hr, out[key]), "values": units}
         return out
 
-    def _read(self, scan: Any) -> Any:
-        """Read a scan as floats with NaN where it is invalid, and refuse what it does not declare."""
+    def _read_checked(self, scan: Any) -> Any:
+        """Return a scan as floats with NaN where it is invalid; refuse undeclared invalid values."""
         raw = read(scan)
         if raw.dtype.kind != "f":
             return mask_nodata(raw)
@@ -175,23 +157,23 @@ class LoadScand(MapTransform):
             )
         return values
 
-    def _pair(self, scan: TrainingScan, hr: Any) -> tuple[Any, Any, tuple[int, ...]]:
-        """Lay the LR scan over the HR one, and check that their contents lie there as well."""
-        pair = aligned_pair(hr, self._read(scan.lr))
+    def _align_pair(self, scan: TrainingScan, hr: Any) -> tuple[Any, Any, tuple[int, ...]]:
+        """Place the LR scan over the HR one, and check that their contents agree with that."""
+        pair = aligned_pair(hr, self._read_checked(scan.lr))
         if max(map(abs, pair.offset)) > _OFF_GRID:
             raise ConfigError(
-                f"the grid of {scan.lr.path} lies {_listed(pair.offset)} LR pixels off the blocks of "
+                f"the grid of {scan.lr.path} lies {_join_numbers(pair.offset)} LR pixels off the blocks of "
                 f"{scan.path}; resample one of them onto the other's grid"
             )
         shift = pair.shift()
         if max(map(abs, shift)) > self.max_shift:
             raise ConfigError(
-                f"the contents of {scan.lr.path} lie {_listed(shift)} LR pixels off those of {scan.path}, "
-                f"more than data.max_shift {self.max_shift:g}; register them first"
+                f"the contents of {scan.lr.path} lie {_join_numbers(shift)} LR pixels off those of "
+                f"{scan.path}, more than data.max_shift {self.max_shift:g}; register them first"
             )
         return pair.fine, pair.coarse, pair.scale
 
-    def _tensor(self, da: Any, block: int, clip: tuple[float, float] | None) -> Tensor:
+    def _keep_part(self, da: Any, block: int, clip: tuple[float, float] | None) -> Tensor:
         """Return the kept part, in whole blocks along the first axis, as a tensor."""
         values = torch.from_numpy(self.reader.get_data(da)[0])
         whole = values.shape[1] // block
@@ -199,37 +181,37 @@ class LoadScand(MapTransform):
         values = values[:, first:last].clone()
         return values if clip is None else values.clamp(*clip)
 
-    def _facts(self, da: Any, values: Tensor) -> dict[str, Any]:
-        """Facts of a scan and of its kept part."""
+    def _collect_facts(self, da: Any, values: Tensor) -> dict[str, Any]:
+        """Return the facts of a scan and of its kept part."""
         steps, dims = spacing(da), [*spatial_dims(da).values()]
         return {
             "spacing": tuple(float(steps.get(dim, 1.0)) for dim in dims),
-            "unit": _unit(da, dims, steps),
-            "std": _deviations(values),
-            "range": _range(values),
+            "unit": _read_spacing_unit(da, dims, steps),
+            "std": _measure_deviations(values),
+            "range": _find_value_range(values),
             "valid": int(torch.isfinite(values).sum()),
         }
 
 
-def _units(da: Any) -> list[str]:
-    """The unit of the values, where an array states one."""
+def _list_value_units(da: Any) -> list[str]:
+    """Return the unit of the values, where an array states one."""
     unit = da.attrs.get("units", "")
     return [unit] if isinstance(unit, str) and unit else []
 
 
-def _listed(numbers: Sequence[float]) -> str:
-    """Numbers of the axes in a message."""
+def _join_numbers(numbers: Sequence[float]) -> str:
+    """Return the numbers of the axes as text."""
     return ", ".join(f"{number:.3g}" for number in numbers)
 
 
-def _range(values: Tensor) -> tuple[float, float] | None:
-    """Smallest and largest valid pixel; None where there are none."""
+def _find_value_range(values: Tensor) -> tuple[float, float] | None:
+    """Return the smallest and largest valid pixel; None where there are none."""
     valid = values[torch.isfinite(values)]
     return (float(valid.min()), float(valid.max())) if valid.numel() else None
 
 
-def _deviations(values: Tensor) -> list[float]:
-    """Standard deviation of the valid pixels of each channel; 0 where there are none."""
+def _measure_deviations(values: Tensor) -> list[float]:
+    """Return the standard deviation of the valid pixels of each channel; 0 where there are none."""
     valid = torch.isfinite(values)
     found = []
     for channel, keep in zip(values, valid, strict=True):

@@ -13,75 +13,48 @@ __all__ = ["PatchPlan"]
 
 @dataclass(frozen=True)
 class PatchPlan:
-    """Sizes that follow from the generator and the settings, one number per axis.
-
-    Parameters
-    ----------
-    axes : tuple of str
-        Axes of the generator.
-    in_channels : int
-        Its bands.
-    scale, halo : tuple of int
-        Its facts; halo in LR pixels.
-    patch : tuple of int
-        Side of a patch without halo, in LR pixels.
-    margin : tuple of int
-        HR pixels that the point-spread function sees beyond the LR patch.
-    fixed_values : tuple of float, optional
-        Offset and scale of the values of a generator that is not equivariant.
-    guide_channels : int
-        Bands of its second input; 0 without.
-    factors : tuple of (float, float), optional
-        Factors to draw from, by axis, of a generator for any factor; its own scale is all ones.
-    """
+    """Sizes that follow from the generator and the settings, one number per axis."""
 
     axes: tuple[str, ...]
     in_channels: int
     scale: tuple[int, ...]
-    halo: tuple[int, ...]
-    patch: tuple[int, ...]
-    margin: tuple[int, ...]
-    fixed_values: tuple[float, float] | None = None
+    halo: tuple[int, ...]  # LR pixels
+    patch: tuple[int, ...]  # side without halo, in LR pixels
+    margin: tuple[int, ...]  # HR pixels that the point-spread function sees beyond the LR patch
+    fixed_values: tuple[float, float] | None = None  # offset and scale, of a generator not equivariant
     guide_channels: int = 0
-    factors: tuple[tuple[float, float], ...] | None = None
+    factors: tuple[tuple[float, float], ...] | None = None  # to draw from, by axis, where any factor goes
 
     @classmethod
     def of(cls, generator: Any, data: DataConfig, degradation: DegradationConfig) -> "PatchPlan":
-        """Return the plan of a generator; a generator without halo trains on bare patches.
+        """Return the plan of a generator; one without halo trains on patches without context.
 
-        Parameters
-        ----------
-        generator : Generator
-            States its facts.
-        data, degradation
-            The settings.
-
-        Raises
-        ------
-        ConfigError
-            If a setting does not fit the generator.
+        Raises `ConfigError` if a setting does not fit the generator.
         """
         dims = generator.spatial_dims
         patch = (data.patch,) * dims if isinstance(data.patch, int) else data.patch
         if len(patch) != dims:
-            raise ConfigError(f"data.patch {patch} has not one number for each of the axes {generator.axes}")
+            raise ConfigError(
+                f"data.patch {patch} must have one number for each of the axes {generator.axes}; correct it"
+            )
         multiple = getattr(generator, "multiple", 1)
         if any(side % multiple for side in patch):
+            example = tuple(max(multiple, side // multiple * multiple) for side in patch)
             raise ConfigError(
-                f"data.patch {patch} has a side that is no multiple of {multiple}, as this generator needs; "
-                f"give for example {tuple(max(multiple, side // multiple * multiple) for side in patch)}"
+                f"data.patch {patch} has a side that is not a multiple of {multiple}, as the generator "
+                f"needs; give for example {example}"
             )
         guide_channels = getattr(generator, "guide_channels", 0)
         _check_guide(guide_channels, data)
         scale = tuple(int(s) for s in generator.scale)
-        factors = _factors(generator, data, degradation)
+        factors = _choose_factors(generator, data, degradation)
         return cls(
             axes=tuple(generator.axes),
             in_channels=generator.in_channels,
             scale=scale,
             halo=tuple(generator.halo or (0,) * dims),
             patch=tuple(patch),
-            margin=_margins(scale, factors, data, degradation),
+            margin=_find_margins(scale, factors, data, degradation),
             fixed_values=generator.fixed_values,
             guide_channels=guide_channels,
             factors=factors,
@@ -89,17 +62,17 @@ class PatchPlan:
 
     @property
     def target(self) -> tuple[int, ...]:
-        """Side of the HR patch."""
+        """Return the sides of the HR patch, in HR pixels."""
         return tuple(p * s for p, s in zip(self.patch, self.scale, strict=True))
 
     @property
     def context(self) -> tuple[int, ...]:
-        """HR pixels drawn around the HR patch on each side."""
+        """Return the HR pixels drawn around the HR patch on each side."""
         return tuple(h * s + m for h, s, m in zip(self.halo, self.scale, self.margin, strict=True))
 
     @property
     def crop(self) -> tuple[int, ...]:
-        """Side of what is cut from a scan."""
+        """Return the sides of what is cut from a scan, in HR pixels."""
         return tuple(t + 2 * c for t, c in zip(self.target, self.context, strict=True))
 
 
@@ -113,10 +86,10 @@ def _check_guide(guide_channels: int, data: DataConfig) -> None:
         )
 
 
-def _factors(
+def _choose_factors(
     generator: Any, data: DataConfig, degradation: DegradationConfig
 ) -> tuple[tuple[float, float], ...] | None:
-    """Range of factors of each axis of a generator for any factor."""
+    """Return the range of factors of each axis of a generator for any factor; None for others."""
     span = getattr(generator, "scale_range", None)
     if span is None:
         if degradation.scale is not None:
@@ -138,13 +111,13 @@ def _factors(
     return chosen
 
 
-def _margins(
+def _find_margins(
     scale: tuple[int, ...],
     factors: tuple[tuple[float, float], ...] | None,
     data: DataConfig,
     degradation: DegradationConfig,
 ) -> tuple[int, ...]:
-    """HR pixels that the widest point-spread function sees; none of a real pair."""
+    """Return the HR pixels that the widest point-spread function sees; 0 for a real pair."""
     if data.lr:
         return (0,) * len(scale)
     if factors is None:

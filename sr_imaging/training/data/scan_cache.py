@@ -1,4 +1,4 @@
-"""Scans of a training run decoded, checked, and kept in memory as far as it reaches."""
+"""Scans of a training run decoded, checked, and kept in memory as far as it suffices."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,47 +23,18 @@ _BYTES = 4  # of a decoded value, float32
 
 @dataclass(frozen=True)
 class DecodedScans:
-    """Scans that planes can be drawn from.
+    """Scans that planes can be drawn from."""
 
-    Parameters
-    ----------
-    planes : CacheDataset
-        Item: a dict of ``hr`` ``(C, *n)``, ``hr_std``, the standard deviation of the scan, and of ``lr`` and
-        ``guide`` where there are any.
-    facts : tuple of dict
-        What :class:`~sr_imaging.training.data.loading.LoadScand` says of each scan, with its ``shape`` ``(C,
-        [z,] y, x)`` and ``views``.
-    units : mapping
-        The unit that scans state, if any does, and the first of them.
-    """
-
-    planes: CacheDataset
-    facts: tuple[Mapping[str, Any], ...]
-    units: Mapping[str, Any]
+    planes: CacheDataset  # dicts of ``hr`` (C, *n), ``hr_std`` of its scan, and ``lr`` and ``guide`` if any
+    facts: tuple[Mapping[str, Any], ...]  # of each scan, from `LoadScand`, with ``shape`` and ``views``
+    units: Mapping[str, Any]  # the unit that scans state, if any does, and the first of them
 
 
 def cached_scans(scans: Sequence[Any], data: DataConfig, plan: PatchPlan) -> DecodedScans:
-    """Decode scans, check them, and keep as many as ``data.cache_gb`` holds.
+    """Return scans decoded and checked; those beyond ``data.cache_gb`` are decoded anew whenever drawn from.
 
-    Parameters
-    ----------
-    scans : sequence of TrainingScan, Scan or path
-        What to read.
-    data : DataConfig
-        How patches are drawn.
-    plan : PatchPlan
-        Their sizes.
-
-    Returns
-    -------
-    DecodedScans
-        All scans; those beyond the memory are decoded anew whenever they are drawn from.
-
-    Raises
-    ------
-    ConfigError
-        If a scan has no image of the size, axes or bands that the plan needs, values that are not declared,
-        or another unit than the others.
+    Raises `ConfigError` if a scan has no image of the size, axes or bands that the plan needs, values that
+    are not declared, or another unit than the others.
     """
     lr_crop = [p + 2 * h for p, h in zip(plan.patch, plan.halo, strict=True)]
     keys = ["hr", *(["guide"] if plan.guide_channels else [])]
@@ -75,7 +46,7 @@ def cached_scans(scans: Sequence[Any], data: DataConfig, plan: PatchPlan) -> Dec
         "hr", clip=data.clip, kept=(0.0, 1.0 - data.held_out), nan=data.nan, max_shift=data.max_shift
     )
     items: list[dict[Hashable, Any]] = [{"hr": scan} for scan in scans]
-    kept = _that_fit(scans, data)
+    kept = _count_fitting(scans, data)
     facts = []
     with plain_tensors():
         planes = CacheDataset(
@@ -88,14 +59,14 @@ def cached_scans(scans: Sequence[Any], data: DataConfig, plan: PatchPlan) -> Dec
         )
         for number, scan in enumerate(scans):
             loaded = planes._cache[number] if number < kept else load(items[number])
-            facts.append(_checked(scan, loaded, plan))
+            facts.append(_check_scan(scan, loaded, plan))
     units = check_units({}, scans, facts)
     if not any(one["valid"] for one in facts):
         raise ConfigError("the scans are all nodata or constant; choose others")
     return DecodedScans(planes, tuple(facts), units)
 
 
-def _that_fit(scans: Sequence[Any], data: DataConfig) -> int:
+def _count_fitting(scans: Sequence[Any], data: DataConfig) -> int:
     """Return how many of the first scans fit into memory; those of unknown size count nothing."""
     room, count = data.cache_gb * 2**30, 0
     for scan in scans:
@@ -107,7 +78,7 @@ def _that_fit(scans: Sequence[Any], data: DataConfig) -> int:
     return count
 
 
-def _checked(scan: Any, item: Mapping[Any, Any], plan: PatchPlan) -> dict[str, Any]:
+def _check_scan(scan: Any, item: Mapping[Any, Any], plan: PatchPlan) -> dict[str, Any]:
     """Return the facts of a scan, or raise unless patches can be drawn from it."""
     hr, facts = item["hr"], item["hr_facts"]
     name, shape = getattr(scan, "path", scan), tuple(hr.shape[1:])
@@ -127,8 +98,8 @@ def _checked(scan: Any, item: Mapping[Any, Any], plan: PatchPlan) -> dict[str, A
             f"{name} of shape {shape} and spacing {facts['spacing']} has no fine plane of {plan.target} "
             f"pixels for the axes {plan.axes}; leave it out or lower data.patch"
         )
-    told = facts["valid"] if max(facts["std"]) > 0 else 0  # a constant scan has nothing to draw
-    return {**facts, "valid": told, "shape": tuple(hr.shape), "views": found}
+    valid = facts["valid"] if max(facts["std"]) > 0 else 0  # a constant scan has nothing to draw
+    return {**facts, "valid": valid, "shape": tuple(hr.shape), "views": found}
 
 
 def check_bands(scan: Any, item: Mapping[Any, Any], plan: PatchPlan) -> None:

@@ -17,60 +17,33 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingScan:
-    """A scan of full resolution, and what else shows the same place.
+    """A scan of full resolution, and what else shows the same place."""
 
-    Parameters
-    ----------
-    hr : Scan
-        The truth.
-    lr : Scan, optional
-        A coarse scan of the same place; where there is none, LR is simulated.
-    guide : Scan, optional
-        The second image of a guided generator.
-    """
-
-    hr: Any
-    lr: Any = None
-    guide: Any = None
+    hr: Any  # a Scan, as the others
+    lr: Any = None  # coarse; where there is none, LR is simulated
+    guide: Any = None  # second image of a guided generator
 
     @property
     def path(self) -> Path:
-        """Where the truth lies."""
+        """Return the path of the full-resolution scan."""
         path: Path = self.hr.path
         return path
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What tells the truth from others, by whatever path it was named."""
+        """Return what identifies the full-resolution scan, by whatever path it was named."""
         return identity_of(self.hr)
 
 
 def identity_of(scan: Any) -> tuple[str, str]:
-    """Path without links, and series, of a scan."""
+    """Return path without links, and series, of a scan."""
     return str(Path(scan.path).resolve()), scan.series_uid or ""
 
 
 def training_scans(data: DataConfig, root: Path, *, held_out: bool = False) -> list[TrainingScan]:
-    """Return the scans that the settings name, with their partners.
+    """Return the scans of ``data.train`` or, if `held_out`, ``data.validation``, with their partners.
 
-    Parameters
-    ----------
-    data : DataConfig
-        Names them.
-    root : Path
-        Folder that the paths start from.
-    held_out : bool
-        Return those of ``data.validation`` instead of ``data.train``.
-
-    Returns
-    -------
-    list of TrainingScan
-        In a fixed order.
-
-    Raises
-    ------
-    ConfigError
-        If a pattern finds nothing, or the lists of partners have other lengths.
+    Raises `ConfigError` if a pattern finds nothing, or the lists of partners differ in length.
     """
     part = "validation" if held_out else "train"
     names = ("validation_lr", "validation_guide") if held_out else ("lr", "guide")
@@ -78,30 +51,18 @@ def training_scans(data: DataConfig, root: Path, *, held_out: bool = False) -> l
     partners = []
     for name in names:
         found = find_training_scans(getattr(data, name), root)
-        partners.append(_matched(hr, found, f"data.{part}", f"data.{name}") if found else [None] * len(hr))
+        partners.append(
+            _match_partners(hr, found, f"data.{part}", f"data.{name}") if found else [None] * len(hr)
+        )
     return [TrainingScan(*row) for row in zip(hr, *partners, strict=True)]
 
 
 def find_training_scans(patterns: Sequence[str], root: Path) -> list[Any]:
-    """Return the scans that some patterns name, in a fixed order, each once.
+    """Return the readable scans that some patterns name, in a fixed order, each once.
 
-    Parameters
-    ----------
-    patterns : sequence of str
-        Files, folders or glob patterns relative to `root`, or absolute files.
-    root : Path
-        Folder they start from.
-
-    Returns
-    -------
-    list of Scan
-        All that can be read. PNG and JPEG images count where they are named themselves, and in folders that
-        hold no other scan.
-
-    Raises
-    ------
-    ConfigError
-        If a pattern finds nothing, or nothing readable.
+    Patterns are files, folders or glob patterns relative to `root`, or absolute files. PNG and JPEG images
+    count where they are named themselves, and in folders that hold no other scan. Raises `ConfigError` if a
+    pattern finds nothing, or nothing readable.
     """
     found: dict[Any, Any] = {}
     for pattern in patterns:
@@ -121,8 +82,8 @@ def find_training_scans(patterns: Sequence[str], root: Path) -> list[Any]:
     return list(found.values())
 
 
-def _matched(hr: list[Any], others: list[Any], key: str, other_key: str) -> list[Any]:
-    """Order some scans as their partners: by name where all names agree, else as they come."""
+def _match_partners(hr: list[Any], others: list[Any], key: str, other_key: str) -> list[Any]:
+    """Return scans in the order of their partners: by name if all names agree, else as they come."""
     if len(hr) != len(others):
         raise ConfigError(
             f"{other_key} finds {len(others)} scans and {key} finds {len(hr)}; give one for each"
@@ -131,5 +92,5 @@ def _matched(hr: list[Any], others: list[Any], key: str, other_key: str) -> list
     by_name = {scan.path.name.split(".")[0]: scan for scan in others}
     if len(by_name) == len(others) and set(by_name) == set(names):
         return [by_name[name] for name in names]
-    log.info("%s and %s have other file names; they are matched in their order", key, other_key)
+    log.info("%s and %s have different file names; they are matched in their order", key, other_key)
     return others

@@ -1,4 +1,4 @@
-"""MONAI transforms from a scan to a patch: one plane of it, and a crop of what shows the same place.
+"""MONAI transforms from a scan to a patch: one plane of it, and a crop of all that shows the same place.
 
 Flips, rotations, crops of one grid and caches are MONAI's own.
 """
@@ -12,23 +12,17 @@ from monai.data.meta_obj import get_track_meta, set_track_meta
 from monai.transforms.transform import MapTransform, RandomizableTransform
 from torch import Tensor
 
-from sr_imaging.degradation.tensors import Degraded, degrade_batch
 from sr_imaging.errors import SrImagingError
 from sr_imaging.networks import replicate
 from sr_imaging.networks.views import pair_views, views
 
-from .loading import LoadScand, SrImagingReader
-
 __all__ = [
     "ContextPadd",
-    "Degraded",
-    "LoadScand",
     "RandPairCropd",
     "RandPlaned",
-    "SrImagingReader",
-    "degrade_batch",
     "item_views",
     "plain_tensors",
+    "standardise_bands",
     "take_plane",
 ]
 
@@ -36,23 +30,9 @@ __all__ = [
 class RandPlaned(RandomizableTransform, MapTransform):
     """Draw one image of the network's axes from a scan: a band, a slice, a plane or the whole volume.
 
-    Parameters
-    ----------
-    keys : str or sequence of str
-        Key of a ``(C, [z,] y, x)`` tensor that was read by :class:`LoadScand`.
-    axes : tuple of str
-        Axes of the network; see :func:`views`.
-    in_channels : int
-        1 draws one channel; any other number keeps all.
-    least : tuple of int
-        Smallest size of each axis of the image.
-    scale : tuple of int, optional
-        Scale of the network, which the partner under ``lr`` of a real pair must have.
-
-    Notes
-    -----
-    Of a scan with partners the same image is drawn from ``lr``, in the same channel, and from ``guide``, in
-    all of its channels.
+    The scan is ``(C, [z,] y, x)``, read by :class:`~sr_imaging.training.data.loading.LoadScand`; `least` is
+    the smallest size of each axis. One channel is drawn where `in_channels` is 1, else all are kept. From
+    partners the same image is drawn: of ``lr`` in the same channel, with `scale`; of ``guide`` in all.
     """
 
     def __init__(
@@ -91,19 +71,7 @@ class RandPlaned(RandomizableTransform, MapTransform):
 def item_views(
     item: Mapping[Any, Any], key: str, *, axes: tuple[str, ...], scale: Sequence[int], least: Sequence[int]
 ) -> list[tuple[int, ...]]:
-    """Return the views of a loaded scan, or of a real pair, that are at least as large as `least`.
-
-    Parameters
-    ----------
-    item : mapping
-        From :class:`LoadScand`.
-    key : str
-        Of the scan.
-    axes, scale : tuple
-        Facts of the network.
-    least : tuple of int
-        Smallest size of each axis of the network.
-    """
+    """Return the views of a loaded scan, or of a real pair, of at least the size `least`."""
     shape = item[key].shape[1:]
     if "lr" not in item:
         return views(item[f"{key}_facts"]["spacing"], axes, shape=shape, least=least)
@@ -121,18 +89,15 @@ def take_plane(scan: Tensor, view: tuple[int, ...], channel: int | None, index: 
     return image.permute(0, *(1 + rank.index(axis) for axis in view))
 
 
-class ContextPadd(MapTransform):
-    """Replicate the border of small images, so that patches at their edges can have context.
+def standardise_bands(guides: Tensor) -> Tensor:
+    """Return ``(B, G, *n)`` guides with every band without mean and of variance 1."""
+    axes = tuple(range(2, guides.ndim))
+    centred = guides - guides.mean(axes, keepdim=True)
+    return centred / centred.std(axes, keepdim=True).clamp(min=1e-20)
 
-    Parameters
-    ----------
-    keys : str or sequence of str
-        Keys of ``(C, *n)`` tensors.
-    context : sequence of int
-        Pixels to add on each side of each axis.
-    below : sequence of int
-        An axis is padded where it is shorter than this.
-    """
+
+class ContextPadd(MapTransform):
+    """Replicate the border of ``(C, *n)`` images by `context` pixels on each axis shorter than `below`."""
 
     def __init__(self, keys: KeysCollection, *, context: Sequence[int], below: Sequence[int]) -> None:
         super().__init__(keys)
@@ -150,18 +115,9 @@ class ContextPadd(MapTransform):
 
 
 class RandPairCropd(RandomizableTransform, MapTransform):
-    """Crop a coarse image and the fine ones of the same area to one random window of whole coarse pixels.
+    """Crop a coarse image and fine ones of the same area to one random window of `size` whole coarse pixels.
 
-    Parameters
-    ----------
-    keys : str or sequence of str
-        Keys of ``(C, *(n * scale))`` fine images.
-    coarse_key : str
-        Key of the ``(C, *n)`` coarse one.
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis.
-    size : tuple of int
-        Coarse pixels of the window.
+    The coarse one is ``(C, *n)``, the fine ones are ``(C, *(n * scale))``.
     """
 
     def __init__(
@@ -189,7 +145,7 @@ class RandPairCropd(RandomizableTransform, MapTransform):
 
 @contextmanager
 def plain_tensors() -> Iterator[None]:
-    """Let MONAI work on plain tensors, and raise our own errors out of those that it wraps around them."""
+    """Let MONAI work on plain tensors, and raise our own errors instead of those that wrap them."""
     tracked = get_track_meta()
     set_track_meta(False)
     try:

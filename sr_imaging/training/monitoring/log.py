@@ -1,4 +1,4 @@
-"""What a training run tells while it runs: a CSV file, and a progress bar or lines of the log."""
+"""What a training run reports while it runs: a CSV file, and a progress bar or lines of the log."""
 
 import csv
 import logging
@@ -54,36 +54,19 @@ def announce(config: TrainConfig, *, scans: int, processes: int = 1) -> None:
     steps = " and ".join(f"{count} {name}" for name, count in phases.items() if count)
     plural = "" if scans == 1 else "s"
     by = f", {processes} processes" if processes > 1 else ""
-    log.info(
-        "training %s: %s, %s steps, %d scan%s%s",
-        config.name,
-        config.model.architecture,
-        steps,
-        scans,
-        plural,
-        by,
-    )
+    architecture = config.model.architecture
+    log.info("training %s: %s, %s steps, %d scan%s%s", config.name, architecture, steps, scans, plural, by)
 
 
 class RunLog(AbstractContextManager["RunLog"]):
-    """Rows of a CSV file, and a bar with live numbers or now and then a line of the log.
+    """Rows of a CSV file, and a bar with live numbers, or without `progress` a line of the log now and then.
 
-    Parameters
-    ----------
-    path : Path
-        CSV file; its rows after `step` are dropped, so that a resumed run continues it.
-    step : int
-        Finished steps.
-    steps : int
-        Length of the run.
-    progress : bool
-        Show the bar; otherwise validations and every tenth of the run are logged.
-    silent : bool
-        Write and show nothing: another process of the run does.
+    Rows after `step` are dropped, so that a resumed run continues the file. A `silent` one, for all processes
+    but the first, writes and shows nothing.
     """
 
     def __init__(self, path: Path, *, step: int, steps: int, progress: bool, silent: bool = False) -> None:
-        rows = [] if silent else _rows_until(path, step)
+        rows = [] if silent else _read_rows_until(path, step)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(os.devnull if silent else path, "w", newline="", encoding="utf-8")  # noqa: SIM115
         self._silent = silent
@@ -103,7 +86,7 @@ class RunLog(AbstractContextManager["RunLog"]):
         self._task = self._bar.add_task("train", total=steps, completed=step, numbers="")
         self._gain = ""
         self._steps, self._progress = steps, progress
-        self._phase, self._since = "", (step, time.monotonic())  # time left follows from the phase in hand
+        self._phase, self._since = "", (step, time.monotonic())  # for the time left, from the present phase
 
     def __enter__(self) -> "RunLog":
         """Start the bar."""
@@ -119,16 +102,16 @@ class RunLog(AbstractContextManager["RunLog"]):
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add a row to the file."""
-        self._writer.writerow({key: _short(value) for key, value in row.items() if key in COLUMNS})
+        self._writer.writerow({key: _shorten_number(value) for key, value in row.items() if key in COLUMNS})
         self._file.flush()
 
     def show(self, row: Mapping[str, Any]) -> None:
         """Move the bar to the step of a row and show its numbers, or log them where they are due."""
         if not self._progress:
-            self._log(row)
+            self._log_when_due(row)
             return
         if "psnr" in row:
-            self._gain = _gain(row)
+            self._gain = _format_gain(row)
         numbers = f"loss {row['loss']:.4f}"
         if "accuracy_hr" in row:
             numbers += f"  D {row['accuracy_hr']:.0%}/{row['accuracy_sr']:.0%}"
@@ -136,7 +119,7 @@ class RunLog(AbstractContextManager["RunLog"]):
             self._task, completed=row["step"], description=row["phase"], numbers=numbers + self._gain
         )
 
-    def _log(self, row: Mapping[str, Any]) -> None:
+    def _log_when_due(self, row: Mapping[str, Any]) -> None:
         """Log a validation or another tenth of the run."""
         if self._silent:
             return
@@ -147,22 +130,22 @@ class RunLog(AbstractContextManager["RunLog"]):
             return
         first, began = self._since
         left = timedelta(seconds=round((now - began) / (step - first) * (steps - step)))
-        gain = _gain(row) if "psnr" in row else ""
+        gain = _format_gain(row) if "psnr" in row else ""
         log.info("step %d/%d  %s  loss %.4f%s  %s left", step, steps, row["phase"], row["loss"], gain, left)
 
 
-def _gain(row: Mapping[str, Any]) -> str:
-    """PSNR of a validation, and how far above cubic interpolation it lies."""
+def _format_gain(row: Mapping[str, Any]) -> str:
+    """Return PSNR of a validation as text, and how far above cubic interpolation it lies."""
     return f"  PSNR {row['psnr']:.2f} dB ({row['psnr'] - row['psnr_cubic']:+.2f} to cubic)"
 
 
-def _short(value: Any) -> Any:
-    """Seven digits are enough for a log."""
+def _shorten_number(value: Any) -> Any:
+    """Return a number with seven digits, enough for a log."""
     return f"{value:.7g}" if isinstance(value, float) else value
 
 
-def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
-    """Rows of a former log up to a step."""
+def _read_rows_until(path: Path, step: int) -> list[dict[str, str]]:
+    """Return the rows of a former log up to a step."""
     if step == 0 or not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:

@@ -1,7 +1,7 @@
 """What one looks at in a training run: TensorBoard, pictures of held-out images, and the curves at the end.
 
 All of it shows the numbers of the log (`sr_imaging.training.monitoring.log`). Without the extra ``train``
-there are numbers alone, and the log says so.
+there are only numbers, and the log says so.
 """
 
 import csv
@@ -54,21 +54,11 @@ _CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
 
 
 class Monitor(AbstractContextManager["Monitor"]):
-    """TensorBoard's files and pictures of a run, in one folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Where they go.
-    step : int
-        Finished steps; 0 removes what an earlier run left there.
-    silent : bool
-        Show nothing: another process of the run does.
-    """
+    """TensorBoard's files and pictures of a run in one folder; `step` 0 removes those of an earlier run."""
 
     def __init__(self, folder: Path, *, step: int, silent: bool = False) -> None:
         self.folder = folder
-        self._writer = None if silent else _writer(folder, step)
+        self._writer = None if silent else _open_writer(folder, step)
         self._pictures = not silent
 
     def __exit__(
@@ -88,28 +78,18 @@ class Monitor(AbstractContextManager["Monitor"]):
                 self._writer.add_scalar(f"{part}/{name}", value, row["step"])
 
     def picture(self, step: int, generator: nn.Module, images: Sequence[HeldOut]) -> None:
-        """Draw LR, cubic, SR and HR of a few images.
-
-        Parameters
-        ----------
-        step : int
-            Finished steps: the name of the picture.
-        generator : Generator
-            Put into evaluation mode and back.
-        images : sequence of HeldOut
-            The first three that are spread over all are drawn.
-        """
+        """Draw LR, cubic, SR and HR of three of the images, spread over all, named by the finished steps."""
         if not self._pictures:
             return
         training = generator.training
         generator.eval()
         places = np.linspace(0, len(images) - 1, min(PICTURES, len(images))).round().astype(int)
-        rows = [_row(f"held-out image {k + 1}", images[k], generator) for k in places.tolist()]
+        rows = [_make_row(f"held-out image {k + 1}", images[k], generator) for k in places.tolist()]
         generator.train(training)
         if self._writer is not None:
             for number, row in enumerate(rows):
                 size = row.panels[-1].image.shape[:2]
-                shown = [_colour(_as_large(panel.image, size)) for panel in row.panels]
+                shown = [_convert_to_rgb(_repeat_pixels(panel.image, size)) for panel in row.panels]
                 strip = np.concatenate(shown, axis=1)
                 self._writer.add_image(
                     f"held-out/{number + 1}: LR, cubic, SR, HR", strip, step, dataformats="HWC"
@@ -121,8 +101,8 @@ class Monitor(AbstractContextManager["Monitor"]):
             self._pictures = False
 
 
-def _writer(folder: Path, step: int) -> Any:
-    """TensorBoard's writer; None where it is not installed."""
+def _open_writer(folder: Path, step: int) -> Any:
+    """Return TensorBoard's writer; None where it is not installed."""
     if step == 0 and folder.is_dir():
         for left in (*folder.glob(_EVENTS), *folder.glob("step-*.png")):
             left.unlink()
@@ -134,8 +114,8 @@ def _writer(folder: Path, step: int) -> Any:
     return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
 
-def _row(title: str, image: HeldOut, generator: nn.Module) -> Row:
-    """Pictures of one image, all with the contrast of the truth."""
+def _make_row(title: str, image: HeldOut, generator: nn.Module) -> Row:
+    """Return the pictures of one image, all with the contrast of the truth."""
     cubic = build_generator("cubic", {"scale": image.scale})
     device = next(generator.parameters()).device
     planes = {
@@ -145,47 +125,32 @@ def _row(title: str, image: HeldOut, generator: nn.Module) -> Row:
         "HR": image.hr,
     }
     low, high = np.percentile(image.hr[image.valid], (0.5, 99.5))
-    panels = [Panel(name, _picture(values, low, high)) for name, values in planes.items()]
+    panels = [Panel(name, _render_plane(values, low, high)) for name, values in planes.items()]
     aspect = planes["HR"].shape[-2] / planes["HR"].shape[-1]
     return Row(title, tuple(panels), (aspect,) * len(panels))
 
 
-def _picture(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """A plane of ``(C, [z,] y, x)`` values as gray or, from three bands on, as colours."""
+def _render_plane(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return a plane of ``(C, [z,] y, x)`` values as gray or, from three bands on, as colours."""
     if values.ndim == 4:
         values = values[:, values.shape[1] // 2]
     shown = np.clip((values - low) / (high - low), 0, 1)
     return np.moveaxis(shown[:3], 0, -1) if len(shown) >= 3 else shown[0]
 
 
-def _as_large(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """A picture with its pixels repeated to a size."""
+def _repeat_pixels(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Return a picture with its pixels repeated to a size."""
     rows, cols = (np.arange(n) * have // n for n, have in zip(size, image.shape, strict=False))
     return np.asarray(image[rows][:, cols])
 
 
-def _colour(image: np.ndarray) -> np.ndarray:
-    """A gray picture as three equal colours."""
+def _convert_to_rgb(image: np.ndarray) -> np.ndarray:
+    """Return a gray picture as three equal colours."""
     return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
 
 
 def draw_curves(path: Path, figure: Path, *, title: str) -> None:
-    """Draw the curves of a log: loss terms, validation beside cubic, the discriminator, gradients, rates.
-
-    Parameters
-    ----------
-    path : Path
-        CSV file of :class:`sr_imaging.training.monitoring.log.RunLog`.
-    figure : Path
-        PNG, replaced where it exists; left out with a line of the log where matplotlib is not installed.
-    title : str
-        Words above the curves.
-
-    Raises
-    ------
-    WriteError
-        If the figure cannot be written.
-    """
+    """Draw the curves of a log to a PNG, which is replaced; without matplotlib, log that there is none."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -194,7 +159,7 @@ def draw_curves(path: Path, figure: Path, *, title: str) -> None:
         return
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    curves = [(name, unit, lines) for name, unit, lines in _CURVES if any(_has(rows, key) for key in lines)]
+    curves = [curve for curve in _CURVES if any(row.get(key) for row in rows for key in curve[2])]
     if not curves:
         log.info("no figure of the curves: %s has no rows", path)
         return
@@ -205,7 +170,7 @@ def draw_curves(path: Path, figure: Path, *, title: str) -> None:
     drawn.suptitle(title, fontweight="bold")
     places = drawn.subplots((len(curves) + 1) // 2, 2, squeeze=False).ravel()
     for ax, (name, unit, columns) in zip(places, curves, strict=False):
-        _draw_curves(ax, rows, columns, log_scale=unit == "log")
+        _draw_panel(ax, rows, columns, log_scale=unit == "log")
         ax.set_title(name, fontsize=10, loc="left")
         ax.set_ylabel("" if unit == "log" else unit)
     for ax in places[len(curves) :]:
@@ -214,12 +179,7 @@ def draw_curves(path: Path, figure: Path, *, title: str) -> None:
         drawn.savefig(temporary, format="png")
 
 
-def _has(rows: Sequence[Mapping[str, str]], key: str) -> bool:
-    """Whether a column has a number."""
-    return any(row.get(key) for row in rows)
-
-
-def _draw_curves(
+def _draw_panel(
     ax: Any, rows: Sequence[Mapping[str, str]], lines: Mapping[str, str], *, log_scale: bool
 ) -> None:
     """Draw the columns of one panel, and where the adversarial phase begins."""

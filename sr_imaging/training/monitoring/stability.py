@@ -1,7 +1,7 @@
-"""A watch over a training run: it sees a GAN go wrong in its numbers, acts, and says so.
+"""A watch over a training run: it sees from the numbers that a GAN goes wrong, acts, and reports it.
 
-The watch knows numbers alone. What it remembers is plain lists and numbers, so that a checkpoint keeps it and
-a resumed run acts as the unbroken one would have.
+What it remembers is plain lists and numbers, so that a checkpoint keeps it and a resumed run acts as the
+unbroken one would have.
 """
 
 import logging
@@ -25,52 +25,34 @@ _NORMS = {"generator": "gradient_norm", "discriminator": "discriminator_norm"}  
 
 @dataclass
 class Watch:
-    """What was seen lately, and by how much each network's rate was lowered for it.
+    """What was seen lately, and by how much each network's rate was lowered for it."""
 
-    Parameters
-    ----------
-    seen : dict
-        The last numbers by name, at most ``WINDOW`` of each.
-    lowered : dict
-        Times that the rate of a network was halved since its gradient exploded.
-    won : int
-        Times that the rate of the discriminator was halved since it had won.
-    """
-
-    seen: dict[str, list[float]] = field(default_factory=dict)
-    lowered: dict[str, int] = field(default_factory=dict)
-    won: int = 0
+    seen: dict[str, list[float]] = field(default_factory=dict)  # the last numbers by name, at most WINDOW
+    lowered: dict[str, int] = field(default_factory=dict)  # times that a rate was halved for its gradient
+    won: int = 0  # times that the discriminator's rate was halved since it had won
 
     def factor(self, network: str) -> float:
-        """Return what the scheduled rate of a network is multiplied with: 1, a half, a quarter, …."""
+        """Return what the scheduled rate of a network is multiplied by: 1, a half, a quarter, …."""
         return 0.5 ** (self.lowered.get(network, 0) + (self.won if network == "discriminator" else 0))
 
     def look(self, row: Mapping[str, Any], *, wins_matter: bool = True) -> None:
-        """Take in the numbers of a step; lower a rate or end the run where they say so.
+        """Take in the numbers of a step; lower a rate where they ask for it, for a win only if `wins_matter`.
 
-        Parameters
-        ----------
-        row : mapping
-            Numbers by name of the log's columns.
-        wins_matter : bool
-            Whether a discriminator that is always right should be slowed down.
-
-        Raises
-        ------
-        ModelError
-            If the output has collapsed, or a gradient explodes after its rate was halved for that five times.
+        Raises `ModelError` if the output has collapsed, or a gradient explodes after its rate was halved for
+        that five times.
         """
         for network, column in _NORMS.items():
-            if explosion := self._explosion(column, row.get(column, 0.0)):
-                self._lower(network, row["step"], explosion)
+            if explosion := self._find_explosion(column, row.get(column, 0.0)):
+                self._lower_rate(network, row["step"], explosion)
         if "accuracy_hr" not in row:
             return
-        accuracy = self._mean("accuracy", (row["accuracy_hr"] + row["accuracy_sr"]) / 2)
+        accuracy = self._update_mean("accuracy", (row["accuracy_hr"] + row["accuracy_sr"]) / 2)
         if wins_matter and accuracy > WON and self.won < PATIENCE:
             del self.seen["accuracy"]
             self.won += 1
-            _tell("discriminator", row["step"], f"it has won ({accuracy:.1%} right for {WINDOW} steps)")
-        diversity = self._mean("diversity", row["diversity"], empty=1.0)
+            won = f"it has won ({accuracy:.1%} right for {WINDOW} steps)"
+            _report_halving("discriminator", row["step"], won)
+        diversity = self._update_mean("diversity", row["diversity"], empty=1.0)
         if diversity < COLLAPSED:
             raise ModelError(
                 f"the generator collapsed: for {WINDOW} steps its patches differed {diversity:.2g} times as "
@@ -87,15 +69,15 @@ class Watch:
         seen = {key: list(values) for key, values in state["seen"].items()}
         return cls(seen, dict(state["lowered"]), state["won"])
 
-    def _mean(self, name: str, value: float, *, empty: float = 0.0) -> float:
-        """Mean over the window, or `empty` before it is full."""
+    def _update_mean(self, name: str, value: float, *, empty: float = 0.0) -> float:
+        """Return the mean over the window with one more value, or `empty` before it is full."""
         values = self.seen.setdefault(name, [])
         values.append(value)
         del values[:-WINDOW]
         return fmean(values) if len(values) == WINDOW else empty
 
-    def _explosion(self, column: str, norm: float) -> str:
-        """Say so where a gradient is far beyond those before; it is not counted among them."""
+    def _find_explosion(self, column: str, norm: float) -> str:
+        """Return what exploded where a gradient is far beyond those before; it is not counted among them."""
         norms = self.seen.setdefault(column, [])
         usual = median(norms) if len(norms) == WINDOW else float("inf")
         if norm > EXPLODED * usual > 0:
@@ -105,7 +87,7 @@ class Watch:
             del norms[:-WINDOW]
         return ""
 
-    def _lower(self, network: str, step: int, why: str) -> None:
+    def _lower_rate(self, network: str, step: int, why: str) -> None:
         """Halve a rate, or end the run where that did not help."""
         times = self.lowered.get(network, 0)
         if times == PATIENCE:
@@ -114,9 +96,9 @@ class Watch:
                 "lower its rate, adversarial.weight or loop.clip and start anew"
             )
         self.lowered[network] = times + 1
-        _tell(network, step, why)
+        _report_halving(network, step, why)
 
 
-def _tell(network: str, step: int, why: str) -> None:
-    """Say that a rate is halved."""
+def _report_halving(network: str, step: int, why: str) -> None:
+    """Report that a rate is halved."""
     log.warning("step %d: the rate of the %s is halved: %s", step, network, why)

@@ -19,7 +19,7 @@ from sr_imaging.training.config.data import DataConfig
 from sr_imaging.training.data.loading import LoadScand
 from sr_imaging.training.data.patch_sizes import PatchPlan
 from sr_imaging.training.data.scan_cache import check_bands, check_units
-from sr_imaging.training.data.transforms import item_views, take_plane
+from sr_imaging.training.data.transforms import item_views, standardise_bands, take_plane
 from sr_imaging.training.distributed import ALONE, Team
 
 __all__ = ["HeldOut", "held_out_images", "judge"]
@@ -29,33 +29,15 @@ SIDE = {2: 256, 3: 96}  # HR pixels: largest side of a validation image by numbe
 
 @dataclass(frozen=True)
 class HeldOut:
-    """An image that is not trained on.
+    """An image that is not trained on, in values shifted and scaled as those of patches."""
 
-    Parameters
-    ----------
-    lr : (1, C, *n) Tensor
-        Degraded image without halo, shifted and scaled as patches are.
-    hr : (C, *(n * scale)) ndarray
-        Truth in the same values.
-    valid : (C, *(n * scale)) bool ndarray
-        Pixels that count.
-    range : float
-        Data range for PSNR and SSIM.
-    cubic : (float, float)
-        PSNR in dB and SSIM of cubic interpolation.
-    scale : tuple of int
-        HR pixels per LR pixel.
-    guide : (1, G, *(n * scale)) Tensor, optional
-        Second input of a guided generator.
-    """
-
-    lr: Tensor
-    hr: np.ndarray
-    valid: np.ndarray
-    range: float
-    cubic: tuple[float, float]
+    lr: Tensor  # (1, C, *n), without halo
+    hr: np.ndarray  # (C, *(n * scale))
+    valid: np.ndarray  # bool, of the shape of `hr`
+    range: float  # data range for PSNR and SSIM
+    cubic: tuple[float, float]  # PSNR in dB and SSIM of cubic interpolation
     scale: tuple[int, ...]
-    guide: Tensor | None = None
+    guide: Tensor | None = None  # (1, G, *(n * scale))
 
 
 def held_out_images(
@@ -67,28 +49,12 @@ def held_out_images(
     degradation: DegradationConfig,
     units: Mapping[str, Any] | None = None,
 ) -> list[HeldOut]:
-    """Cut validation images from whole held-out scans and from the held-out part of training scans.
+    """Return validation images cut from whole held-out scans and from the held-out part of training scans.
 
-    Parameters
-    ----------
-    train, validation : sequence of TrainingScan, Scan or path
-        Scans of both kinds.
-    data, plan, degradation
-        As in training; ranges of the degradation are taken at their middle, without noise.
-    units : mapping, optional
-        The unit that training scans state, and one of them.
-
-    Returns
-    -------
-    list of HeldOut
-        At most ``data.validation_images``, spread over the scans; none where nothing is held out, or what is
-        held out is too small, flat or invalid.
-
-    Raises
-    ------
-    ConfigError
-        If a held-out scan has other bands than the model takes, another unit than the scans that are trained
-        on, or values that are not declared.
+    They are at most ``data.validation_images``, spread over the scans, degraded at the middle of the ranges
+    without noise; none where nothing is held out, or what is held out is too small, flat or invalid. Raises
+    `ConfigError` if a held-out scan has other bands than the model takes, another unit than those of training
+    (`units`), or values that are not declared.
     """
     jobs = [(scan, (0.0, 1.0)) for scan in validation]
     if data.held_out > 0:
@@ -103,13 +69,13 @@ def held_out_images(
         item = load({"hr": scan})
         check_bands(scan, item, plan)
         check_units(units or {}, [scan], [item["hr_facts"]])
-        planes = _planes(item, plan, share)
-        images += [image for plane in planes if (image := _held_out(plane, plan, psfs)) is not None]
+        planes = _choose_planes(item, plan, share)
+        images += [image for plane in planes if (image := _cut_held_out(plane, plan, psfs)) is not None]
     return images
 
 
-def _planes(item: Mapping[Hashable, Any], plan: PatchPlan, count: int) -> list[dict[str, Tensor]]:
-    """Up to `count` different images of a scan, with their partners, spread evenly over it."""
+def _choose_planes(item: Mapping[Hashable, Any], plan: PatchPlan, count: int) -> list[dict[str, Tensor]]:
+    """Return up to `count` different images of a scan, with their partners, spread evenly over it."""
     smallest = [4 * s for s in plan.scale]
     options = item_views(item, "hr", axes=plan.axes, scale=plan.scale, least=smallest)
     shape, channels = item["hr"].shape[1:], item["hr"].shape[0]
@@ -125,9 +91,9 @@ def _planes(item: Mapping[Hashable, Any], plan: PatchPlan, count: int) -> list[d
     return list(chosen.values())
 
 
-def _held_out(plane: Mapping[str, Tensor], plan: PatchPlan, psfs: Sequence[Psf]) -> HeldOut | None:
-    """The middle of a plane and its LR image; None where it is constant or half nodata."""
-    images = _middle(plane, plan.scale)
+def _cut_held_out(plane: Mapping[str, Tensor], plan: PatchPlan, psfs: Sequence[Psf]) -> HeldOut | None:
+    """Return the middle of a plane and its LR image; None where it is constant or half nodata."""
+    images = _cut_middle(plane, plan.scale)
     values = images["hr"].numpy()
     valid = np.isfinite(values)
     if valid.mean() < 0.5 or values[valid].std() == 0:
@@ -138,17 +104,17 @@ def _held_out(plane: Mapping[str, Tensor], plan: PatchPlan, psfs: Sequence[Psf])
         coarse = images["lr"].numpy()
         lr = torch.from_numpy((fill_bands(coarse) - offset) / unit).float()[None]
     else:
-        lr = _degraded(torch.from_numpy(hr)[None], plan, psfs)
+        lr = _make_lr(torch.from_numpy(hr)[None], plan, psfs)
     span = data_range(hr, valid=valid)
     if span == 0:
         return None
     cubic = build_generator("cubic", {"scale": plan.scale, "axes": plan.axes})
-    figures = _figures(upscale_image(cubic, lr), hr, valid, span)
-    return HeldOut(lr, hr, valid, span, figures, plan.scale, _guide(images))
+    figures = _measure_figures(upscale_image(cubic, lr), hr, valid, span)
+    return HeldOut(lr, hr, valid, span, figures, plan.scale, _normalise_guide(images))
 
 
-def _middle(plane: Mapping[str, Tensor], scale: Sequence[int]) -> dict[str, Tensor]:
-    """The middle of all images of a plane, on whole LR pixels."""
+def _cut_middle(plane: Mapping[str, Tensor], scale: Sequence[int]) -> dict[str, Tensor]:
+    """Return the middle of all images of a plane, on whole LR pixels."""
     images = dict(plane)
     for axis, s in enumerate(scale):
         coarse = plane["hr"].shape[1 + axis] // s
@@ -160,8 +126,8 @@ def _middle(plane: Mapping[str, Tensor], scale: Sequence[int]) -> dict[str, Tens
     return images
 
 
-def _degraded(hr: Tensor, plan: PatchPlan, psfs: Sequence[Psf]) -> Tensor:
-    """LR with replicated borders, at the middle of the factors that the generator takes."""
+def _make_lr(hr: Tensor, plan: PatchPlan, psfs: Sequence[Psf]) -> Tensor:
+    """Return LR with replicated borders, at the middle of the factors that the generator takes."""
     if plan.factors is None:
         border = [margin(psf, s) for psf, s in zip(psfs, plan.scale, strict=True)]
         return degrade_batch(replicate(hr, [(width,) * 2 for width in border]), psfs, plan.scale)
@@ -169,19 +135,15 @@ def _degraded(hr: Tensor, plan: PatchPlan, psfs: Sequence[Psf]) -> Tensor:
     return degrade_any(replicate(hr, [(width,) * 2 for width in plan.margin]), psfs, factors, plan.margin)
 
 
-def _guide(images: Mapping[str, Tensor]) -> Tensor | None:
-    """The guide as patches have it: every band without mean, of variance 1."""
+def _normalise_guide(images: Mapping[str, Tensor]) -> Tensor | None:
+    """Return the guide as patches have it: every band without mean, of variance 1."""
     if "guide" not in images:
         return None
-    values = images["guide"].numpy()
-    guide = torch.from_numpy(fill_bands(values))
-    axes = tuple(range(1, guide.ndim))
-    centred = guide - guide.mean(axes, keepdim=True)
-    return (centred / centred.std(axes, keepdim=True).clamp(min=1e-20))[None]
+    return standardise_bands(torch.from_numpy(fill_bands(images["guide"].numpy()))[None])
 
 
-def _figures(sr: np.ndarray, hr: np.ndarray, valid: np.ndarray, span: float) -> tuple[float, float]:
-    """PSNR, and SSIM as the mean over bands (NaN where an image is too small or has too much nodata)."""
+def _measure_figures(sr: np.ndarray, hr: np.ndarray, valid: np.ndarray, span: float) -> tuple[float, float]:
+    """Return PSNR in dB, and SSIM as the mean over bands that are valid and large enough, or NaN."""
     similar = []
     for band in range(len(hr)):
         window = min(7, min(hr.shape[1:]) // 2 * 2 - 1)
@@ -193,23 +155,9 @@ def _figures(sr: np.ndarray, hr: np.ndarray, valid: np.ndarray, span: float) -> 
 def judge(
     generator: nn.Module, images: Sequence[HeldOut], device: torch.device, *, team: Team = ALONE
 ) -> dict[str, float]:
-    """Return mean figures of a generator over held-out images, beside those of cubic.
+    """Return mean figures of a generator over held-out images, the same in each process that shares them.
 
-    Parameters
-    ----------
-    generator : Generator
-        On `device`; put into evaluation mode and back.
-    images : sequence of HeldOut
-        At least one.
-    device : torch.device
-        Where to run.
-    team : Team
-        Processes that share the images; each returns the figures of all.
-
-    Returns
-    -------
-    dict
-        ``psnr``, ``psnr_cubic`` in dB, ``ssim``, ``ssim_cubic``.
+    They are ``psnr`` and ``psnr_cubic`` in dB, ``ssim`` and ``ssim_cubic``.
     """
     training = generator.training
     generator.eval()
@@ -217,7 +165,8 @@ def judge(
     for number in range(team.rank, len(images), team.world):
         image = images[number]
         sr = upscale_image(generator, image.lr.to(device), guide=image.guide)
-        own[number] = torch.tensor(_figures(sr, image.hr, image.valid, image.range), dtype=torch.float64)
+        figures = _measure_figures(sr, image.hr, image.valid, image.range)
+        own[number] = torch.tensor(figures, dtype=torch.float64)
     generator.train(training)
     own = team.sum(own)
     cubic = torch.tensor([image.cubic for image in images], dtype=torch.float64)
