@@ -1,24 +1,16 @@
-"""Whose scan it is: patient data, read only where it is asked for and kept nowhere."""
+"""Whose scan it is: patient data, read only on request and kept nowhere."""
 
 from sr_imaging.io.scan import Scan
 
 __all__ = ["patient_of"]
 
-_ASKED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate")
+_TAGS = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate")
 
 
 def patient_of(scan: Scan) -> dict[str, str]:
-    """Return patient and study date of a DICOM scan.
+    """Return patient and study date of a scan by DICOM keyword, as its first file has them.
 
-    Parameters
-    ----------
-    scan : Scan
-        Of any kind, readable or not.
-
-    Returns
-    -------
-    dict of str
-        By DICOM keyword, as the first file states them; empty for other kinds and for what is not stated.
+    Empty values are left out; other kinds of scans and unreadable files have none.
     """
     if scan.kind != "dicom":
         return {}
@@ -29,8 +21,8 @@ def patient_of(scan: Scan) -> dict[str, str]:
 
     try:
         with quiet_pydicom():
-            header = dcmread(scan.files[0], specific_tags=list(_ASKED), stop_before_pixels=True, force=True)
-            stated = {name: str(header.get(name) or "") for name in _ASKED}
+            header = dcmread(scan.files[0], specific_tags=list(_TAGS), stop_before_pixels=True, force=True)
+            values = {name: str(header.get(name) or "") for name in _TAGS}
     except BROKEN_FILE:
         return {}
-    return {name: text for name, text in stated.items() if text}
+    return {name: text for name, text in values.items() if text}

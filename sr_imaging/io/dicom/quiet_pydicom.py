@@ -1,4 +1,4 @@
-"""Odd header values become verdicts: pydicom neither warns of them nor logs them with their text."""
+"""Odd header values end in verdicts: pydicom must neither warn about them nor log their text."""
 
 import logging
 import threading
@@ -17,14 +17,9 @@ _DEPTH = [0]
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom from judging values, whose texts would end in logs and warnings.
+    """Keep pydicom from validating values, whose texts would end up in logs and warnings.
 
-    The settings are global, so the first of several threads sets them and the last one restores them.
-
-    Yields
-    ------
-    None
-        While the settings hold.
+    The settings are global, so the first of several threads makes them and the last one restores them.
     """
     with _LOCK:
         if _DEPTH[0] == 0:
