@@ -490,8 +490,8 @@ def test_headers_are_parsed_once_for_a_scan_that_is_found_and_read(
 ) -> None:
     monkeypatch.setattr("sr_imaging.io.dicom.reading.headers.SETTLED_NS", 0)
     paths, calls = build_series(tmp_path, 4), []
-    parse = dicom_header._read
-    monkeypatch.setattr(dicom_header, "_read", lambda path: calls.append(path) or parse(path))
+    parse = dicom_header._parse_file
+    monkeypatch.setattr(dicom_header, "_parse_file", lambda path: calls.append(path) or parse(path))
     read_folder(tmp_path)
     assert calls == paths
 

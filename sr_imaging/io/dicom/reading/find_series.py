@@ -12,20 +12,10 @@ __all__ = ["find_series", "with_note", "with_other_folders"]
 
 
 def find_series(files: Iterable[Path]) -> tuple[list[Scan], list[tuple[Path, str]]]:
-    """Sort the files of one folder into series, each with its verdict; reads headers only.
+    """Sort the files of one folder into series with their verdicts, and those of none with their reasons.
 
-    Parameters
-    ----------
-    files : iterable of Path
-        Files of any kind.
-
-    Returns
-    -------
-    scans : list of Scan
-        One a volume; several share a SeriesInstanceUID where it holds echoes, orientations or matrices, then
-        ``facts["split"]`` tells them apart. Pixels are compared only where two slices share a position.
-    left_out : list of (Path, str)
-        Files that belong to no scan, each with its reason.
+    Only headers are read, and pixels where two slices share a position. Several scans have one
+    SeriesInstanceUID where it holds echoes, orientations or matrices; ``facts["split"]`` tells them apart.
     """
     from sr_imaging.io.dicom.frame import Frame, LeftOutError
     from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
@@ -44,23 +34,14 @@ def find_series(files: Iterable[Path]) -> tuple[list[Scan], list[tuple[Path, str
         scans = []
         for group in group_frames(frames):
             left_out += [(frame.path, reason, frame.series_uid) for frame, reason in group.strays]
-            scans.append(_scan(group, left_out))
+            scans.append(_judge_group(group, left_out))
     return scans, [(path, reason) for path, reason, _ in left_out]
 
 
 def with_other_folders(scans: list[Scan]) -> list[Scan]:
-    """Say in the verdicts where series of several folders are the parts of one volume.
+    """Return the scans with a note where one SeriesInstanceUID forms an even volume over several folders.
 
-    Parameters
-    ----------
-    scans : list of Scan
-        Of any kind, from a folder and its subfolders.
-
-    Returns
-    -------
-    list of Scan
-        The same, with a note where slices of one SeriesInstanceUID form an even volume only with those of
-        another folder; copies of a series do not.
+    Copies of a series in another folder are not such parts.
     """
     parts: dict[str, list[Scan]] = {}
     for scan in scans:
@@ -69,24 +50,24 @@ def with_other_folders(scans: list[Scan]) -> list[Scan]:
     notes: dict[int, str] = {}
     for same in parts.values():
         if len({scan.files[0].parent for scan in same}) > 1:
-            notes.update(_parts_of_one(same))
+            notes.update(_note_parts(same))
     return [with_note(scan, notes[id(scan)]) if id(scan) in notes else scan for scan in scans]
 
 
 def with_note(scan: Scan, note: str) -> Scan:
-    """Return a scan whose verdict, repaired or not, says one thing more."""
+    """Return a scan with one more note in its verdict, repaired or not."""
     verdict = replace(scan.verdict, notes=(*scan.verdict.notes, note))
     return replace(scan, verdict=verdict, repaired=scan.repaired and with_note(scan.repaired, note))
 
 
-def _parts_of_one(same: list[Scan]) -> dict[int, str]:
-    """Notes, by the id of the scan, for scans of one series whose slices lie evenly together."""
+def _note_parts(same: list[Scan]) -> dict[int, str]:
+    """Return notes by the id of the scan, for scans of one series whose slices together lie evenly."""
     from sr_imaging.io.dicom.frame import LeftOutError
     from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
 
     from .grouping import group_frames
     from .headers import read_frames
-    from .placement import place
+    from .placement import place_slices
 
     with quiet_pydicom():
         try:
@@ -98,7 +79,7 @@ def _parts_of_one(same: list[Scan]) -> dict[int, str]:
             paths = {frame.path for frame in group.frames}
             own = [scan for scan in same if paths & set(scan.files)]
             folders = {path.parent for path in paths}
-            if len(folders) < 2 or place(group.frames, lambda a, b: False).problems:
+            if len(folders) < 2 or place_slices(group.frames, lambda a, b: False).problems:
                 continue
             for scan in own:
                 others = len(paths - set(scan.files))
@@ -109,14 +90,14 @@ def _parts_of_one(same: list[Scan]) -> dict[int, str]:
     return found
 
 
-def _scan(group: Any, left_out: list[tuple[Path, str, str]]) -> Scan:
-    """Turn a group of frames into a scan with its verdict."""
+def _judge_group(group: Any, left_out: list[tuple[Path, str, str]]) -> Scan:
+    """Return the scan of a group of frames with its verdict."""
     from .pixels import are_same_slices, codec_problem
-    from .placement import Placement, place
+    from .placement import place_slices
 
-    placement: Placement = place(group.frames, are_same_slices)
+    placement = place_slices(group.frames, are_same_slices)
     first = placement.frames[0]
-    notes = _series_notes(group, left_out)
+    notes = _collect_notes(group, left_out)
     no_codec = codec_problem(first)
     verdict = Verdict(
         not (placement.reason or no_codec),
@@ -124,17 +105,17 @@ def _scan(group: Any, left_out: list[tuple[Path, str, str]]) -> Scan:
         (*placement.notes, *notes),
         () if no_codec else placement.needs,
     )
-    scan = _scan_of(placement, verdict, group.split)
+    scan = _make_scan(placement, verdict, group.split)
     if not verdict.needs:
         return scan
-    repaired = place(group.frames, are_same_slices, policies=verdict.needs)
+    repaired = place_slices(group.frames, are_same_slices, policies=verdict.needs)
     facts = {**scan.facts, "policies": list(verdict.needs)}
-    fixed = _scan_of(repaired, Verdict(True, notes=(*repaired.notes, *notes)), group.split)
+    fixed = _make_scan(repaired, Verdict(True, notes=(*repaired.notes, *notes)), group.split)
     return replace(scan, repaired=replace(fixed, facts=facts))
 
 
-def _series_notes(group: Any, left_out: list[tuple[Path, str, str]]) -> list[str]:
-    """What is odd about a series but keeps none of its slices from being placed."""
+def _collect_notes(group: Any, left_out: list[tuple[Path, str, str]]) -> list[str]:
+    """Return what is odd about a series that does not keep it from being read."""
     from .rescale import value_notes
 
     first = group.frames[0]
@@ -150,12 +131,13 @@ def _series_notes(group: Any, left_out: list[tuple[Path, str, str]]) -> list[str
             "a phase image: its values wrap around, and next to a wrap neither interpolation nor a model "
             "gives a true phase; refine the real and the imaginary part where they exist"
         )
-    mine = [(path, why) for path, why, uid in left_out if uid and uid == first.series_uid]
-    return notes + _left_out_notes(mine)
+    mine = [f"{path.name} left out: {why}" for path, why, uid in left_out if uid and uid == first.series_uid]
+    more = [f"{len(mine) - 5} more files left out"] if len(mine) > 5 else []
+    return [*notes, *mine[:5], *more]
 
 
-def _scan_of(placement: Any, verdict: Verdict, split: list[str]) -> Scan:
-    """Turn placed slices into a scan."""
+def _make_scan(placement: Any, verdict: Verdict, split: list[str]) -> Scan:
+    """Return the scan of placed slices."""
     first = placement.frames[0]
     paths = tuple(dict.fromkeys(frame.path for frame in placement.frames))
     return Scan(
@@ -167,18 +149,12 @@ def _scan_of(placement: Any, verdict: Verdict, split: list[str]) -> Scan:
         shape=placement.shape,
         spacing=placement.spacing or (),
         modality=first.modality or None,
-        facts=_facts(first, split),
+        facts=_collect_facts(first, split),
     )
 
 
-def _left_out_notes(left_out: list[tuple[Path, str]]) -> list[str]:
-    """Name the first files of a series that could not join it, and count the others."""
-    notes = [f"{path.name} left out: {why}" for path, why in left_out[:5]]
-    return notes + ([f"{len(left_out) - 5} more files left out"] if len(left_out) > 5 else [])
-
-
-def _facts(frame: Any, split: list[str]) -> dict[str, Any]:
-    """What a table may show of a series; no patient data."""
+def _collect_facts(frame: Any, split: list[str]) -> dict[str, Any]:
+    """Return what a table may show of a series; no patient data."""
     facts = {
         "series_number": frame.series_number,
         "matrix": f"{frame.rows}x{frame.columns}",

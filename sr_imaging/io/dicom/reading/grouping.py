@@ -1,4 +1,4 @@
-"""From frames of one folder to groups that could each be one volume."""
+"""The frames of one folder, split into groups that could each be one volume."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -16,62 +16,40 @@ __all__ = ["Group", "group_frames"]
 
 SAME_DIRECTION = 1e-4  # of a cosine: 0.03 mm over a head
 SAME_SPACING = 1e-5  # relative; scanners write PixelSpacing with six digits or more
-# What slices of one SeriesInstanceUID must agree in to be one series, by the name of its tag.
-APART = {
+# In what slices of one SeriesInstanceUID must agree to be one series: the field of a frame by its tag.
+SERIES_FIELDS = {
     "PatientID": "patient",
     "StudyInstanceUID": "study_uid",
     "SeriesNumber": "series_number",
     "Modality": "modality",
 }
-UNNAMED = ("PatientID", "StudyInstanceUID")
+NOT_SHOWN = ("PatientID", "StudyInstanceUID")
 STRAY_OF = 3  # a single odd slice beside this many is a stray, not a series
 
 
 @dataclass
 class Group:
-    """Frames that share series, orientation, matrix, pixel spacing and contrast.
+    """Frames that share series, orientation, matrix, pixel spacing and contrast."""
 
-    Parameters
-    ----------
-    frames : list of Frame
-        In the order they were found.
-    split : list of str
-        How the group was told from others of the same SeriesInstanceUID: ``EchoNumbers 2``, … .
-    strays : list of (Frame, str)
-        Single slices of the series that fit no group, with the reason.
-    """
-
-    frames: list[Frame]
-    split: list[str] = field(default_factory=list)
-    strays: list[tuple[Frame, str]] = field(default_factory=list)
+    frames: list[Frame]  # in the order they were found
+    split: list[str] = field(default_factory=list)  # how it differs from others of its UID: EchoNumbers 2, …
+    strays: list[tuple[Frame, str]] = field(default_factory=list)  # single slices that fit no group, and why
 
 
 def group_frames(frames: Sequence[Frame]) -> list[Group]:
-    """Split frames into groups that could each be one volume.
-
-    Parameters
-    ----------
-    frames : sequence of Frame
-        All frames of one folder.
-
-    Returns
-    -------
-    list of Group
-        In the order in which their first files were found.
-    """
+    """Split the frames of one folder into groups that could each be one volume, in the order of files."""
     by_series: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
-    for frame in _numbered(frames):
-        by_series[(frame.series_uid, *(getattr(frame, field) for field in APART.values()))].append(frame)
-    groups: list[Group] = []
-    for members in by_series.values():
-        groups += _split_series(members)
+    for frame in _share_series_number(frames):
+        facts = (getattr(frame, name) for name in SERIES_FIELDS.values())
+        by_series[(frame.series_uid, *facts)].append(frame)
+    groups = [group for members in by_series.values() for group in _split_series(members)]
     for group in groups:
-        group.split[:0] = _apart(group.frames[0], [other.frames[0] for other in groups])
+        group.split[:0] = _describe_series(group.frames[0], [other.frames[0] for other in groups])
     return groups
 
 
-def _numbered(frames: Sequence[Frame]) -> list[Frame]:
-    """Let a slice that states no series number have the one of its UID, if there is one alone."""
+def _share_series_number(frames: Sequence[Frame]) -> list[Frame]:
+    """Give slices without a series number the one of their UID, if it has exactly one."""
     stated: dict[str, set[str]] = defaultdict(set)
     for frame in frames:
         stated[frame.series_uid] |= {frame.series_number} - {""}
@@ -83,16 +61,16 @@ def _numbered(frames: Sequence[Frame]) -> list[Frame]:
     ]
 
 
-def _apart(frame: Frame, others: Sequence[Frame]) -> list[str]:
-    """Say how a series differs from others of its UID; patients and studies are counted, not named."""
-    told = []
-    for name, field_name in APART.items():
+def _describe_series(frame: Frame, others: Sequence[Frame]) -> list[str]:
+    """Return how a series differs from others of its UID; patients and studies are counted, not named."""
+    differences = []
+    for name, field_name in SERIES_FIELDS.items():
         stated = [getattr(other, field_name) for other in others if other.series_uid == frame.series_uid]
         values, own = list(dict.fromkeys(stated)), getattr(frame, field_name)
         if len(values) > 1:
             count = f"differs ({values.index(own) + 1} of {len(values)})"
-            told.append(f"{name} {count if name in UNNAMED else own or 'none'}")
-    return told
+            differences.append(f"{name} {count if name in NOT_SHOWN else own or 'none'}")
+    return differences
 
 
 def _split_series(frames: list[Frame]) -> list[Group]:
@@ -118,7 +96,7 @@ def _split_geometry(frames: list[Frame]) -> list[Group]:
     groups: list[Group] = []
     for frame in frames:
         for group in groups:
-            if _same_grid(group.frames[0], frame):
+            if _is_same_grid(group.frames[0], frame):
                 group.frames.append(frame)
                 break
         else:
@@ -126,26 +104,26 @@ def _split_geometry(frames: list[Frame]) -> list[Group]:
     return groups
 
 
-def _same_grid(a: Frame, b: Frame) -> bool:
+def _is_same_grid(a: Frame, b: Frame) -> bool:
     """Tell whether two slices have one matrix, orientation, pixel spacing and frame of reference."""
     if (a.rows, a.columns, a.frame_of_reference) != (b.rows, b.columns, b.frame_of_reference):
         return False
-    return _close(a.orientation, b.orientation, 0, SAME_DIRECTION) and _close(
+    return _are_close(a.orientation, b.orientation, 0, SAME_DIRECTION) and _are_close(
         a.pixel_spacing, b.pixel_spacing, SAME_SPACING, 0
     )
 
 
-def _close(
+def _are_close(
     a: Sequence[float] | np.ndarray | None, b: Sequence[float] | np.ndarray | None, rtol: float, atol: float
 ) -> bool:
-    """Compare two vectors that may be absent; an absent one goes with any, and is refused later."""
+    """Compare two vectors; an absent one agrees with any, and is refused later."""
     if a is None or b is None:
         return True
     return all(abs(p - q) <= atol + rtol * abs(q) for p, q in zip(a, b, strict=True))
 
 
 def _describe_grid(frame: Frame) -> str:
-    """Say what a slice's grid is."""
+    """Return matrix, pixel spacing, orientation and frame of reference of a slice as text."""
     cosines = (
         "unknown" if frame.orientation is None else "\\".join(f"{c + 0.0:.3g}" for c in frame.orientation)
     )
@@ -168,16 +146,16 @@ def _split_by(group: Group, key: str) -> list[Group]:
     for frame in group.frames:
         values[frame.keys.get(key, "")].append(frame)
     counts_slices = len(values) > 1 and all(len(members) == 1 for members in values.values())
-    if len(values) == 1 or (counts_slices and not _repeats(group.frames)):
+    if len(values) == 1 or (counts_slices and not _has_repeats(group.frames)):
         return [group]
     return [
-        Group(members, [*group.split, _named(key, value, values)], group.strays if n == 0 else [])
+        Group(members, [*group.split, _describe_value(key, value, values)], group.strays if n == 0 else [])
         for n, (value, members) in enumerate(values.items())
     ]
 
 
-def _named(key: str, value: str, values: Collection[str]) -> str:
-    """Name a part by its value of a key; a date or time, which may lead to a patient, is counted."""
+def _describe_value(key: str, value: str, values: Collection[str]) -> str:
+    """Return a key with its value; a time, which may lead to a patient, is counted, not shown."""
     if key == "AcquisitionTime" and value:
         return f"{key} {sorted(values).index(value) + 1} of {len(values)}"
     return f"{key} {value or 'none'}"
@@ -185,23 +163,25 @@ def _named(key: str, value: str, values: Collection[str]) -> str:
 
 def _split_repeats(group: Group) -> list[Group]:
     """Where positions repeat, split by the first key that gives stacks without repeats, all of one length."""
-    if not _repeats(group.frames):
+    if not _has_repeats(group.frames):
         return [group]
-    length = _distinct(group.frames)
+    length = _count_positions(group.frames)
     for key in SPLIT_IF_REPEATED:
         parts = _split_by(group, key)
-        if len(parts) > 1 and all(len(part.frames) == length == _distinct(part.frames) for part in parts):
+        if len(parts) > 1 and all(
+            len(part.frames) == length == _count_positions(part.frames) for part in parts
+        ):
             return parts
     return [group]
 
 
-def _repeats(frames: list[Frame]) -> bool:
+def _has_repeats(frames: list[Frame]) -> bool:
     """Tell whether two slices share a position."""
-    return 0 < _distinct(frames) < len(frames)
+    return 0 < _count_positions(frames) < len(frames)
 
 
-def _distinct(frames: list[Frame]) -> int:
-    """Count the different positions along the normal; 0 where some have none."""
+def _count_positions(frames: list[Frame]) -> int:
+    """Count the different positions along the normal; 0 where a slice has none."""
     if any(frame.position is None or frame.orientation is None for frame in frames):
         return 0
     along = np.sort(positions_on_normal(frames))

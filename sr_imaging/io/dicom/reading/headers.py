@@ -1,8 +1,7 @@
-"""DICOM headers as plain frames: what grouping, geometry and decoding need."""
+"""DICOM headers as frames: what grouping, geometry and decoding need."""
 
 import hashlib
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,31 +25,20 @@ from .rescale import rescale_facts
 
 __all__ = ["read_frames"]
 
+CONTRAST_TAGS = (
+    *("EchoNumbers", "TemporalPositionIdentifier", "DiffusionBValue", "EchoTime", "TriggerTime"),
+    *("DiffusionGradientOrientation", "ImageType", "AcquisitionNumber", "AcquisitionTime"),
+    "ConvolutionKernel",
+)
 SETTLED_NS = 2_000_000_000  # since a file was changed; the coarsest times of file systems are 2 s (FAT)
 MOST_RECENT = 2048  # headers that are kept, about 6 MB
 _RECENT: dict[tuple[Path, int, int, int, int], Frame] = {}
 
 
 def read_frames(path: Path) -> list[Frame]:
-    """Read the header of a file.
-
-    Parameters
-    ----------
-    path : Path
-        Any file.
-
-    Returns
-    -------
-    list of Frame
-        One for a single-frame image, many for an enhanced one.
-
-    Raises
-    ------
-    LeftOutError
-        If the file is no DICOM slice; the message is the reason.
-    """
+    """Return the frames of a file, several if it is enhanced; what is not a slice is a `LeftOutError`."""
     try:
-        return _read_once(path)
+        return _read_or_recall(path)
     except InvalidDicomError:
         raise LeftOutError("not DICOM; fetch it again if it should be an image") from None
     except PermissionError:
@@ -59,16 +47,16 @@ def read_frames(path: Path) -> list[Frame]:
         raise LeftOutError(f"damaged or truncated header ({type(error).__name__}); fetch it again") from error
 
 
-def _read_once(path: Path) -> list[Frame]:
-    """Read a file, or take what was read of it a moment ago: a scan is first found and then read.
+def _read_or_recall(path: Path) -> list[Frame]:
+    """Read a file, or recall what was read a moment ago: a scan is found first and then read.
 
-    Times of files are no finer than some milliseconds, so what is just being written is always read.
+    Times of files may be as coarse as two seconds, so a file that has just been written is always read.
     """
     stat = path.stat()
     state = (path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     if (known := _RECENT.get(state)) is not None:
         return [known]
-    frames = _read(path)
+    frames = _parse_file(path)
     if len(frames) == 1 and time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NS:
         _RECENT[state] = frames[0]
         while len(_RECENT) > MOST_RECENT:
@@ -76,14 +64,14 @@ def _read_once(path: Path) -> list[Frame]:
     return frames
 
 
-def _read(path: Path) -> list[Frame]:
-    """Read the frames of a file; what is wrong with it raises in many ways."""
+def _parse_file(path: Path) -> list[Frame]:
+    """Return the frames of a file; a damaged one raises any of `BROKEN_FILE`."""
     dataset, size_left, stop = _read_header(path)
     header = Header(dataset)
-    reason = _other_kind(header)
+    reason = _explain_other_kind(header)
     if reason:
         raise LeftOutError(reason, header.text("SeriesInstanceUID"))
-    frame = _frame(path, header)
+    frame = _make_frame(path, header)
     frame = replace(frame, pixels_at=stop.pixels_at(frame))
     if frame.sop_class in ENHANCED:
         from .enhanced import enhanced_frames
@@ -98,8 +86,7 @@ def _read(path: Path) -> list[Frame]:
 
 
 def _read_header(path: Path) -> tuple[Dataset, int, StopAfter]:
-    """Read up to the last tag of interest; return also how many bytes follow its next element's header."""
-    tags = [*SCAN_TAGS.values()]
+    """Read up to the last tag of interest; return also how many bytes follow the next element's header."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(0)
@@ -112,7 +99,7 @@ def _read_header(path: Path) -> tuple[Dataset, int, StopAfter]:
             raise InvalidDicomError
         file.seek(0)
         stop = StopAfter(file, LAST_HEADER_TAG)
-        dataset = read_partial(file, stop, force=True, specific_tags=tags)
+        dataset = read_partial(file, stop, force=True, specific_tags=[*SCAN_TAGS.values()])
         if not dataset and not has_preamble:
             raise InvalidDicomError
         next_header = 8 if dataset.original_encoding[0] else 12  # bytes before the pixels, VR implicit or not
@@ -124,36 +111,28 @@ def _starts_like_a_dataset(start: bytes) -> bool:
     if len(start) < 8:
         return False
     little, big = int.from_bytes(start[:2], "little"), int.from_bytes(start[:2], "big")
-    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    is_explicit = start[4:6].isalpha() and start[4:6].isupper()
     if little in (0x0002, 0x0008):
-        return explicit or int.from_bytes(start[4:8], "little") < 1 << 16
-    return big in (0x0002, 0x0008) and explicit
+        return is_explicit or int.from_bytes(start[4:8], "little") < 1 << 16
+    return big in (0x0002, 0x0008) and is_explicit
 
 
-def _other_kind(header: Header) -> str:
-    """Say what a file is that is no grey-scale slice; empty where it is one."""
-    name, photometric = _class_name(header), header.text("PhotometricInterpretation")
+def _explain_other_kind(header: Header) -> str:
+    """Return what a file is that is not a grey-scale slice, with the remedy; empty where it is one."""
+    name, photometric = _name_class(header), header.text("PhotometricInterpretation")
     many = (header.number("NumberOfFrames") or 1) > 1 and header.text("SOPClassUID") not in ENHANCED
+    is_index = name.startswith("Media Storage Directory")
+    is_derived = name in ("RT Dose Storage", "Segmentation Storage", "Parametric Map Storage")
+    is_colour = (header.integer("SamplesPerPixel") or 1) != 1
     no_size = not (header.integer("Rows") and header.integer("Columns"))
+    is_cut = no_size and name.endswith("Image Storage")
     reasons = (
-        (
-            name.startswith("Media Storage Directory"),
-            "DICOMDIR, an index; give the folder that holds the images",
-        ),
+        (is_index, "DICOMDIR, an index; give the folder that holds the images"),
         (not header.dataset, "empty or truncated header; fetch it again"),
-        (
-            no_size and name.endswith("Image Storage"),
-            f"damaged or truncated header ({name} without a size); fetch it again",
-        ),
+        (is_cut, f"damaged or truncated header ({name} without a size); fetch it again"),
         (no_size, f"no image ({name}); give the images of its study"),
-        (
-            name in ("RT Dose Storage", "Segmentation Storage", "Parametric Map Storage"),
-            f"{name}, not a scan; give the images it was made from",
-        ),
-        (
-            (header.integer("SamplesPerPixel") or 1) != 1,
-            f"colour image ({photometric or 'several samples'}); export it in grey",
-        ),
+        (is_derived, f"{name}, not a scan; give the images it was made from"),
+        (is_colour, f"colour image ({photometric or 'several samples'}); export it in grey"),
         (photometric.startswith("PALETTE"), "palette colour image; export it in grey"),
         ("LOCALIZER" in header.texts("ImageType"), "localizer; give the series that it plans"),
         (many, f"multi-frame {name} without a geometry of its frames; export it as single slices"),
@@ -161,8 +140,8 @@ def _other_kind(header: Header) -> str:
     return next((reason for applies, reason in reasons if applies), "")
 
 
-def _class_name(header: Header) -> str:
-    """Readable name of the SOP class, from the data set or the file meta information."""
+def _name_class(header: Header) -> str:
+    """Return the readable name of the SOP class, from the data set or the file meta information."""
     uid = header.text("SOPClassUID")
     if not uid:
         uid = str(getattr(header.dataset, "file_meta", {}).get("MediaStorageSOPClassUID", ""))
@@ -170,7 +149,7 @@ def _class_name(header: Header) -> str:
 
 
 def _check_size(frame: Frame, size_left: int) -> None:
-    """Leave out a file whose uncompressed pixels cannot be complete."""
+    """Leave out a file whose uncompressed pixels cannot be complete, or that has no compressed ones."""
     needed = frame.rows * frame.columns * max(frame.bits[0], 8) // 8
     if frame.transfer_syntax == DeflatedExplicitVRLittleEndian:
         return
@@ -182,16 +161,18 @@ def _check_size(frame: Frame, size_left: int) -> None:
         raise LeftOutError(what, frame.series_uid)
 
 
-def _frame(path: Path, header: Header) -> Frame:
-    """Build the frame of a single-frame file."""
+def _make_frame(path: Path, header: Header) -> Frame:
+    """Return the frame of a single-frame file."""
     signed = header.integer("PixelRepresentation") == 1
     allocated = header.integer("BitsAllocated") or 16
     stored = header.integer("BitsStored") or allocated
     position = header.numbers("ImagePositionPatient", 3)
     orientation = header.numbers("ImageOrientationPatient", 6)
     spacing = header.numbers("PixelSpacing", 2)
+    high_bit = header.integer("HighBit")
     padding = header.integer("PixelPaddingValue", signed=signed)
     limit = header.integer("PixelPaddingRangeLimit", signed=signed)
+    limit = padding if limit is None else limit
     return Frame(
         path=path,
         rows=header.integer("Rows") or 0,
@@ -203,14 +184,14 @@ def _frame(path: Path, header: Header) -> Frame:
         slice_gap=header.number("SpacingBetweenSlices"),
         **rescale_facts(header.texts("RescaleSlope"), header.texts("RescaleIntercept")),
         has_lut=header.is_filled("ModalityLUTSequence"),
-        padding=None if padding is None else _ordered(padding, padding if limit is None else limit),
+        padding=None if padding is None or limit is None else (min(padding, limit), max(padding, limit)),
         padding_value=padding,
-        bits=(allocated, stored, _or(header.integer("HighBit"), stored - 1)),
+        bits=(allocated, stored, stored - 1 if high_bit is None else high_bit),
         signed=signed,
-        transfer_syntax=_transfer_syntax(header.dataset),
+        transfer_syntax=_find_transfer_syntax(header.dataset),
         sop_class=header.text("SOPClassUID"),
         sop_instance=header.text("SOPInstanceUID"),
-        patient=_hashed(header.text("PatientID")),
+        patient=_hash_text(header.text("PatientID")),
         study_uid=header.text("StudyInstanceUID"),
         series_uid=header.text("SeriesInstanceUID"),
         series_number=header.text("SeriesNumber"),
@@ -221,12 +202,12 @@ def _frame(path: Path, header: Header) -> Frame:
         photometric=header.text("PhotometricInterpretation"),
         rescale_type=header.text("RescaleType"),
         units=header.text("Units"),
-        keys=dict(_keys(header)),
+        keys=_collect_keys(header),
     )
 
 
-def _transfer_syntax(dataset: Dataset) -> UID:
-    """The transfer syntax as stated; without file meta information, the encoding that pydicom found."""
+def _find_transfer_syntax(dataset: Dataset) -> UID:
+    """Return the stated transfer syntax; without file meta information, the encoding that pydicom found."""
     stated = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
     if stated:
         return UID(stated)
@@ -236,27 +217,13 @@ def _transfer_syntax(dataset: Dataset) -> UID:
     return ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
 
 
-def _keys(header: Header) -> Iterator[tuple[str, str]]:
-    """What may tell contrasts of one series apart."""
-    for name in ("EchoNumbers", "TemporalPositionIdentifier", "DiffusionBValue", "EchoTime", "TriggerTime"):
-        yield name, header.key(name)
-    for name in ("DiffusionGradientOrientation", "ImageType", "AcquisitionNumber", "AcquisitionTime"):
-        yield name, header.key(name)
-    yield "ConvolutionKernel", header.key("ConvolutionKernel")
+def _collect_keys(header: Header) -> dict[str, str]:
+    """Return what may tell contrasts of one series apart."""
     types = header.texts("ImageType")
-    yield "component", types[2] if len(types) > 2 and header.text("Modality") == "MR" else ""
+    component = types[2] if len(types) > 2 and header.text("Modality") == "MR" else ""
+    return {**{name: header.key(name) for name in CONTRAST_TAGS}, "component": component}
 
 
-def _hashed(text: str) -> str:
-    """Return what is the same for the same text and does not show it."""
+def _hash_text(text: str) -> str:
+    """Return a hash, which is the same for the same text and does not show it."""
     return hashlib.sha256(text.encode()).hexdigest() if text else ""
-
-
-def _ordered(a: int, b: int) -> tuple[int, int]:
-    """Return the two numbers in ascending order."""
-    return min(a, b), max(a, b)
-
-
-def _or(value: int | None, default: int) -> int:
-    """Return the value, or the default where there is none."""
-    return default if value is None else value

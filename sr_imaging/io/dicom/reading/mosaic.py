@@ -1,4 +1,4 @@
-"""Siemens mosaics: one image that tiles the slices of a volume, taken apart by what its private header says.
+"""Siemens mosaics: one image holds the slices of a volume as tiles, which its private header describes.
 
 The format is described in nibabel's documentation of the Siemens mosaic and CSA formats (M. Brett et al.):
 ``ImagePositionPatient`` places the corner of the whole mosaic as if it were one large slice around the centre
@@ -14,61 +14,51 @@ import numpy as np
 from pydicom import Dataset, dcmread
 
 from sr_imaging.io.dicom.frame import BROKEN_FILE, Frame, LeftOutError
-from sr_imaging.io.dicom.slice_positions import normal
+from sr_imaging.io.dicom.slice_positions import slice_normal
 
 __all__ = ["mosaic_frames"]
 
 PARALLEL = 1e-3  # deviation of the stated slice normal from the one of the rows and columns
 CSA_CREATOR, CSA_IMAGE = "SIEMENS CSA HEADER", 0x10
-REMEDY = "convert it to single slices or NIfTI first"
 
 
 def mosaic_frames(path: Path, base: Frame) -> list[Frame]:
-    """Take a mosaic apart into the frames of its tiles.
+    """Return the frames of a mosaic's tiles in their order; `base` is the header of the whole mosaic.
 
-    Parameters
-    ----------
-    path : Path
-        A single-frame file whose ImageType says ``MOSAIC``.
-    base : Frame
-        What its header says, of the whole mosaic.
-
-    Returns
-    -------
-    list of Frame
-        One a slice in the order of the tiles, with the matrix of a tile and its own position.
-
-    Raises
-    ------
-    LeftOutError
-        If the header does not say for certain how many tiles there are or where they lie.
+    A header that does not say for certain how many tiles there are, or where they lie, is a `LeftOutError`.
     """
-    what = f"Siemens mosaic of {base.rows} by {base.columns} pixels"
     try:
-        csa = _csa_numbers(_csa_header(dcmread(path, stop_before_pixels=True, force=True)))
+        csa = _parse_csa(_read_csa(dcmread(path, stop_before_pixels=True, force=True)))
     except BROKEN_FILE:
         csa = {}
     count = int(csa.get("NumberOfImagesInMosaic", [0])[0])
     along = np.array(csa.get("SliceNormalVector", []))
+    tiles = ceil(sqrt(max(count, 1)))
+    doubt = _explain_doubt(base, count, tiles, along)
+    if doubt:
+        what = f"Siemens mosaic of {base.rows} by {base.columns} pixels{doubt}"
+        raise LeftOutError(f"{what}; convert it to single slices or NIfTI first", base.series_uid)
+    normal = slice_normal(base)
+    step = np.copysign(abs(base.slice_gap or 0), along @ normal) * normal
+    return _make_tiles(base, count, tiles, step)
+
+
+def _explain_doubt(base: Frame, count: int, tiles: int, along: np.ndarray) -> str:
+    """Return why the place of the tiles is not certain; empty where it is."""
     if count < 1 or along.shape != (3,):
-        reason = f"{what} whose private header does not say how many slices it tiles, and which way they go"
-        raise LeftOutError(f"{reason}; {REMEDY}", base.series_uid)
-    tiles = ceil(sqrt(count))
+        return " whose private header does not say how many slices it tiles, and which way they go"
     if base.rows % tiles or base.columns % tiles:
-        reason = f"{what}, which {tiles} by {tiles} tiles of {count} slices do not divide"
-        raise LeftOutError(f"{reason}; {REMEDY}", base.series_uid)
+        return f", which {tiles} by {tiles} tiles of {count} slices do not divide"
     if base.position is None or base.orientation is None or base.pixel_spacing is None or not base.slice_gap:
-        reason = f"{what} without position, orientation, PixelSpacing or SpacingBetweenSlices"
-        raise LeftOutError(f"{reason}; {REMEDY}", base.series_uid)
-    if np.linalg.norm(np.cross(along, normal(base))) > PARALLEL or abs(np.linalg.norm(along) - 1) > PARALLEL:
-        reason = f"{what} whose slices go along {along.round(3).tolist()}, off the normal of its rows"
-        raise LeftOutError(f"{reason}; {REMEDY}", base.series_uid)
-    step = np.copysign(abs(base.slice_gap), along @ normal(base)) * normal(base)
-    return _tiles(base, count, tiles, step)
+        return " without position, orientation, PixelSpacing or SpacingBetweenSlices"
+    off = np.linalg.norm(np.cross(along, slice_normal(base)))
+    if off > PARALLEL or abs(np.linalg.norm(along) - 1) > PARALLEL:
+        return f" whose slices go along {along.round(3).tolist()}, off the normal of its rows"
+    return ""
 
 
-def _tiles(base: Frame, count: int, tiles: int, step: np.ndarray) -> list[Frame]:
-    """One frame a tile, the first of them in the middle of where the mosaic is said to lie."""
+def _make_tiles(base: Frame, count: int, tiles: int, step: np.ndarray) -> list[Frame]:
+    """Return a frame for each tile; the first lies in the middle of the stated place of the mosaic."""
     if base.position is None or base.orientation is None or base.pixel_spacing is None:
         raise ValueError("a mosaic without geometry cannot be taken apart")
     rows, columns = base.rows // tiles, base.columns // tiles
@@ -81,8 +71,8 @@ def _tiles(base: Frame, count: int, tiles: int, step: np.ndarray) -> list[Frame]
     ]
 
 
-def _csa_header(dataset: Dataset) -> bytes:
-    """The CSA image header of a file; empty where it has none."""
+def _read_csa(dataset: Dataset) -> bytes:
+    """Return the CSA image header of a file; empty where it has none."""
     try:
         value = dataset.private_block(0x0029, CSA_CREATOR)[CSA_IMAGE].value
     except KeyError:
@@ -90,8 +80,8 @@ def _csa_header(dataset: Dataset) -> bytes:
     return value if isinstance(value, bytes) else b""
 
 
-def _csa_numbers(data: bytes) -> dict[str, list[float]]:
-    """The numeric elements of a CSA header of the second version, ``SV10``; nothing of others."""
+def _parse_csa(data: bytes) -> dict[str, list[float]]:
+    """Return the numeric elements of a CSA header of the second version, ``SV10``; none of others."""
     if data[:4] != b"SV10":
         return {}
     (count,) = struct.unpack_from("<I", data, 8)

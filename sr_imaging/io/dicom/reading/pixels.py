@@ -1,6 +1,7 @@
 """Pixels of DICOM files: decoded, cut to the stored bits, rescaled to modality values."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom import Dataset
@@ -9,21 +10,18 @@ from pydicom.filereader import read_partial
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import (
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEGExtended12Bit,
-)
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
 
 from sr_imaging.errors import ReadError
 from sr_imaging.io.dicom.frame import BROKEN_FILE, NATIVE, PIXEL_DATA, Frame
 from sr_imaging.io.dicom.quiet_pydicom import quiet_pydicom
 
+from .rescale import ALLOCATED
+
 __all__ = [
     "are_same_slices",
     "codec_problem",
-    "modality_lut",
+    "modality_values",
     "native_slice",
     "open_pixels",
     "stored_values",
@@ -31,33 +29,21 @@ __all__ = [
 
 
 def codec_problem(frame: Frame) -> str:
-    """Say which decoder is missing for a slice; empty where it can be decoded.
-
-    Parameters
-    ----------
-    frame : Frame
-        A slice of any transfer syntax.
-
-    Returns
-    -------
-    str
-        The reason with the package extra that brings the decoder, or nothing.
-    """
+    """Return which decoder a slice lacks, with the remedy; empty where it can be decoded."""
     if frame.transfer_syntax in NATIVE:
         return ""
+    name = frame.transfer_syntax.name
     try:
         is_available = get_decoder(frame.transfer_syntax).is_available
     except (NotImplementedError, ValueError):
-        name = frame.transfer_syntax.name
         return f"the transfer syntax {name} has no decoder; export the series uncompressed"
     if is_available:
         return ""
-    name = frame.transfer_syntax.name
     return f"the series is compressed as {name}, which needs a codec; pip install 'sr-imaging[codecs]'"
 
 
 class _AfterPixels:
-    """Stop condition for pydicom: the element that follows the pixel data."""
+    """A stop condition for pydicom: stop at the element that follows the pixel data."""
 
     def __init__(self) -> None:
         self.seen = False
@@ -69,55 +55,24 @@ class _AfterPixels:
 
 
 def open_pixels(path: Path) -> Dataset:
-    """Read a file with its pixel data.
-
-    Parameters
-    ----------
-    path : Path
-        A DICOM file.
-
-    Returns
-    -------
-    Dataset
-        Everything up to the pixel data; megabytes of zeros may follow it.
-
-    Raises
-    ------
-    ReadError
-        If the file cannot be opened or parsed.
-    """
+    """Return a file up to its pixel data; megabytes of zeros may follow it."""
     try:
         with quiet_pydicom(), path.open("rb") as file:
             return read_partial(file, _AfterPixels(), force=True)
     except BROKEN_FILE as error:
-        raise ReadError(
-            f"{path} cannot be read ({type(error).__name__}); restore the file or remove it"
-        ) from error
+        what = f"{path} cannot be read ({type(error).__name__})"
+        raise ReadError(f"{what}; restore the file or remove it") from error
 
 
 def native_slice(frame: Frame) -> np.ndarray | None:
-    """Read the uncompressed pixels of one slice from their place in the file, and nothing else of it.
+    """Return the (rows, columns) stored values of an uncompressed slice, read from their place in the file.
 
-    Parameters
-    ----------
-    frame : Frame
-        A slice of any kind.
-
-    Returns
-    -------
-    (rows, columns) integer ndarray or None
-        Stored values, as :func:`stored_values` gives them; None where the file has to be parsed for them.
-
-    Raises
-    ------
-    ReadError
-        If the file ends before its pixels do, or cannot be opened.
+    None where the file has to be parsed for them.
     """
-    allocated = frame.bits[0]
-    easy = frame.transfer_syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
-    if not (easy and frame.pixels_at and allocated in (8, 16, 32)) or frame.tiles or frame.has_lut:
+    dtype = _native_dtype(frame)
+    is_plain = frame.transfer_syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+    if dtype is None or not (is_plain and frame.pixels_at) or frame.tiles or frame.has_lut:
         return None
-    dtype = np.dtype(f"<{'i' if frame.signed else 'u'}{allocated // 8}")
     count = frame.rows * frame.columns
     try:
         with frame.path.open("rb") as file:
@@ -133,25 +88,9 @@ def native_slice(frame: Frame) -> np.ndarray | None:
 
 
 def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
-    """Decode one file to stored values.
+    """Decode the pixel data of a file to stored values, (..., rows, columns), sign-extended.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        The file with its pixel data.
-    frame : Frame
-        What its header says.
-
-    Returns
-    -------
-    (..., rows, columns) integer ndarray
-        Stored values, sign-extended from the stored bits: of the frame alone, of all frames where they are
-        uncompressed in a file of several, or of all tiles of a mosaic.
-
-    Raises
-    ------
-    ReadError
-        If pixel data is absent, truncated or damaged, or its decoder is missing; the file is named.
+    They are those of the frame alone, of all frames of an uncompressed file, or of all tiles of a mosaic.
     """
     missing = codec_problem(frame)
     if missing:
@@ -163,16 +102,15 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
                 f"{frame.path} has no pixel data, or it is truncated; restore the file or remove it"
             )
         if frame.transfer_syntax in NATIVE and frame.transfer_syntax != ExplicitVRBigEndian:
-            return _untiled(
-                _from_bytes(element.value, frame, int(dataset.get("NumberOfFrames") or 1)), frame.tiles
-            )
+            stored = _view_bytes(element.value, frame, int(dataset.get("NumberOfFrames") or 1))
+            return _cut_into_tiles(stored, frame.tiles)
         with quiet_pydicom(), _PanicsAreErrors():
             if frame.transfer_syntax == JPEGExtended12Bit:
                 _repair_scan_headers(dataset)
             dataset.file_meta.TransferSyntaxUID = frame.transfer_syntax  # may be absent in the file
             index = frame.index if frame.is_enhanced else None
             pixels = np.asarray(pixel_array(dataset, index=index))
-            return _untiled(_cut_bits(pixels, frame), frame.tiles)
+            return _cut_into_tiles(_cut_bits(pixels, frame), frame.tiles)
     except BROKEN_FILE as error:
         if isinstance(error, ReadError):
             raise
@@ -183,7 +121,7 @@ def stored_values(dataset: Dataset, frame: Frame) -> np.ndarray:
 
 
 class _PanicsAreErrors:
-    """A decoder in Rust (pylibjpeg-rle) panics on damaged data; PyO3 makes that no `Exception`."""
+    """A decoder in Rust (pylibjpeg-rle) panics on damaged data, which PyO3 does not raise as `Exception`."""
 
     def __enter__(self) -> None:
         """Do nothing."""
@@ -194,8 +132,8 @@ class _PanicsAreErrors:
             raise ValueError(f"the decoder gave up: {error}") from error
 
 
-def _untiled(image: np.ndarray, tiles: int) -> np.ndarray:
-    """Take a mosaic apart: (tiles², rows, columns), row by row; any other image is left as it is."""
+def _cut_into_tiles(image: np.ndarray, tiles: int) -> np.ndarray:
+    """Take a mosaic apart, (tiles², rows, columns), row by row; return any other image as it is."""
     if not tiles:
         return image
     rows, columns = (size // tiles for size in image.shape)
@@ -217,14 +155,13 @@ def _repair_scan_headers(dataset: Dataset) -> None:
     dataset.PixelData = encapsulate(frames)
 
 
-def _from_bytes(data: bytes, frame: Frame, frames: int) -> np.ndarray:
-    """View uncompressed little-endian bytes as pixels."""
-    allocated = frame.bits[0]
-    if allocated not in (8, 16, 32):
+def _view_bytes(data: bytes, frame: Frame, frames: int) -> np.ndarray:
+    """View uncompressed little-endian bytes as stored values of one frame or of several."""
+    dtype = _native_dtype(frame)
+    if dtype is None:
         raise ReadError(
-            f"{frame.path} has {allocated} bits allocated, not 8, 16 or 32; export it with 16 bits"
+            f"{frame.path} has {frame.bits[0]} bits allocated, not 8, 16 or 32; export it with 16 bits"
         )
-    dtype = np.dtype(f"<{'i' if frame.signed else 'u'}{allocated // 8}")
     rows, columns = frame.stored_shape
     count = frames * rows * columns
     if len(data) < count * dtype.itemsize:
@@ -236,48 +173,35 @@ def _from_bytes(data: bytes, frame: Frame, frames: int) -> np.ndarray:
     return _cut_bits(np.frombuffer(data, dtype, count).reshape(shape), frame)
 
 
+def _native_dtype(frame: Frame) -> np.dtype[Any] | None:
+    """Return the dtype of uncompressed little-endian pixels; None where their bits cannot be decoded."""
+    if frame.bits[0] not in ALLOCATED:
+        return None
+    return np.dtype(f"<{'i' if frame.signed else 'u'}{frame.bits[0] // 8}")
+
+
 def _cut_bits(stored: np.ndarray, frame: Frame) -> np.ndarray:
     """Drop what lies outside the stored bits (old overlays) and extend the sign.
 
-    Padding that does not fit the stored bits says that the other bits are values as well: nothing is cut.
+    Padding that does not fit the stored bits shows that the other bits hold values too: nothing is cut.
     """
     _, bits, high = frame.bits
     width = stored.dtype.itemsize * 8
     if bits >= width or stored.dtype.kind not in "iu" or not 0 < bits <= high + 1 <= width:
         return stored
-    if frame.padding_value is not None and not _fits(frame.padding_value, bits, signed=frame.signed):
+    if frame.padding_value is not None and not _fits_in_bits(frame.padding_value, bits, signed=frame.signed):
         return stored
     return np.asarray(np.right_shift(np.left_shift(stored, width - high - 1), width - bits))
 
 
-def _fits(value: int, bits: int, *, signed: bool) -> bool:
-    """Tell whether a number can be stored in so many bits."""
+def _fits_in_bits(value: int, bits: int, *, signed: bool) -> bool:
+    """Tell whether a number can be stored in `bits` bits."""
     low = -(1 << bits - 1) if signed else 0
     return low <= value < low + (1 << bits)
 
 
-def modality_lut(stored: np.ndarray, dataset: Dataset, frame: Frame) -> np.ndarray:
-    """Map stored values to modality values in float: rescale, or the slice's lookup table.
-
-    Parameters
-    ----------
-    stored : (rows, columns) integer ndarray
-        Stored values.
-    dataset : Dataset
-        The file, for its lookup table.
-    frame : Frame
-        What its header says.
-
-    Returns
-    -------
-    (rows, columns) float64 ndarray
-        Modality values.
-
-    Raises
-    ------
-    ReadError
-        If the lookup table is damaged.
-    """
+def modality_values(stored: np.ndarray, dataset: Dataset, frame: Frame) -> np.ndarray:
+    """Map stored values to float64 modality values: by slope and intercept, or the slice's lookup table."""
     if not frame.has_lut:
         return np.asarray(stored * np.float64(frame.rescale[0]) + frame.rescale[1])
     try:
@@ -287,29 +211,18 @@ def modality_lut(stored: np.ndarray, dataset: Dataset, frame: Frame) -> np.ndarr
 
 
 def are_same_slices(a: Frame, b: Frame) -> bool:
-    """Tell whether two slices hold the same modality values; unreadable ones do not.
-
-    Parameters
-    ----------
-    a, b : Frame
-        Two slices at one position.
-
-    Returns
-    -------
-    bool
-        True where scaling and all pixels are equal.
-    """
+    """Tell whether two slices have the same modality values; an unreadable one never has."""
     if a.rescale != b.rescale or a.has_lut or b.has_lut:
         return False
     try:
-        first, second = (_one(frame) for frame in (a, b))
+        first, second = (_read_slice(frame) for frame in (a, b))
     except ReadError:
         return False
     return np.array_equal(first, second)
 
 
-def _one(frame: Frame) -> np.ndarray:
-    """Decode the slice of one frame."""
+def _read_slice(frame: Frame) -> np.ndarray:
+    """Return the (rows, columns) stored values of one frame."""
     native = native_slice(frame)
     if native is not None:
         return native

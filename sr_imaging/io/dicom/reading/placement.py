@@ -1,7 +1,7 @@
-"""Where the slices of one group lie: sorted along their normal, with every reason not to call it a volume."""
+"""Where the slices of one group lie: sorted along their normal, with every reason against a volume."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,49 +10,34 @@ from sr_imaging.io.dicom.slice_positions import (
     Problem,
     allowed_deviation,
     header_rounding,
-    normal,
     positions_on_normal,
-    rounding_note,
+    rounding_notes,
+    slice_normal,
     some_names,
-    tilt,
-    uneven,
+    spacing_problems,
+    tilt_problems,
 )
 
 from .repair import Repair, plan_repair
 from .rescale import value_problems
 
-__all__ = ["Placement", "place"]
+__all__ = ["SAME_PLACE_MM", "Placement", "place_slices"]
 
 SAME_PLACE_MM = 0.01  # two slices nearer than this lie at one position
 COSINES = 1e-3  # deviation from unit length and right angle that header rounding can explain
+AGAIN = "export the series again with its geometry"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A stack of slices in space.
+    """A stack of slices in space."""
 
-    Parameters
-    ----------
-    frames : tuple of Frame
-        Sorted along the normal, identical copies dropped.
-    matrix : (4, 4) ndarray, optional
-        Index (z, y, x, 1) to LPS mm; None where `problems` says why.
-    spacing : (float, float, float), optional
-        Along z, y, x in mm.
-    problems : tuple of Problem
-        What is wrong.
-    notes : tuple of str
-        What was noticed and dealt with.
-    repair : Repair, optional
-        How the slices come onto the grid of `matrix`, where they do not lie on it.
-    """
-
-    frames: tuple[Frame, ...]
-    matrix: np.ndarray | None = None
-    spacing: tuple[float, float, float] | None = None
+    frames: tuple[Frame, ...]  # sorted along the normal, identical copies dropped
+    matrix: np.ndarray | None = None  # (4, 4), index (z, y, x, 1) to LPS mm; None where there are problems
+    spacing: tuple[float, float, float] | None = None  # along z, y, x in mm
     problems: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = field(default=())
-    repair: Repair | None = None
+    notes: tuple[str, ...] = ()  # what was noticed and dealt with
+    repair: Repair | None = None  # how slices come onto the grid of `matrix`, where they are not on it
 
     @property
     def reason(self) -> str:
@@ -60,7 +45,7 @@ class Placement:
         if not self.problems:
             return ""
         what = ", and ".join(problem.what for problem in self.problems)
-        # what a policy repairs is no help where another problem has none
+        # a policy does not help where another problem has none
         remedies = [problem.remedy for problem in self.problems if not problem.policy or self.needs]
         return f"{what}; {' and '.join(remedies)}"
 
@@ -79,7 +64,7 @@ class Placement:
         return repair.count, first.rows + repair.margin[0], first.columns + repair.margin[1]
 
 
-def place(
+def place_slices(
     frames: Sequence[Frame],
     are_same: Callable[[Frame, Frame], bool],
     *,
@@ -87,54 +72,43 @@ def place(
 ) -> Placement:
     """Sort slices of one orientation, matrix and pixel spacing into a volume.
 
-    Parameters
-    ----------
-    frames : sequence of Frame
-        The slices in any order.
-    are_same : callable
-        Tells whether two slices hold the same modality values; asked only of slices at one position.
-    policies : collection of str
-        What may be repaired: ``on_missing``, ``on_tilt``.
-
-    Returns
-    -------
-    Placement
-        With `matrix` and `spacing` where there are no problems.
+    `are_same` tells whether two slices have the same values, and is asked only of slices at one position;
+    `policies` (``on_missing``, ``on_tilt``) are what may be repaired.
     """
-    geometry = _missing_geometry(frames) or _bad_cosines(frames[0])
-    refused = [*([geometry] if geometry else []), *value_problems(frames)]
+    refused = [*_geometry_problems(frames), *value_problems(frames)]
     if refused:
         return Placement(tuple(frames), problems=tuple(refused))
-    ordered, notes, problems = _drop_copies(_sort(frames), are_same)
+    ordered, notes, problems = _drop_copies(_sort_slices(frames), are_same)
     if problems:
         return Placement(tuple(ordered), problems=tuple(problems))
     if len(ordered) == 1:
-        return _single(ordered[0], notes)
-    placement = Placement(tuple(ordered), problems=(*tilt(ordered), *uneven(ordered)), notes=tuple(notes))
-    if not placement.problems:
-        return _placed(ordered, _z_step(ordered, len(ordered) - 1), [*notes, *rounding_note(ordered)])
+        return _place_single(ordered[0], notes)
+    problems = [*tilt_problems(ordered), *spacing_problems(ordered)]
+    if not problems:
+        return _place_evenly(ordered, _z_step(ordered, len(ordered) - 1), [*notes, *rounding_notes(ordered)])
+    placement = Placement(tuple(ordered), problems=tuple(problems), notes=tuple(notes))
     needs = set(placement.needs)
     if needs and needs <= set(policies):
-        return _repaired(ordered, plan_repair(ordered, needs), notes)
+        return _place_repaired(ordered, plan_repair(ordered, needs), notes)
     return placement
 
 
-def _repaired(ordered: list[Frame], repair: Repair, notes: list[str]) -> Placement:
-    """Place the grid that slices are resampled onto: straight where they were tilted."""
-    placed = _placed(ordered, _z_step(ordered, repair.count - 1), [*notes, *repair.notes])
+def _place_repaired(ordered: list[Frame], repair: Repair, notes: list[str]) -> Placement:
+    """Place the grid that slices are resampled onto; it is straight where they are tilted."""
+    placed = _place_evenly(ordered, _z_step(ordered, repair.count - 1), [*notes, *repair.notes])
     matrix = placed.matrix
     if matrix is None or placed.spacing is None:
-        raise ValueError("a repaired stack has a place")
+        raise ValueError("a repaired stack must have a place")
     if any(repair.margin):
-        along = normal(ordered[0])
+        along = slice_normal(ordered[0])
         matrix[:3, 0] = (matrix[:3, 0] @ along) * along
     matrix[:3, 3] += matrix[:3, 1] * repair.origin[0] + matrix[:3, 2] * repair.origin[1]
     spacing = (float(np.linalg.norm(matrix[:3, 0])), *placed.spacing[1:])
     return replace(placed, matrix=matrix, spacing=spacing, repair=repair)
 
 
-def _missing_geometry(frames: Sequence[Frame]) -> Problem | None:
-    """Name the first geometry attribute that some slices lack."""
+def _geometry_problems(frames: Sequence[Frame]) -> list[Problem]:
+    """Return the first geometry attribute that some slices lack, or what is wrong with the directions."""
     for attribute, tag in (
         ("position", "ImagePositionPatient"),
         ("orientation", "ImageOrientationPatient"),
@@ -142,31 +116,25 @@ def _missing_geometry(frames: Sequence[Frame]) -> Problem | None:
     ):
         lacking = [frame.name for frame in frames if getattr(frame, attribute) is None]
         if lacking:
-            return Problem(
-                f"{len(lacking)} of {len(frames)} slices have no {tag} ({some_names(lacking)})",
-                "export the series again with its geometry",
-            )
-    return None
+            what = f"{len(lacking)} of {len(frames)} slices have no {tag} ({some_names(lacking)})"
+            return [Problem(what, AGAIN)]
+    return _cosine_problems(frames[0])
 
 
-def _bad_cosines(frame: Frame) -> Problem | None:
-    """Refuse row and column directions that are no right-angled unit vectors."""
-    if frame.orientation is None:
-        return None
-    row, column = frame.orientation[:3], frame.orientation[3:]
+def _cosine_problems(frame: Frame) -> list[Problem]:
+    """Return what is wrong where row and column directions are not unit vectors at right angles."""
+    row, column = np.split(np.asarray(frame.orientation), 2)
     off = max(
         abs(float(np.linalg.norm(row)) - 1), abs(float(np.linalg.norm(column)) - 1), abs(float(row @ column))
     )
     if off <= COSINES:
-        return None
-    return Problem(
-        f"ImageOrientationPatient of {frame.name} is not two right-angled unit vectors (off by {off:.3g})",
-        "export the series again with its geometry",
-    )
+        return []
+    what = f"ImageOrientationPatient of {frame.name} is not two right-angled unit vectors (off by {off:.3g})"
+    return [Problem(what, AGAIN)]
 
 
-def _sort(frames: Sequence[Frame]) -> list[Frame]:
-    """Sort along the normal; at one place by instance number and name: copies have an order."""
+def _sort_slices(frames: Sequence[Frame]) -> list[Frame]:
+    """Sort slices along the normal; at one position by instance number and name: copies have an order."""
     along = positions_on_normal(frames)
     order = sorted(
         range(len(frames)),
@@ -196,30 +164,29 @@ def _drop_copies(
 
 
 def _z_step(ordered: list[Frame], steps: int) -> np.ndarray:
-    """Vector from slice to slice, `steps` of them: along the normal, unless that misplaces the last slice.
+    """Return the (3,) mm from slice to slice: along the normal, unless that misplaces the last of `steps`.
 
-    Rounded positions drift off the normal by less than the tolerance; the straight axes agree with what
-    other readers make of them.
+    Rounded positions drift off the normal by less than the tolerance; other readers straighten them, too.
     """
     points = np.array([frame.position for frame in ordered])
     step = (points[-1] - points[0]) / steps
-    straight = (step @ normal(ordered[0])) * normal(ordered[0])
+    straight = (step @ slice_normal(ordered[0])) * slice_normal(ordered[0])
     drift = float(np.linalg.norm(step - straight)) * steps
     allowed = max(allowed_deviation(float(np.linalg.norm(step))), header_rounding(ordered))
     return np.asarray(straight if drift <= allowed else step)
 
 
-def _single(frame: Frame, notes: list[str]) -> Placement:
-    """Place one slice; what its file says of the distance to the next one stands for the spacing."""
+def _place_single(frame: Frame, notes: list[str]) -> Placement:
+    """Place one slice; its file's distance to the next slice, or its thickness, is its spacing."""
     depth = abs(frame.slice_gap or 0) or abs(frame.thickness or 0)
     if not depth:
         what = f"{frame.name} is a single slice without SliceThickness or SpacingBetweenSlices"
         return Placement((frame,), problems=(Problem(what, "add the other slices of its series"),))
-    return _placed([frame], normal(frame) * depth, notes)
+    return _place_evenly([frame], slice_normal(frame) * depth, notes)
 
 
-def _placed(ordered: list[Frame], z_step: np.ndarray, notes: list[str]) -> Placement:
-    """Build the affine; cosines are brought to unit length, so that the spacing is the stated one exactly."""
+def _place_evenly(ordered: list[Frame], z_step: np.ndarray, notes: list[str]) -> Placement:
+    """Build the affine; directions are normalised, so that the spacing is exactly the stated one."""
     first = ordered[0]
     if first.orientation is None or first.position is None or first.pixel_spacing is None:
         raise ValueError("a slice without geometry cannot be placed")

@@ -1,4 +1,4 @@
-"""Typed access to the raw elements of a data set, quicker and more lenient than pydicom's own."""
+"""Typed access to the raw elements of a data set, faster and more lenient than pydicom's own."""
 
 import numpy as np
 from pydicom import Dataset
@@ -9,19 +9,13 @@ __all__ = ["Header"]
 
 
 class Header:
-    """The scan tags of a data set, read leniently; an odd value counts as absent.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        A data set whose elements are still raw.
-    """
+    """The scan tags of a data set whose elements are still raw; an odd value counts as absent."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
 
     def raw(self, name: str) -> tuple[bytes, bool]:
-        """Bytes of an element and whether they are little endian; empty where it is absent."""
+        """Return the bytes of an element, empty where it is absent, and whether they are little endian."""
         element = self.dataset.get_item(SCAN_TAGS[name]) if SCAN_TAGS[name] in self.dataset else None
         value = getattr(element, "value", None)
         if not isinstance(value, bytes):
@@ -29,16 +23,16 @@ class Header:
         return value, bool(getattr(element, "is_little_endian", True))
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """The values of a text element."""
+        """Return the values of a text element."""
         text = self.raw(name)[0].decode("latin-1").strip(" \0\t\r\n")
         return tuple(part.strip(" \0") for part in text.split("\\")) if text else ()
 
     def text(self, name: str) -> str:
-        """The first value of a text element, or nothing."""
+        """Return the first value of a text element, or an empty text."""
         return next(iter(self.texts(name)), "")
 
     def numbers(self, name: str, count: int) -> tuple[float, ...] | None:
-        """Exactly `count` finite numbers of a decimal string, or None."""
+        """Return exactly `count` finite numbers of a decimal string, or None."""
         try:
             found = tuple(float(part) for part in self.texts(name)[:count])
         except ValueError:
@@ -46,12 +40,12 @@ class Header:
         return found if len(found) == count and np.isfinite(found).all() else None
 
     def number(self, name: str) -> float | None:
-        """One finite number of a decimal string, or None."""
+        """Return one finite number of a decimal string, or None."""
         found = self.numbers(name, 1)
         return found[0] if found else None
 
     def integer(self, name: str, *, signed: bool = False) -> int | None:
-        """One binary 16-bit number, or None."""
+        """Return a binary 16-bit number, or None."""
         value, is_little = self.raw(name)
         if len(value) < 2:
             return None
@@ -62,7 +56,7 @@ class Header:
         return SCAN_TAGS[name] in self.dataset and bool(self.dataset.get_item(SCAN_TAGS[name]).value)
 
     def key(self, name: str) -> str:
-        """A comparable text of any element."""
+        """Return a comparable text of any element."""
         value, is_little = self.raw(name)
         if name.startswith("Diffusion"):  # FD
             return str(np.frombuffer(value[: len(value) // 8 * 8], "<f8" if is_little else ">f8").tolist())

@@ -19,8 +19,8 @@ from sr_imaging.io.scan import Scan
 
 from .grouping import group_frames
 from .headers import read_frames
-from .pixels import are_same_slices, modality_lut, native_slice, open_pixels, stored_values
-from .placement import Placement, place
+from .pixels import are_same_slices, modality_values, native_slice, open_pixels, stored_values
+from .placement import Placement, place_slices
 from .repair import repaired_values
 
 __all__ = ["load_placement", "read_series"]
@@ -30,40 +30,25 @@ _DTYPES = tuple(np.dtype(name) for name in ("int16", "uint16", "int32", "uint32"
 
 
 def read_series(scan: Scan) -> xr.DataArray:
-    """Read a series found by :func:`sr_imaging.io.dicom.reading.find_series.find_series`.
+    """Return the (z, y, x) modality values of a scan, placed in mm; z ascends along row × column direction.
 
-    Parameters
-    ----------
-    scan : Scan
-        A DICOM scan whose verdict is ok.
-
-    Returns
-    -------
-    (z, y, x) DataArray
-        Modality values: integers where slope and intercept are whole and the same in all slices, else
-        float32. Coords in mm, ``volume_ref``, ``attrs["_FillValue"]`` where a slice states padding (which
-        is NaN where slices have lookup tables), ``attrs["units"]`` where they are stated or implied,
-        ``attrs["history"]`` where slices had to be interpolated.
-        Positions ascend along row × column direction.
-
-    Raises
-    ------
-    ReadError
-        If the verdict is not ok, or a file has changed, is truncated or cannot be decoded.
+    Integers where slope and intercept are whole and the same in all slices, else float32. ``_FillValue``
+    marks padding (NaN where slices have lookup tables), ``units`` are those stated or implied, ``history``
+    names what was interpolated. A bad verdict, or a file that has changed since, is a `ReadError`.
     """
     if not scan.verdict.ok:
         raise ReadError(f"{scan.path}: {scan.verdict.reason}")
     placement = load_placement(scan)
     if placement.matrix is None:
         raise ReadError(f"{scan.path}: {placement.reason}")
-    values, fill = _values(placement.frames)
+    values, fill = _decode_slices(placement.frames)
     if placement.repair is not None:
         values, fill = repaired_values(values, fill, placement.repair)
     first = placement.frames[0]
     attrs: dict[str, Any] = {} if fill is None or np.isnan(fill) else {"_FillValue": fill}
     if placement.repair is not None:
-        attrs["history"] = _history(placement.repair.notes)
-    units = {_units(frame) for frame in placement.frames}
+        attrs["history"] = _history_line(placement.repair.notes)
+    units = {_find_unit(frame) for frame in placement.frames}
     if len(units) == 1 and "" not in units:
         attrs["units"] = units.pop()
     return volume(
@@ -81,56 +66,40 @@ def read_series(scan: Scan) -> xr.DataArray:
 
 
 def load_placement(scan: Scan) -> Placement:
-    """Read the headers of a scan's files again and place its slices.
-
-    Parameters
-    ----------
-    scan : Scan
-        A DICOM scan.
-
-    Returns
-    -------
-    Placement
-        The slices of this scan alone, sorted.
-
-    Raises
-    ------
-    ReadError
-        If a file is gone or no longer part of the series.
-    """
+    """Read the headers of a scan's files again and place its slices; a changed folder is a `ReadError`."""
     frames: list[Frame] = []
     with quiet_pydicom():
-        for path in sorted(scan.files):  # in the order of the scan, or slices near a tolerance group anew
+        for path in sorted(scan.files):  # as they were found, or slices near a tolerance group differently
             try:
                 frames += read_frames(path)
             except LeftOutError as error:
-                raise ReadError(f"{path}: {error}, or scan the folder anew without it") from error
+                raise ReadError(f"{path}: {error}, or scan the folder again without it") from error
         split = scan.facts.get("split", "")
         groups = group_frames(frames)
         fitting = [group for group in groups if ", ".join(group.split) == split] or groups
         if len(groups) > 1 and len(fitting) != 1:
             raise ReadError(f"{scan.path} holds {len(groups)} groups of slices; scan the folder again")
-        return place(fitting[0].frames, are_same_slices, policies=scan.facts.get("policies", ()))
+        return place_slices(fitting[0].frames, are_same_slices, policies=scan.facts.get("policies", ()))
 
 
-def _history(notes: Sequence[str]) -> str:
-    """One line after the CF conventions, as `sr_imaging.upscale` adds them."""
+def _history_line(notes: Sequence[str]) -> str:
+    """Return a line after the CF conventions, as `sr_imaging.upscale` adds them."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return f"{now} sr_imaging {__version__}: read; {'; '.join(notes)}"
 
 
-def _values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
-    """Decode all slices into one array of modality values; return also the value of padding."""
-    frames = _sharing_padding(frames)
+def _decode_slices(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
+    """Return the (z, y, x) modality values of all slices, and the value of padding or None."""
+    frames = _share_padding(frames)
     pairs = {frame.rescale for frame in frames}
     is_whole = len(pairs) == 1 and all(float(v).is_integer() for v in frames[0].rescale)
     if is_whole and not any(frame.has_lut for frame in frames):
-        return _whole_values(frames)
-    return _float_values(frames)
+        return _read_integers(frames)
+    return _read_floats(frames)
 
 
-def _sharing_padding(frames: Sequence[Frame]) -> list[Frame]:
-    """Let slices that state no padding take it from the first that does; what no pixel can be is none."""
+def _share_padding(frames: Sequence[Frame]) -> list[Frame]:
+    """Let slices without padding take it from the first that has it; a value no pixel can have is none."""
     value = next((frame.padding_value for frame in frames if _has_padding(frame)), None)
     pair = None if value is None else (value, value)
     return [
@@ -139,13 +108,13 @@ def _sharing_padding(frames: Sequence[Frame]) -> list[Frame]:
     ]
 
 
-def _whole_values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
-    """Modality values as integers, rescaled in place."""
+def _read_integers(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
+    """Return modality values as integers, rescaled in place, and the value of padding."""
     slope, intercept = (int(v) for v in frames[0].rescale)
     stored: np.ndarray | None = None
     padding = frames[0].padding_value
-    for k, (frame, _, pixels) in enumerate(_slices(frames)):
-        plane = _one_padding(pixels, frame, padding)
+    for k, (frame, _, pixels) in enumerate(_iterate_slices(frames)):
+        plane = _unify_padding(pixels, frame, padding)
         if stored is None:
             stored = np.empty((len(frames), frame.rows, frame.columns), plane.dtype)
         if not np.can_cast(plane.dtype, stored.dtype, "safe"):
@@ -155,19 +124,19 @@ def _whole_values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
         raise ReadError("the series has no slices; scan the folder again")
     ends = sorted(int(v) * slope + intercept for v in (stored.min(), stored.max()))
     fill = None if padding is None else padding * slope + intercept
-    dtype = _dtype(ends if fill is None else [*ends, fill], frames[0])
+    dtype = _smallest_integer(ends if fill is None else [*ends, fill], frames[0])
     values = _rescale_in_place(stored, slope, intercept, dtype)
     return values, None if fill is None else dtype.type(fill)
 
 
 def _has_padding(frame: Frame) -> bool:
-    """Tell whether a slice states padding that a pixel of it can have."""
+    """Tell whether a slice has padding that one of its pixels can equal."""
     info = np.iinfo(f"{'i' if frame.signed else 'u'}{max(frame.bits[0], 8) // 8}")
     return frame.padding_value is not None and int(info.min) <= frame.padding_value <= int(info.max)
 
 
-def _dtype(values: list[int], frame: Frame) -> np.dtype[Any]:
-    """Smallest integer type for the values; eight bits only for files of eight bits."""
+def _smallest_integer(values: list[int], frame: Frame) -> np.dtype[Any]:
+    """Return the smallest integer type for the values; eight bits only for files of eight bits."""
     small = (np.dtype("uint8"), np.dtype("int8")) if frame.bits[0] == 8 and frame.rescale == (1, 0) else ()
     for dtype in (*small, *_DTYPES):
         if np.iinfo(dtype).min <= min(values) and max(values) <= np.iinfo(dtype).max:
@@ -176,7 +145,7 @@ def _dtype(values: list[int], frame: Frame) -> np.dtype[Any]:
 
 
 def _rescale_in_place(stored: np.ndarray, slope: int, intercept: int, dtype: np.dtype[Any]) -> np.ndarray:
-    """Rescale without a second volume where sizes agree: modulo 2^16 is exact when the result fits."""
+    """Rescale without a second volume where sizes agree: modulo 2^16 is exact where the result fits."""
     if (slope, intercept) == (1, 0):
         return stored.astype(dtype, copy=False)
     if stored.itemsize != dtype.itemsize:
@@ -188,8 +157,8 @@ def _rescale_in_place(stored: np.ndarray, slope: int, intercept: int, dtype: np.
     return unsigned.view(dtype)
 
 
-def _float_values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
-    """Modality values as float32, each slice by its own scaling or lookup table.
+def _read_floats(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
+    """Return modality values as float32, each slice by its own scaling or lookup table, and the padding.
 
     Padding is NaN where a table could map a pixel to the same value.
     """
@@ -199,14 +168,14 @@ def _float_values(frames: Sequence[Frame]) -> tuple[np.ndarray, Any]:
     if padding is not None:
         has_lut = any(frame.has_lut for frame in frames)
         fill = np.float32(np.nan if has_lut else padding * frames[0].rescale[0] + frames[0].rescale[1])
-    for k, (frame, dataset, pixels) in enumerate(_slices(frames)):
-        values[k] = modality_lut(pixels, dataset, frame)
+    for k, (frame, dataset, pixels) in enumerate(_iterate_slices(frames)):
+        values[k] = modality_values(pixels, dataset, frame)
         if fill is not None and frame.padding is not None:
             values[k][(pixels >= frame.padding[0]) & (pixels <= frame.padding[1])] = fill
     return values, fill
 
 
-def _slices(frames: Sequence[Frame]) -> Iterator[tuple[Frame, Dataset, np.ndarray]]:
+def _iterate_slices(frames: Sequence[Frame]) -> Iterator[tuple[Frame, Dataset, np.ndarray]]:
     """Yield frame, file and stored pixels of every slice, holding no more than one file or slice."""
     held: tuple[Path, Dataset, np.ndarray | None] | None = None
     for frame in frames:
@@ -225,8 +194,8 @@ def _slices(frames: Sequence[Frame]) -> Iterator[tuple[Frame, Dataset, np.ndarra
         yield frame, dataset, pixels
 
 
-def _one_padding(pixels: np.ndarray, frame: Frame, padding: int | None) -> np.ndarray:
-    """Bring a range of padding values, or another slice's padding, to the one value of the series."""
+def _unify_padding(pixels: np.ndarray, frame: Frame, padding: int | None) -> np.ndarray:
+    """Set a range of padding values, or another slice's padding, to the one value of the series."""
     if frame.padding is None or padding is None or frame.padding == (padding, padding):
         return pixels
     pixels = pixels.astype(np.result_type(pixels, np.min_scalar_type(padding)))
@@ -234,8 +203,8 @@ def _one_padding(pixels: np.ndarray, frame: Frame, padding: int | None) -> np.nd
     return pixels
 
 
-def _units(frame: Frame) -> str:
-    """Unit of the modality values, as stated; CT rescaled to an unstated one is in Hounsfield units."""
+def _find_unit(frame: Frame) -> str:
+    """Return the unit of modality values as stated; rescaled CT without one is in Hounsfield units."""
     if frame.units:
         return frame.units
     if frame.modality == "CT" and frame.has_rescale and frame.rescale_type in ("", "HU"):

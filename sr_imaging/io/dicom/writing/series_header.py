@@ -11,7 +11,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID
 
 from sr_imaging.io.dicom.frame import Frame
-from sr_imaging.io.dicom.slice_positions import uneven, tilt
+from sr_imaging.io.dicom.slice_positions import spacing_problems, tilt_problems
 
 from .carried_header import new_header
 from .derived_header import SourceSlice, code_sequence, make_slice_header, make_uids
@@ -199,9 +199,9 @@ def _choose_series_number(header: Dataset) -> int:
 def _describe_repairs(frames: list[Frame]) -> list[str]:
     """Return in words what a reader had to interpolate before slices like these were a volume."""
     repairs = []
-    if len(frames) > 1 and tilt(frames):
+    if len(frames) > 1 and tilt_problems(frames):
         repairs.append(TILTED)
-    if len(frames) > 1 and any(problem.policy == "on_missing" for problem in uneven(frames)):
+    if len(frames) > 1 and any(problem.policy == "on_missing" for problem in spacing_problems(frames)):
         repairs.append(FILLED)
     return repairs
 
