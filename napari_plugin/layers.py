@@ -18,6 +18,7 @@ __all__ = [
     "plain_names",
     "restore_names",
     "to_array",
+    "to_outline",
     "unit_factor",
 ]
 
@@ -31,39 +32,17 @@ _CHANNEL = "channel"
 
 @dataclass(frozen=True)
 class LayerImage:
-    """An image layer as its pixels lie, without the colour axis of an RGB layer.
+    """An image layer as its pixels lie, without the colour axis of an RGB layer."""
 
-    Parameters
-    ----------
-    dims : tuple of str
-        Names of the data axes; those of an array with coordinates, or napari's axis labels, or ``z, y, x``.
-    axes : tuple of str
-        For each of them ``z``, ``y``, ``x``, or an empty string for stacked images.
-    shape : tuple of int
-        Pixels along each.
-    spacing : tuple of float
-        Distance of pixel centres along each in world units, positive.
-    units : tuple of str
-        Unit of each spacing as pint writes it: ``pixel``, ``millimeter``, … .
-    dtype : dtype
-        Of the pixels.
-    colours : int
-        Length of the colour axis, 0 where the layer is not RGB.
-    modality : str
-        ``CT``, ``MR``, … where the array says it.
-    is_lazy : bool
-        Whether the pixels are computed or read when asked for.
-    """
-
-    dims: tuple[str, ...]
-    axes: tuple[str, ...]
+    dims: tuple[str, ...]  # of an array with coordinates, or napari's axis labels, or z, y, x
+    axes: tuple[str, ...]  # for each of them z, y, x, or an empty string for stacked images
     shape: tuple[int, ...]
-    spacing: tuple[float, ...]
-    units: tuple[str, ...]
+    spacing: tuple[float, ...]  # of pixel centres along each dim, in world units, positive
+    units: tuple[str, ...]  # of each spacing as pint writes it: pixel, millimeter, ...
     dtype: np.dtype[Any]
-    colours: int = 0
-    modality: str = ""
-    is_lazy: bool = False
+    colours: int = 0  # length of the colour axis, 0 where the layer is not RGB
+    modality: str = ""  # CT, MR, ... where the array states it
+    is_lazy: bool = False  # whether the pixels are computed or read when asked for
 
     @property
     def nbytes(self) -> int:
@@ -83,20 +62,11 @@ def pixels(layer: "Image") -> Any:
 def describe(layer: "Image", *, as_volume: bool = True) -> LayerImage:
     """Return what a layer says of its pixels; nothing is read or computed.
 
-    Parameters
-    ----------
-    layer : napari.layers.Image
-        2-D, 3-D, nD, RGB or multiscale, of numpy, dask, Zarr or DataArray pixels.
-    as_volume : bool
-        Whether the third axis from the end is z; else every axis but the last two stacks images.
-
-    Returns
-    -------
-    LayerImage
+    `as_volume` says whether the third axis from the end is z; else every axis but the last two stacks images.
     """
     data = pixels(layer)
     count = layer.ndim
-    names = _names(layer, data, count)
+    names = _find_names(layer, data, count)
     if names is None:
         lead = [f"axis_{k}" for k in range(count - 3)]
         names = (*lead, "z", "y", "x")[-count:]
@@ -112,7 +82,7 @@ def describe(layer: "Image", *, as_volume: bool = True) -> LayerImage:
         units=tuple(str(unit) for unit in layer.units),
         dtype=np.dtype(data.dtype),
         colours=int(data.shape[-1]) if layer.rgb else 0,
-        modality=_modality(data),
+        modality=_read_modality(data),
         is_lazy=_is_lazy(data),
     )
 
@@ -128,19 +98,8 @@ def linear_part(layer: "Image") -> np.ndarray:
 def to_array(layer: "Image", image: LayerImage, unit: str = "") -> "xr.DataArray":
     """Return the array to super-resolve; lazy pixels stay lazy, and an array with coordinates keeps them.
 
-    Parameters
-    ----------
-    layer : napari.layers.Image
-        The layer.
-    image : LayerImage
-        What :func:`describe` said of it.
-    unit : str
-        Unit for the coordinates of an array that has none, so that a model can compare its spacing.
-
-    Returns
-    -------
-    DataArray
-        Dims z, y, x under these names, others under names that no axis has, and ``channel`` last for RGB.
+    Its dims are z, y, x under these names, others under names that no axis has, and ``channel`` last for RGB.
+    An array without coordinates gets some in `unit`, so that a model can compare its spacing.
     """
     import dask.array
     import xarray as xr
@@ -150,9 +109,25 @@ def to_array(layer: "Image", image: LayerImage, unit: str = "") -> "xr.DataArray
         if not isinstance(data, np.ndarray | dask.array.Array):
             data = dask.array.from_array(data)
         data = xr.DataArray(data, dims=[*image.dims, *([_CHANNEL] if image.colours else [])])
-        data = data.assign_coords(_coordinates(image, unit))
-    names = {dim: new for dim, new in zip(data.dims, plain_names(image), strict=False) if dim != new}
-    return data.rename(names) if names else data
+        data = data.assign_coords(_make_coordinates(image, unit))
+    return _use_plain_names(data, image)
+
+
+def to_outline(image: LayerImage, unit: str) -> "xr.DataArray":
+    """Return an array of the shape, spacing in `unit` and modality of a layer, without its pixels."""
+    import xarray as xr
+
+    nothing = np.broadcast_to(np.zeros((), np.uint8), image.shape)
+    da = xr.DataArray(nothing, dims=image.dims, coords=_make_coordinates(image, unit))
+    if image.modality:
+        da = da.assign_coords(volume_ref=((), 0, {"modality": image.modality}))
+    return _use_plain_names(da, image)
+
+
+def _use_plain_names(da: "xr.DataArray", image: LayerImage) -> "xr.DataArray":
+    """Return an array of a layer under the dims that super-resolution knows."""
+    names = {dim: new for dim, new in zip(da.dims, plain_names(image), strict=False) if dim != new}
+    return da.rename(names) if names else da
 
 
 def restore_names(da: "xr.DataArray", image: LayerImage) -> "xr.DataArray":
@@ -162,7 +137,7 @@ def restore_names(da: "xr.DataArray", image: LayerImage) -> "xr.DataArray":
 
 
 def unit_factor(unit: str, target: str) -> float | None:
-    """Return what a number in `unit` is multiplied with to be in `target`; None where they do not compare."""
+    """Return by what a number in `unit` is multiplied to be in `target`; None where they do not compare."""
     import pint
 
     try:
@@ -171,8 +146,8 @@ def unit_factor(unit: str, target: str) -> float | None:
         return None
 
 
-def _names(layer: "Image", data: Any, count: int) -> tuple[str, ...] | None:
-    """Names that the array or the layer gives its axes, where they tell y and x."""
+def _find_names(layer: "Image", data: Any, count: int) -> tuple[str, ...] | None:
+    """Return the names that the array or the layer gives its axes, None unless the last are y and x."""
     of_array = tuple(str(dim) for dim in getattr(data, "dims", ()))[:count]
     for names in (of_array, tuple(layer.axis_labels)):
         if [_AXIS_OF.get(name.lower()) for name in names[-2:]] == ["y", "x"] and len(names) == count:
@@ -181,7 +156,7 @@ def _names(layer: "Image", data: Any, count: int) -> tuple[str, ...] | None:
 
 
 def plain_names(image: LayerImage) -> list[str]:
-    """Dims as super-resolution knows them: z, y, x, and names that are none of these for the others."""
+    """Return the dims as super-resolution knows them: z, y, x, and names that are none of these."""
     return [
         axis or (f"{dim}_planes" if dim.lower() in _AXIS_OF else dim)
         for dim, axis in zip(image.dims, image.axes, strict=True)
@@ -189,19 +164,19 @@ def plain_names(image: LayerImage) -> list[str]:
 
 
 def _is_lazy(data: Any) -> bool:
-    """Whether an array is not in memory."""
+    """Return whether an array is not in memory."""
     inner = getattr(data, "variable", data)
     return not isinstance(getattr(inner, "_data", inner), np.ndarray)
 
 
-def _modality(data: Any) -> str:
-    """Modality that the coordinates of a volume state."""
+def _read_modality(data: Any) -> str:
+    """Return the modality that the coordinates of a volume state."""
     coords = getattr(data, "coords", {})
     return str(coords["volume_ref"].attrs.get("modality", "")) if "volume_ref" in coords else ""
 
 
-def _coordinates(image: LayerImage, unit: str) -> dict[str, Any]:
-    """Pixel centres of the spatial axes whose unit compares with `unit`."""
+def _make_coordinates(image: LayerImage, unit: str) -> dict[str, Any]:
+    """Return the pixel centres, in `unit`, of the spatial axes whose unit compares with it."""
     coords: dict[str, Any] = {}
     for k, dim in enumerate(image.dims):
         factor = unit_factor(image.units[k], unit) if unit and image.axes[k] else None

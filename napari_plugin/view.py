@@ -11,24 +11,18 @@ __all__ = ["north_is_down", "open_north_up", "turn_north_up"]
 
 
 def north_is_down(viewer: Any, image: LayerImage, layer: "Image") -> bool:
-    """Tell whether the first row of a raster, its north, is drawn at the bottom.
+    """Return whether the first row of a raster, its north, is drawn at the bottom.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer or napari.components.ViewerModel
-        Its camera.
-    image : LayerImage
-        Volumes are left alone: they lie in the patient, whose back is drawn at the bottom.
-    layer : napari.layers.Image
-        Placed by world coordinates: a raster that is north-up has a negative y scale.
+    Volumes are left alone: they lie in the patient, whose back is drawn at the bottom. A raster that is
+    north-up has a negative y scale.
     """
-    points_down = str(_camera(viewer).orientation2d[0]) == "down"
+    points_down = str(_find_camera(viewer).orientation2d[0]) == "down"
     return bool(image.place("z") is None and layer.scale[-2] < 0 and points_down)
 
 
 def turn_north_up(viewer: Any) -> None:
     """Let the vertical axis of a viewer point up, as northings do."""
-    camera = _camera(viewer)
+    camera = _find_camera(viewer)
     camera.orientation2d = ("up", camera.orientation2d[1])
 
 
@@ -41,6 +35,6 @@ def open_north_up() -> None:
         turn_north_up(viewer)
 
 
-def _camera(viewer: Any) -> Any:
-    """The camera, which moved from the viewer to its scene in napari 0.9."""
+def _find_camera(viewer: Any) -> Any:
+    """Return the camera, which moved from the viewer to its scene in napari 0.9."""
     return getattr(viewer, "scene", viewer).camera

@@ -26,18 +26,10 @@ _COLOURS = ("red", "green", "blue")
 
 
 def get_reader(path: "str | Sequence[str]") -> Callable[[Any], list[LayerData]] | None:
-    """Return a function that reads a path as layers, or None for what is not ours.
+    """Return a function that reads a file or a folder as layers, or None for what is not ours.
 
-    Parameters
-    ----------
-    path : str
-        A file, or a folder that is searched with its subfolders. A list is left to other readers.
-
-    Returns
-    -------
-    callable or None
-        None for a folder without scans, and for a TIFF that states no place on earth. A scan of ours that
-        cannot be read gets a reader that says why.
+    Not ours are a list of paths, a folder without scans, and a TIFF that states no place on earth. A scan of
+    ours that cannot be read gets a reader that says why.
     """
     if not isinstance(path, str | os.PathLike):
         return None
@@ -45,18 +37,18 @@ def get_reader(path: "str | Sequence[str]") -> Callable[[Any], list[LayerData]] 
         scans = [scan for scan in find_scans(path) if _is_ours(scan)]
     except ReadError:
         return None
-    return _read if scans else None
+    return _read_layers if scans else None
 
 
 def _is_ours(scan: "Scan") -> bool:
-    """Whether a scan is to be read here, or here refused."""
+    """Return whether a scan is to be read here, or refused here."""
     if scan.kind == "geotiff":
         return scan.verdict.ok and bool(scan.spacing)
     return scan.kind != "unknown"
 
 
-def _read(path: Any) -> list[LayerData]:
-    """Read the good scans of a path; where there are none, say why."""
+def _read_layers(path: Any) -> list[LayerData]:
+    """Return a layer for each good scan of a path; where there is none, raise a ReadError that says why."""
     scans = [scan for scan in find_scans(path) if _is_ours(scan)]
     good = [scan for scan in scans if scan.verdict.ok]
     if not good:
@@ -65,34 +57,22 @@ def _read(path: Any) -> list[LayerData]:
     for scan in good:
         source = {"path": str(scan.path)} | ({"series": scan.series_uid} if scan.series_uid else {})
         if sum(other.path == scan.path for other in scans) > 1:
-            source["is_one_of_several"] = "yes"  # which the command line cannot tell apart
+            source["is_one_of_several"] = "yes"  # the command line cannot tell them apart
         name = scan.path.name.removesuffix(".gz").rsplit(".", 1)[0] if scan.path.is_file() else scan.path.name
         number = scan.facts.get("series_number")
         several = number is not None and len(good) > 1
         layers.append(layer_of(read(scan), name=f"{name} {number}" if several else name, source=source))
-    if any(_transform(layer[0]) for layer in layers):
+    if any(_find_transform(layer[0]) for layer in layers):
         open_north_up()
     return layers
 
 
 def layer_of(da: "xr.DataArray", *, name: str, source: dict[str, str] | None = None) -> LayerData:
-    """Return an image layer that lies where the coordinates of an array say.
+    """Return an image layer that lies where the coordinates of an array say; they go with the layer.
 
-    Parameters
-    ----------
-    da : DataArray
-        A raster or volume as :func:`sr_imaging.read` returns it; its coordinates go with the layer.
-    name : str
-        Of the layer.
-    source : dict, optional
-        ``path`` and ``series`` it was read from.
-
-    Returns
-    -------
-    (DataArray, dict, str)
-        Rasters lie in their CRS. Volumes whose axes are those of the patient lie in LPS millimetres;
-        oblique and otherwise turned ones in millimetres along their own axes, since napari draws slices
-        along data axes only.
+    Rasters lie in their CRS. Volumes whose axes are those of the patient lie in LPS millimetres; oblique and
+    otherwise turned ones in millimetres along their own axes, since napari draws slices along data axes only.
+    `source` has the ``path`` and ``series`` that it was read from.
     """
     is_rgb = _is_rgb(da)
     if "band" in da.dims and da.sizes["band"] == 1:
@@ -105,24 +85,24 @@ def layer_of(da: "xr.DataArray", *, name: str, source: dict[str, str] | None = N
         "rgb": is_rgb,
         "multiscale": False,
         "axis_labels": tuple(str(dim) for dim in dims),
-        "units": [_unit(da, dim) for dim in dims],
+        "units": [_find_unit(da, dim) for dim in dims],
         "metadata": {"sr_imaging": dict(source or {})},
-        **_place(da, dims),
+        **_place_array(da, dims),
     }
-    if not is_rgb and (limits := _contrast(da)) is not None:
+    if not is_rgb and (limits := _find_contrast(da)) is not None:
         arguments["contrast_limits"] = limits
     return da, arguments, "image"
 
 
 def _is_rgb(da: "xr.DataArray") -> bool:
-    """Whether the bands are the colours of a picture."""
+    """Return whether the bands are the colours of a picture."""
     colours = da.attrs.get("color_interp", ())
     names = tuple(str(colour) for colour in (colours.split(",") if isinstance(colours, str) else colours))
     return da.dtype == np.uint8 and "band" in da.dims and names == _COLOURS == names[: da.sizes["band"]]
 
 
-def _unit(da: "xr.DataArray", dim: Any) -> str:
-    """Unit of an axis that napari knows, else pixel."""
+def _find_unit(da: "xr.DataArray", dim: Any) -> str:
+    """Return the unit of an axis if pint knows it, else pixel."""
     import pint
 
     stated = str(da.coords[dim].attrs.get("units", "")) if dim in da.coords else ""
@@ -137,9 +117,9 @@ def _unit(da: "xr.DataArray", dim: Any) -> str:
         return "pixel"
 
 
-def _place(da: "xr.DataArray", dims: Sequence[Any]) -> dict[str, Any]:
-    """Scale and translation, or an affine for a rotated raster."""
-    if transform := _transform(da):
+def _place_array(da: "xr.DataArray", dims: Sequence[Any]) -> dict[str, Any]:
+    """Return scale and translation, or an affine for a rotated raster."""
+    if transform := _find_transform(da):
         return _place_raster(transform, len(dims))
     scale, translate = np.ones(len(dims)), np.zeros(len(dims))
     for k, dim in enumerate(dims):
@@ -160,8 +140,8 @@ def _place(da: "xr.DataArray", dims: Sequence[Any]) -> dict[str, Any]:
     return {"scale": scale, "translate": translate}
 
 
-def _transform(da: "xr.DataArray") -> str:
-    """GDAL's six numbers, of a raster that has a place on earth."""
+def _find_transform(da: "xr.DataArray") -> str:
+    """Return GDAL's six numbers of a raster that has a place on earth, else an empty text."""
     for coord in da.coords.values():
         if coord.ndim == 0 and "GeoTransform" in coord.attrs:
             return str(coord.attrs["GeoTransform"])
@@ -169,7 +149,7 @@ def _transform(da: "xr.DataArray") -> str:
 
 
 def _place_raster(transform: str, ndim: int) -> dict[str, Any]:
-    """Place a raster by GDAL's six numbers, which count from pixel corners."""
+    """Return the place of a raster by GDAL's six numbers, which count from pixel corners."""
     x0, x_col, x_row, y0, y_col, y_row = (float(part) for part in transform.split())
     first = [y0 + (y_col + y_row) / 2, x0 + (x_col + x_row) / 2]
     if x_row == y_col == 0:
@@ -183,8 +163,8 @@ def _place_raster(transform: str, ndim: int) -> dict[str, Any]:
     return {"affine": matrix}
 
 
-def _contrast(da: "xr.DataArray") -> tuple[float, float] | None:
-    """Range of nearly all valid values of a sample; None where napari is to find one."""
+def _find_contrast(da: "xr.DataArray") -> tuple[float, float] | None:
+    """Return the range of nearly all valid values of a sample; None where napari is to find one."""
     if da.chunks is not None and da.nbytes > _LARGEST_READ:
         return None
     step = max(1, round((da.size / _SAMPLE) ** (1 / max(1, da.ndim))))

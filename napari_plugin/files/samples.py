@@ -13,20 +13,20 @@ from sr_imaging import ReadError, read
 __all__ = ["ct_slice", "sentinel", "thick_slices"]
 
 _SENTINEL_SPACING_M = 10.0
-_THICK = 4  # slices of 1 mm that make a thick one
+_SLICES_TOGETHER = 4  # slices of 1 mm that make a thick one
 
 
 def ct_slice() -> list[LayerData]:
-    """Return a CT slice of 0.66 mm pixels, of pydicom's test files."""
-    path = _file("pydicom", "data/test_files/CT_small.dcm")
+    """Return a CT slice with pixels of 0.66 mm, from pydicom's test files."""
+    path = _find_file("pydicom", "data/test_files/CT_small.dcm")
     return [layer_of(read(path), name="CT slice", source={"path": str(path)})]
 
 
 def sentinel() -> list[LayerData]:
-    """Return Sentinel-2 in four bands of 10 m, of spyndex; it is not georeferenced, so it starts at 0, 0."""
+    """Return four bands of Sentinel-2 at 10 m, from spyndex; not georeferenced, so they start at 0, 0."""
     import xarray as xr
 
-    stored = json.loads(_file("spyndex", "data/S2_10m.json").read_text(encoding="utf-8"))
+    stored = json.loads(_find_file("spyndex", "data/S2_10m.json").read_text(encoding="utf-8"))
     values = np.array(stored, dtype=np.uint16)
     da = xr.DataArray(values, dims=("band", "y", "x"), coords={"band": ["B02", "B03", "B04", "B08"]})
     rows, columns = values.shape[-2:]
@@ -38,12 +38,12 @@ def sentinel() -> list[LayerData]:
 
 
 def thick_slices() -> list[LayerData]:
-    """Return the T1 template MNI152 of nilearn with its slices averaged to 4 mm, and as it is."""
-    path = _file("nilearn", "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
+    """Return the T1 template MNI152 of nilearn, as it is and with its slices averaged to 4 mm."""
+    path = _find_file("nilearn", "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
     fine = read(path)
-    thick = fine.coarsen(z=_THICK, boundary="trim").mean(keep_attrs=True).round().astype(fine.dtype)
+    thick = fine.coarsen(z=_SLICES_TOGETHER, boundary="trim").mean(keep_attrs=True).round().astype(fine.dtype)
     world = fine.coords["volume_ref"]
-    spacing = (world.attrs["spacing"][0] * _THICK, *world.attrs["spacing"][1:])
+    spacing = (world.attrs["spacing"][0] * _SLICES_TOGETHER, *world.attrs["spacing"][1:])
     thick = thick.assign_coords(volume_ref=world.assign_attrs(spacing=spacing))
     return [
         layer_of(fine, name="T1, 1 mm", source={"path": str(path)}),
@@ -51,8 +51,8 @@ def thick_slices() -> list[LayerData]:
     ]
 
 
-def _file(package: str, name: str) -> Path:
-    """A file that a package brings along."""
+def _find_file(package: str, name: str) -> Path:
+    """Return a file that a package brings along; raises ReadError without that package."""
     spec = find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec is not None else []:
         if (path := Path(folder) / name).is_file():

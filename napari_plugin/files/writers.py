@@ -13,32 +13,22 @@ __all__ = ["write_geotiff", "write_nifti"]
 
 
 def write_geotiff(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write an image layer as GeoTIFF; napari has asked whether to replace a file.
+    """Write an image layer as GeoTIFF and return its path; napari has asked whether to replace a file.
 
-    Parameters
-    ----------
-    path : str
-        Name that ends in ``.tif`` or ``.tiff``.
-    data : array
-        Pixels; those with coordinates keep their CRS, tags and nodata.
-    attributes : dict
-        Of the layer.
-
-    Returns
-    -------
-    list of str
-        The file.
+    Pixels with coordinates keep their CRS, tags and nodata; others get those of the layer's `attributes`.
     """
-    return [str(write(_array(data, attributes, ("band", "y", "x")), path, format="geotiff", overwrite=True))]
+    da = _add_coordinates(data, attributes, ("band", "y", "x"))
+    return [str(write(da, path, format="geotiff", overwrite=True))]
 
 
 def write_nifti(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write an image layer as NIfTI; parameters as :func:`write_geotiff`, with ``.nii`` or ``.nii.gz``."""
-    return [str(write(_array(data, attributes, ("z", "y", "x")), path, format="nifti", overwrite=True))]
+    """Write an image layer as NIfTI (``.nii`` or ``.nii.gz``), as :func:`write_geotiff` does."""
+    da = _add_coordinates(data, attributes, ("z", "y", "x"))
+    return [str(write(da, path, format="nifti", overwrite=True))]
 
 
-def _array(data: Any, attributes: dict[str, Any], names: tuple[str, ...]) -> "xr.DataArray":
-    """The pixels with the coordinates they have, or with those of the layer's scale and translation."""
+def _add_coordinates(data: Any, attributes: dict[str, Any], names: tuple[str, ...]) -> "xr.DataArray":
+    """Return the pixels with their coordinates, or with those of the layer's scale and translation."""
     import xarray as xr
 
     if isinstance(data, list | tuple):  # multiscale
@@ -47,7 +37,7 @@ def _array(data: Any, attributes: dict[str, Any], names: tuple[str, ...]) -> "xr
         names = ("y", "x", "band")
     if isinstance(data, xr.DataArray):
         return data.transpose("band", ...) if attributes.get("rgb") and "band" in data.dims else data
-    dims = names[-data.ndim :] if data.ndim <= len(names) else (*_lead(data.ndim - len(names)), *names)
+    dims = (*_name_leading(data.ndim - len(names)), *names)[-data.ndim :]
     da = xr.DataArray(data, dims=dims)
     spatial = [dim for dim in dims if dim != "band" or not attributes.get("rgb")]
     for k, dim in enumerate(spatial):
@@ -58,6 +48,6 @@ def _array(data: Any, attributes: dict[str, Any], names: tuple[str, ...]) -> "xr
     return da.transpose("band", ...) if attributes.get("rgb") else da
 
 
-def _lead(count: int) -> list[str]:
-    """Names for axes before the spatial ones."""
+def _name_leading(count: int) -> list[str]:
+    """Return names for axes before the spatial ones."""
     return ["time"] if count == 1 else [f"dim_{k}" for k in range(count)]

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_plugin.layers import plain_names
+from napari_plugin.layers import pixels, plain_names
 from napari_plugin.super_resolve.plan import Plan
 
 if TYPE_CHECKING:
@@ -22,17 +22,7 @@ def source_of(layer: "Image") -> dict[str, str]:
 def as_python(plan: Plan, layer: "Image") -> str:
     """Return code that repeats a run: from the layer's file, or from the open layer where it has none.
 
-    Parameters
-    ----------
-    plan : Plan
-        The run.
-    layer : napari.layers.Image
-        Its source.
-
-    Returns
-    -------
-    str
-        Lines that end in a variable ``sr``, written to a file where the source is one.
+    It ends in a variable ``sr``, written to a file where the source is one.
     """
     source = source_of(layer)
     lines = ["import sr_imaging", ""]
@@ -42,8 +32,8 @@ def as_python(plan: Plan, layer: "Image") -> str:
     else:
         lines = ["import napari", "import sr_imaging", "import xarray as xr", ""]
         lines.append(f"layer = napari.current_viewer().layers[{layer.name!r}]")
-        lines.append(f"da = {_array_code(plan, layer)}")
-    if names := _renamed(plan, layer):
+        lines.append(f"da = {_code_of_array(plan, layer)}")
+    if names := _names_to_change(plan, layer):
         lines.append(f"da = da.rename({names!r})")
     if plan.settings.is_lazy:
         lines.append("da = da.chunk('auto')")
@@ -51,31 +41,29 @@ def as_python(plan: Plan, layer: "Image") -> str:
     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     lines.append(f"sr = sr_imaging.upscale(da, {given.removeprefix('model=')})")
     if source:
-        lines.append(f"sr_imaging.write(sr, {_output(source, plan)!r}{_dicom(source)})")
+        lines.append(f"sr_imaging.write(sr, {_name_output(source, plan)!r}{_code_of_source(source)})")
     return "\n".join(lines) + "\n"
 
 
 def as_command(plan: Plan, layer: "Image") -> str:
-    """Return the command line that repeats a run, where one can.
+    """Return the command line that repeats a run, one line for a POSIX shell.
 
-    Parameters
-    ----------
-    plan : Plan
-        The run.
-    layer : napari.layers.Image
-        Its source.
-
-    Returns
-    -------
-    str
-        One line for a POSIX shell; empty for a layer that no file of ours holds alone, or whose dims or
-        laziness the command line does not know.
+    It is empty for a layer that no file of ours holds alone, or whose dims or laziness the command line does
+    not know.
     """
     source = source_of(layer)
     is_one_of_several = "is_one_of_several" in layer.metadata.get("sr_imaging", {})
-    if not source or is_one_of_several or _renamed(plan, layer) or plan.settings.is_lazy:
+    if not source or is_one_of_several or _names_to_change(plan, layer) or plan.settings.is_lazy:
         return ""
-    words = ["sr-imaging", "upscale", source["path"], "-o", _output(source, plan), "-m", plan.settings.model]
+    words = [
+        "sr-imaging",
+        "upscale",
+        source["path"],
+        "-o",
+        _name_output(source, plan),
+        "-m",
+        plan.settings.model,
+    ]
     arguments = plan.settings.arguments(plan.image)
     if scale := arguments.pop("scale", None):
         words += ["--scale", ",".join(f"{s:g}" for s in scale.values())]
@@ -84,25 +72,25 @@ def as_command(plan: Plan, layer: "Image") -> str:
     return shlex.join(words)
 
 
-def _array_code(plan: Plan, layer: "Image") -> str:
-    """Code for the array of an open layer."""
+def _code_of_array(plan: Plan, layer: "Image") -> str:
+    """Return code for the array of an open layer."""
     data = "layer.data[0]" if layer.multiscale else "layer.data"
-    if hasattr(layer.data[0] if layer.multiscale else layer.data, "coords"):
+    if hasattr(pixels(layer), "coords"):
         return data
     dims = [*plain_names(plan.image), *(["channel"] if plan.image.colours else [])]
     return f"xr.DataArray({data}, dims={dims!r})"
 
 
-def _renamed(plan: Plan, layer: "Image") -> dict[Any, str]:
-    """Dims of an array with coordinates that go under other names."""
-    if not source_of(layer) and not hasattr(layer.data[0] if layer.multiscale else layer.data, "coords"):
+def _names_to_change(plan: Plan, layer: "Image") -> dict[Any, str]:
+    """Return the dims of an array with coordinates that super-resolution knows under other names."""
+    if not source_of(layer) and not hasattr(pixels(layer), "coords"):
         return {}
     pairs = zip(plan.image.dims, plain_names(plan.image), strict=True)
     return {dim: name for dim, name in pairs if dim != name}
 
 
-def _output(source: dict[str, str], plan: Plan) -> str:
-    """A name for the result, beside nothing that exists already."""
+def _name_output(source: dict[str, str], plan: Plan) -> str:
+    """Return a name for the result: the source's with the model's."""
     path = Path(source["path"])
     suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
     if "series" in source:
@@ -113,6 +101,6 @@ def _output(source: dict[str, str], plan: Plan) -> str:
     return f"{stem}_{Path(plan.settings.model).stem}{suffix}"
 
 
-def _dicom(source: dict[str, str]) -> str:
-    """The source of patient and study, which a DICOM result needs."""
+def _code_of_source(source: dict[str, str]) -> str:
+    """Return the argument for the source of patient and study, which a DICOM result needs."""
     return f", source={source['path']!r}" if "series" in source else ""

@@ -24,20 +24,12 @@ _LARGEST_TILE = 4096  # LR pixels
 
 
 class Form(QScrollArea):
-    """Boxes, texts and buttons in one column that scrolls.
-
-    Parameters
-    ----------
-    layer_box : QWidget
-        Chooses the layer.
-    model_box : QWidget
-        Chooses the model.
-    """
+    """Boxes, texts and buttons in one column that scrolls; the boxes of layer and model come ready."""
 
     def __init__(self, layer_box: QWidget, model_box: QWidget) -> None:
         super().__init__()
-        self.axes_box = _box({"volume (z, y, x)": True, "stack of images (y, x)": False})
-        self.device_box = _box({"auto": "auto", "cpu": "cpu", "cuda": "cuda"})
+        self.axes_box = _make_combo({"volume (z, y, x)": True, "stack of images (y, x)": False})
+        self.device_box = _make_combo({"auto": "auto", "cpu": "cpu", "cuda": "cuda"})
         self.tile_spin = QSpinBox()
         self.tile_spin.setRange(0, _LARGEST_TILE)
         self.tile_spin.setSingleStep(32)
@@ -46,7 +38,7 @@ class Form(QScrollArea):
         self.tile_spin.setToolTip("Pixels of a tile along each axis; the result does not depend on it")
         self.lazy_check = QCheckBox("compute only what is shown")
         self.lazy_check.setToolTip("For results larger than the memory: the layer is a dask array")
-        self.grid, self.message = _text(), _text()
+        self.grid, self.message = _make_label(), _make_label()
         self.message.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.LinksAccessibleByMouse
         )
@@ -98,16 +90,16 @@ class Form(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
 
-def _box(items: dict[str, Any]) -> QComboBox:
-    """A box of texts and what they stand for."""
+def _make_combo(items: dict[str, Any]) -> QComboBox:
+    """Return a box of texts and what they stand for."""
     box = QComboBox()
     for text, value in items.items():
         box.addItem(text, value)
     return box
 
 
-def _text() -> QLabel:
-    """A text that wraps."""
+def _make_label() -> QLabel:
+    """Return a label whose text wraps."""
     label = QLabel()
     label.setWordWrap(True)
     label.setTextFormat(Qt.TextFormat.RichText)

@@ -16,12 +16,7 @@ _LAYER_EVENTS = ("data", "scale", "units", "axis_labels", "affine", "rotate", "s
 class LayerBox(QComboBox):
     """The image layers of a viewer.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer or napari.components.ViewerModel
-        Its layers.
-    on_change : callable
-        Called when another layer is chosen, or the chosen one is another image than before.
+    `on_change` is called when another layer is chosen, or the chosen one is another image than before.
     """
 
     def __init__(self, viewer: Any, on_change: Callable[[], None]) -> None:
@@ -38,7 +33,7 @@ class LayerBox(QComboBox):
         self._links.append((viewer.layers.selection.events.active, self._follow_selection))
         for emitter, slot in self._links:
             emitter.connect(slot)
-        self.currentIndexChanged.connect(self._tell)
+        self.currentIndexChanged.connect(self._report)
         self._fill()
         self._follow_selection()
 
@@ -49,7 +44,7 @@ class LayerBox(QComboBox):
 
     def choose(self, layer: "Image | None") -> None:
         """Choose a layer, if it is still there."""
-        images = self._images()[::-1]
+        images = self._find_images()[::-1]
         if layer in images:
             self.setCurrentIndex(images.index(layer))
 
@@ -59,7 +54,7 @@ class LayerBox(QComboBox):
             emitter.disconnect(slot)
         self._watch(set())
 
-    def _images(self) -> "list[Image]":
+    def _find_images(self) -> "list[Image]":
         from napari.layers import Image
 
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
@@ -67,7 +62,7 @@ class LayerBox(QComboBox):
     def _fill(self, event: Any = None) -> None:
         """Show the layers that there are, top first, and keep the chosen one."""
         chosen = self.layer
-        images = self._images()[::-1]
+        images = self._find_images()[::-1]
         self.blockSignals(True)
         self.clear()
         for layer in images:
@@ -77,28 +72,28 @@ class LayerBox(QComboBox):
         self.blockSignals(False)
         self._watch(set(images))
         if self.layer != chosen or chosen is None:  # a proxy is not the layer, but equals it
-            self._tell()
+            self._report()
 
     def _watch(self, images: "set[Image]") -> None:
         """Follow the changes of these layers and no others."""
         for layer in self._watched - images:
             for name in _LAYER_EVENTS:
-                getattr(layer.events, name).disconnect(self._layer_changed)
+                getattr(layer.events, name).disconnect(self._show_change)
         for layer in images - self._watched:
             for name in _LAYER_EVENTS:
-                getattr(layer.events, name).connect(self._layer_changed)
+                getattr(layer.events, name).connect(self._show_change)
         self._watched = images
 
-    def _layer_changed(self, event: Any) -> None:
-        """Show a new name; tell of a change to the chosen layer."""
-        for k, layer in enumerate(self._images()[::-1]):
+    def _show_change(self, event: Any) -> None:
+        """Show a new name; report a change of the chosen layer."""
+        for k, layer in enumerate(self._find_images()[::-1]):
             self.setItemText(k, layer.name)
         if event.source == self.layer:
-            self._tell()
+            self._report()
 
     def _follow_selection(self, event: Any = None) -> None:
         """Choose the image layer that is selected in napari."""
         self.choose(self._viewer.layers.selection.active)
 
-    def _tell(self, index: int = 0) -> None:
+    def _report(self, index: int = 0) -> None:
         self._on_change()

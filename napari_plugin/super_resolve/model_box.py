@@ -32,12 +32,7 @@ _LARGEST_SCALE = 16
 class ModelBox(QWidget):
     """Choose a model, and the factors of an interpolation.
 
-    Parameters
-    ----------
-    on_change : callable
-        Called when another model or factor is chosen.
-    on_error : callable
-        Called with the error of a model file.
+    `on_change` is called when another model or factor is chosen, `on_error` with the error of a model file.
     """
 
     def __init__(self, on_change: Callable[[], None], on_error: Callable[[Exception], None]) -> None:
@@ -77,7 +72,7 @@ class ModelBox(QWidget):
             spin.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
             spin.setStyleSheet("min-width: 40px; padding: 1px 6px")  # three of them fit side by side
             spin.setToolTip(f"Fine pixels per coarse pixel along {axis}")
-            spin.valueChanged.connect(self._rescale)
+            spin.valueChanged.connect(self._take_factor)
             spin_row.addWidget(spin)
         column.addLayout(row)
         column.addWidget(self.facts)
@@ -139,20 +134,20 @@ class ModelBox(QWidget):
         if path:
             self.choose_file(path)
 
-    def _rescale(self, value: int) -> None:
+    def _take_factor(self, value: int) -> None:
         self._on_change()
 
     def _show_facts(self, index: int = 0) -> None:
         self._is_chosen = True
         card = self.card
         self.facts.setText("a classical method, by whole factors" if card is None else card_text(card))
-        self.facts.setToolTip("" if card is None else _details(card))
+        self.facts.setToolTip("" if card is None else _describe_card(card))
         self._spin_row.setVisible(any_factor(card))
         self._on_change()
 
 
-def _details(card: "ModelCard") -> str:
-    """What more there is to say of a model, for a tool tip."""
+def _describe_card(card: "ModelCard") -> str:
+    """Return what more there is to say of a model, for a tool tip."""
     parts = [card.description, f"trained on {'; '.join(card.data_sources)}" if card.data_sources else ""]
     parts += [f"degradation: {card.degradation}" if card.degradation else "", card.licence]
     return "\n".join(filter(None, parts))

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from napari_plugin.layers import LayerImage, unit_factor
+from napari_plugin.layers import LayerImage, to_outline, unit_factor
+from sr_imaging import model_fit
+from sr_imaging.image.grid.pixel_spacing import has_thick_slices
 
 if TYPE_CHECKING:
     from sr_imaging import ModelCard
@@ -13,7 +15,6 @@ __all__ = ["CLASSICAL", "any_factor", "best_model", "card_text", "doubts", "mode
 CLASSICAL = ("cubic", "wiener", "back-projection", "linear", "lanczos", "fourier", "nearest")
 _THROUGH_PLANE = "plane"  # the name a through-plane model gives the two axes that it keeps
 _BANDS = ("band", "bands", "channel", "channels", "wavelength")
-_THICK = 1.5  # z spacing over the in-plane one, from which slices count as thick
 
 
 def model_factors(card: "ModelCard") -> dict[str, float]:
@@ -32,7 +33,7 @@ def model_factors(card: "ModelCard") -> dict[str, float]:
 
 
 def any_factor(card: "ModelCard | None") -> bool:
-    """Whether the user says by how much: classical methods, and models for any factor in a range."""
+    """Return whether the user says by how much: classical methods, and models for any factor in a range."""
     return card is None or card.scale_range is not None
 
 
@@ -44,27 +45,27 @@ def needed_axes(card: "ModelCard") -> tuple[str, ...]:
 def refusal(card: "ModelCard", image: LayerImage, scale: Mapping[str, float] | None = None) -> str:
     """Return why a model cannot run on a layer, and what would help; empty where it can.
 
-    `scale` is by how much the user asks to refine each axis, where that is known, for a model of any factor.
+    `scale` has the factors that are asked of a model that does any factor, by axis, where they are known.
     """
     for axis in needed_axes(card):
         if axis not in image.axes:
             help_ = "set Axes to volume" if len(image.dims) > 2 else "choose another model"
             return f"{card.name} needs a {axis} axis, and the layer has {', '.join(image.dims)}; {help_}"
-    if card.in_channels > 1 and card.in_channels != (bands := _band_count(image)):
+    if card.in_channels > 1 and card.in_channels != (bands := _count_bands(image)):
         return (
             f"{card.name} takes {card.in_channels} bands together, and the layer has {bands}; "
             "choose another model"
         )
     if scale is None:
         return ""
-    for axis, (low, high) in _spans(card).items():
+    for axis, (low, high) in _range_of_factors(card).items():
         if not low <= (asked := scale.get(axis, 1)) <= high:
             return f"{card.name} refines {axis} by {low:g} to {high:g}, not {asked:g}; set its factor"
     return ""
 
 
-def _spans(card: "ModelCard") -> dict[str, tuple[float, float]]:
-    """Lowest and highest factor by axis of a model that does any factor; those it keeps are 1 to 1."""
+def _range_of_factors(card: "ModelCard") -> dict[str, tuple[float, float]]:
+    """Return lowest and highest factor by axis of a model for any factor; 1 and 1 of an axis that stays."""
     if card.scale_range is None:
         return {}
     found = dict.fromkeys(("z", "y", "x"), (1.0, 1.0))
@@ -73,25 +74,12 @@ def _spans(card: "ModelCard") -> dict[str, tuple[float, float]]:
 
 def doubts(card: "ModelCard", image: LayerImage) -> list[str]:
     """Return where a layer lies outside what a model was trained for, one clause each."""
-    found = []
-    if image.modality and card.modality in ("CT", "MR") and image.modality != card.modality:
-        found.append(f"the layer is {image.modality} and the model was trained on {card.modality}")
-    if card.spacing_range is None:
-        return found
-    low, high = card.spacing_range
-    for axis in model_factors(card):
-        place = image.place(axis)
-        if place is None or "degree" in image.units[place]:
-            continue
-        factor = unit_factor(image.units[place], card.spacing_unit)
-        if factor is None:
+    found = model_fit(card, to_outline(image, card.spacing_unit))
+    for axis in model_factors(card) if card.spacing_range is not None else ():
+        unit = image.units[image.axes.index(axis)]
+        if "degree" not in unit and unit_factor(unit, card.spacing_unit) is None:
             found.append(
                 f"the layer states no {card.spacing_unit} along {axis}, so its spacing is not checked"
-            )
-        elif not low * 0.95 <= (value := image.spacing[place] * factor) <= high * 1.05:
-            found.append(
-                f"{axis} spacing {value:.3g} {card.spacing_unit} is outside the trained "
-                f"{low:.3g} to {high:.3g} {card.spacing_unit}"
             )
     return found
 
@@ -112,7 +100,7 @@ def card_text(card: "ModelCard") -> str:
     """Return what a model does and was trained on, in one line."""
     factors = ", ".join(f"{axis} by {s:g}" for axis, s in model_factors(card).items())
     if card.scale_range is not None:
-        spans = _spans(card).items()
+        spans = _range_of_factors(card).items()
         factors = ", ".join(f"{axis} by {low:g} to {high:g}" for axis, (low, high) in spans if high > 1)
     parts = [f"refines {factors}", card.modality]
     if card.spacing_range is not None:
@@ -123,8 +111,8 @@ def card_text(card: "ModelCard") -> str:
     return " · ".join(filter(None, parts))
 
 
-def _band_count(image: LayerImage) -> int:
-    """Length of the axis that a model of several bands would take."""
+def _count_bands(image: LayerImage) -> int:
+    """Return the length of the axis that a model of several bands would take."""
     if image.colours:
         return image.colours
     for dim, axis, size in zip(image.dims, image.axes, image.shape, strict=True):
@@ -135,9 +123,6 @@ def _band_count(image: LayerImage) -> int:
 
 
 def _has_thick_slices(image: LayerImage) -> bool:
-    """Whether the layer is a volume whose slices are thick."""
+    """Return whether the layer is a volume whose slices are thick."""
     places = [image.place(axis) for axis in ("z", "y", "x")]
-    if None in places:
-        return False
-    z, y, x = (image.spacing[place] for place in places if place is not None)
-    return z >= _THICK * max(y, x)
+    return None not in places and has_thick_slices(*(image.spacing[k] for k in places if k is not None))

@@ -19,39 +19,23 @@ _SPARE = 0.9  # share of the free memory that a result may take
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked for.
+    """What is asked for."""
 
-    Parameters
-    ----------
-    model : str
-        Bundled name, path, or classical method.
-    card : ModelCard, optional
-        Of the model; None for a classical method.
-    scale : dict
-        Factors by axis, of a classical method or a model that does any factor.
-    device : str
-        ``auto``, ``cpu``, ``cuda``.
-    tile : int, optional
-        LR pixels of a tile; chosen by the memory if None.
-    max_memory : str
-        Memory of one pass of the network, such as ``2 GiB``; empty for automatic.
-    is_lazy : bool
-        Whether the result is computed where it is shown, and never whole.
-    """
-
-    model: str
-    card: "ModelCard | None" = None
-    scale: dict[str, float] = field(default_factory=dict)
+    model: str  # bundled name, path, or classical method
+    card: "ModelCard | None" = None  # None for a classical method
+    scale: dict[str, float] = field(default_factory=dict)  # by axis, of what does any factor
     device: str = "auto"
-    tile: int | None = None
-    max_memory: str = ""
-    is_lazy: bool = False
+    tile: int | None = None  # LR pixels; chosen by the memory if None
+    max_memory: str = ""  # of one pass of the network, such as 2 GiB; empty for automatic
+    is_lazy: bool = False  # the result is computed where it is shown, and never whole
 
     def arguments(self, image: LayerImage) -> dict[str, Any]:
         """Keyword arguments of ``sr_imaging.upscale`` that are not at their default."""
         arguments: dict[str, Any] = {}
         if any_factor(self.card):
-            arguments["scale"] = {axis: _whole(self.scale.get(axis, 1)) for axis in image.axes if axis}
+            arguments["scale"] = {
+                axis: _as_int_if_whole(self.scale.get(axis, 1)) for axis in image.axes if axis
+            }
         if self.device != "auto":
             arguments["device"] = self.device
         if self.tile:
@@ -63,33 +47,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would make of a layer.
-
-    Parameters
-    ----------
-    image : LayerImage
-        The layer as it is.
-    settings : Settings
-        What is asked for.
-    factors : tuple of float
-        Fine pixels per coarse pixel along each data axis.
-    shape : tuple of int
-        Pixels of the result along each.
-    nbytes : int
-        Memory of the result in bytes.
-    refusal : str
-        Why it cannot run; empty where it can.
-    doubts : tuple of str
-        What to check in the result.
-    """
+    """What a run would make of a layer."""
 
     image: LayerImage
     settings: Settings
-    factors: tuple[float, ...]
-    shape: tuple[int, ...]
-    nbytes: int
-    refusal: str = ""
-    doubts: tuple[str, ...] = ()
+    factors: tuple[float, ...]  # fine pixels per coarse pixel along each data axis
+    shape: tuple[int, ...]  # pixels of the result
+    nbytes: int  # of the result
+    refusal: str = ""  # why it cannot run; empty where it can
+    doubts: tuple[str, ...] = ()  # what to check in the result
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -98,32 +64,20 @@ class Plan:
 
 
 def make_plan(image: LayerImage, settings: Settings, *, free: int | None = None) -> Plan:
-    """Return what a run would make of a layer.
+    """Return what a run would make of a layer, with a refusal where it cannot run.
 
-    Parameters
-    ----------
-    image : LayerImage
-        The layer.
-    settings : Settings
-        What is asked for.
-    free : int, optional
-        Free memory in bytes; asked of the system by default.
-
-    Returns
-    -------
-    Plan
-        With a refusal where it cannot run.
+    `free` are the bytes of free memory, which the system is asked for by default.
     """
     card = settings.card
     by_axis = settings.scale if card is None or any_factor(card) else model_factors(card)
     factors = tuple(float(by_axis.get(axis, 1)) if axis else 1.0 for axis in image.axes)
     shape = tuple(round(n * s) for n, s in zip(image.shape, factors, strict=True))
     nbytes = prod(shape) * max(1, image.colours) * image.dtype.itemsize
-    reason = _wrong_pixels(image) or (refusal(card, image, settings.scale) if card is not None else "")
+    reason = _refuse_pixels(image) or (refusal(card, image, settings.scale) if card is not None else "")
     if not reason and all(s == 1 for s in factors):
         reason = "nothing would become finer; raise the scale of an axis"
     if not reason and not settings.is_lazy:
-        reason = _too_large(image, nbytes, free_memory() if free is None else free)
+        reason = _refuse_size(image, nbytes, free_memory() if free is None else free)
     found = tuple(doubts(card, image)) if card is not None and not reason else ()
     return Plan(image, settings, factors, shape, nbytes, reason, found)
 
@@ -140,7 +94,7 @@ def grid_rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:
     image = plan.image
     rows = []
     for k, dim in enumerate(image.dims):
-        unit = _short(image.units[k])
+        unit = _abbreviate(image.units[k])
         spacing = [f"{d:.4g} {unit}" if image.axes[k] else "" for d in (image.spacing[k], plan.spacing[k])]
         rows.append((dim, str(image.shape[k]), spacing[0], str(plan.shape[k]), spacing[1]))
     return rows
@@ -160,29 +114,29 @@ def size_text(nbytes: int) -> str:
     return f"{nbytes} B"
 
 
-def _short(unit: str) -> str:
-    """The symbol of a unit."""
+def _abbreviate(unit: str) -> str:
+    """Return the symbol of a unit."""
     import pint
 
     return f"{pint.Unit(unit):~}"
 
 
-def _whole(s: float) -> float:
-    """A whole factor as int, so that it prints as one."""
+def _as_int_if_whole(s: float) -> float:
+    """Return a factor, a whole one as int so that it prints as one."""
     return int(s) if s == int(s) else s
 
 
-def _wrong_pixels(image: LayerImage) -> str:
-    """Why pixels of this kind or shape cannot be refined."""
+def _refuse_pixels(image: LayerImage) -> str:
+    """Return why pixels of this kind or shape cannot be refined; empty where they can."""
     if np.dtype(image.dtype).kind not in "biuf":
-        return f"pixels of type {image.dtype} are no real numbers; convert the layer, e.g. with np.abs"
+        return f"pixels of type {image.dtype} are not real numbers; convert the layer, e.g. with np.abs"
     if not prod(image.shape):
         return "the layer has no pixels; choose another"
     return ""
 
 
-def _too_large(image: LayerImage, nbytes: int, free: int) -> str:
-    """Why a result does not fit into memory."""
+def _refuse_size(image: LayerImage, nbytes: int, free: int) -> str:
+    """Return why a result does not fit into memory; empty where it does."""
     need = nbytes * (2 if image.is_lazy else 1)  # parts of a lazy layer are gathered into one array
     if need <= _SPARE * free:
         return ""

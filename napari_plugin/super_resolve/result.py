@@ -20,15 +20,7 @@ _GREY_LOOKS = ("colormap", "contrast_limits")
 
 
 class Recipe:
-    """What the result layer takes over from its source, noted when the run begins.
-
-    Parameters
-    ----------
-    layer : napari.layers.Image
-        The source.
-    plan : Plan
-        The run.
-    """
+    """What the result layer takes over from its source, noted when the run begins."""
 
     def __init__(self, layer: "Image", plan: Plan) -> None:
         self.has_coords = hasattr(pixels(layer), "coords")
@@ -49,20 +41,10 @@ class Recipe:
 
 
 def result_layer(recipe: Recipe, result: "xr.DataArray") -> "Image":
-    """Return the layer of a result.
+    """Return the layer of a result, exactly over its source.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        What was noted of the source.
-    result : DataArray
-        Pixels, and the attrs in which super-resolution says how it was made.
-
-    Returns
-    -------
-    napari.layers.Image
-        Exactly over its source. ``metadata["sr_imaging"]`` holds model, hash, version, scale, precision,
-        device, history, the source, and the run as Python and as a command.
+    ``metadata["sr_imaging"]`` holds model, hash, version, scale, precision, device, history, the source, and
+    the run as Python and as a command.
     """
     from napari.layers import Image
 
@@ -80,20 +62,8 @@ def refined_placement(layer: "Image", factors: Sequence[float]) -> dict[str, Any
     """Return the arguments that place a layer of finer pixels over `layer`.
 
     The corner of the first pixel does not move. With ``L`` the linear part of rotation, shear and scale, and
-    ``s`` the factors, ``scale' = scale / s`` and ``translate' = translate + L · (1/s − 1)/2``; rotation,
-    shear and the affine that follow are those of the source.
-
-    Parameters
-    ----------
-    layer : napari.layers.Image
-        The source.
-    factors : (ndim,) sequence of float
-        Fine pixels per coarse pixel along each data axis.
-
-    Returns
-    -------
-    dict
-        ``scale``, ``translate``, ``rotate``, ``shear``, ``affine``, ``units`` and ``axis_labels``.
+    ``s`` the factors, ``scale' = scale / s`` and ``translate' = translate + L · (1/s − 1)/2``; the rest is
+    that of the source. `factors` are fine pixels per coarse pixel along each data axis.
     """
     from napari.utils.transforms import Affine
 

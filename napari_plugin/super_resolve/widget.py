@@ -39,7 +39,7 @@ class SuperResolve(QWidget):
         self._viewer = napari_viewer
         self._was_docked = False  # when the run began
         self._error, self._note = "", ""
-        self._runs: list[Run] = []  # none or the one in hand
+        self._runs: list[Run] = []  # none or the one under way
         self.plan: Plan | None = None
         self.model_box = ModelBox(self.refresh, self.show_error)
         self.layer_box = LayerBox(napari_viewer, self.refresh)
@@ -65,12 +65,12 @@ class SuperResolve(QWidget):
         form.cancel_button.clicked.connect(self.cancel)
         form.python_button.clicked.connect(partial(self._copy, as_python))
         form.command_button.clicked.connect(partial(self._copy, as_command))
-        form.message.linkActivated.connect(self._turn)
-        self.destroyed.connect(partial(_leave, self.layer_box, self._runs))
+        form.message.linkActivated.connect(self._turn_view)
+        self.destroyed.connect(partial(_disconnect, self.layer_box, self._runs))
 
     @property
     def is_running(self) -> bool:
-        """Whether a run is in hand."""
+        """Whether a run is under way."""
         return bool(self._runs)
 
     def settings(self) -> Settings:
@@ -111,7 +111,7 @@ class SuperResolve(QWidget):
             run = Run(
                 layer,
                 plan,
-                on_outcome=partial(self._take, recipe, monotonic()),
+                on_outcome=partial(self._add_result, recipe, monotonic()),
                 on_error=self.show_error,
                 on_finished=self._finish,
             )
@@ -125,7 +125,7 @@ class SuperResolve(QWidget):
         run.start()
 
     def cancel(self) -> None:
-        """Stop after the tile in hand."""
+        """Stop after the tile that is under way."""
         for run in self._runs:
             run.cancel()
             self.form.cancel_button.setEnabled(False)
@@ -137,7 +137,7 @@ class SuperResolve(QWidget):
         self._error = str(error) if known else f"{type(error).__name__}: {error}"
         self._show()
 
-    def _take(self, recipe: Recipe, began: float, outcome: Outcome) -> None:
+    def _add_result(self, recipe: Recipe, began: float, outcome: Outcome) -> None:
         """Add the layer of a result over its source, and stay on the source."""
         if outcome.error is not None:
             self.show_error(outcome.error)
@@ -161,7 +161,7 @@ class SuperResolve(QWidget):
     def _show_progress(self) -> None:
         """Draw how far the run is, here and in napari's activity dock."""
         if self._was_docked and self.isWindow():  # napari has closed the dock, and the run keeps this alive
-            _leave(self.layer_box, self._runs)
+            _disconnect(self.layer_box, self._runs)
         for run in self._runs:
             run.show_progress()
             if run.total:
@@ -187,7 +187,7 @@ class SuperResolve(QWidget):
         layer = self.layer_box.layer
         if layer is not None and plan is not None and north_is_down(self._viewer, plan.image, layer):
             lines.append('The first row is drawn at the bottom. <a href="turn">Turn the view</a>')
-        self.form.grid.setText("" if plan is None else _table(plan))
+        self.form.grid.setText("" if plan is None else _tabulate_grids(plan))
         self.form.message.setText("<br>".join(lines))
         self.form.message.setVisible(bool(lines))
         self.form.run_button.setEnabled(plan is not None and not plan.refusal)
@@ -204,13 +204,13 @@ class SuperResolve(QWidget):
         if layer is not None and self.plan is not None and clipboard is not None:
             clipboard.setText(write(self.plan, layer))
 
-    def _turn(self, *_: Any) -> None:
+    def _turn_view(self, *_: Any) -> None:
         turn_north_up(self._viewer)
         self.refresh()
 
 
-def _table(plan: Plan) -> str:
-    """The grids before and after, side by side, one row an axis."""
+def _tabulate_grids(plan: Plan) -> str:
+    """Return the grids before and after as HTML, side by side, one row an axis."""
     pad = "padding-right:14px"
     lines = ["<td></td><td colspan=2><i>now</i></td><td colspan=2><i>super-resolved</i></td>"]
     lines += [
@@ -223,7 +223,7 @@ def _table(plan: Plan) -> str:
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def _leave(layer_box: LayerBox, runs: list[Run], *_: Any) -> None:
+def _disconnect(layer_box: LayerBox, runs: list[Run], *_: Any) -> None:
     """Stop what a closed widget has begun."""
     layer_box.disconnect_viewer()
     for run in runs:

@@ -26,20 +26,11 @@ class Outcome:
 
 
 class Run:
-    """Super-resolution of one layer in a thread of its own.
+    """Super-resolution of one layer in a thread of its own; later changes to the layer do not matter.
 
-    Parameters
-    ----------
-    layer : napari.layers.Image
-        The source; later changes to it do not matter.
-    plan : Plan
-        What to do.
-    on_outcome : callable
-        Called in the main thread with an :class:`Outcome`, unless the run was cancelled.
-    on_error : callable
-        Called in the main thread with an exception that nobody foresaw; napari shows it as well.
-    on_finished : callable
-        Called in the main thread at the end, whatever happened.
+    All three functions are called in the main thread: `on_outcome` with an :class:`Outcome` unless the run
+    was cancelled, `on_error` with an exception that nobody foresaw (napari shows it as well), and
+    `on_finished` at the end, whatever happened.
     """
 
     def __init__(
@@ -59,9 +50,9 @@ class Run:
         unit = plan.settings.card.spacing_unit if plan.settings.card is not None else ""
         self._array = to_array(layer, plan.image, unit)
         self._worker: Any = create_worker(
-            self._work,
+            self._super_resolve,
             _start_thread=False,
-            _ignore_errors=True,  # on_error and napari's notification tell of them
+            _ignore_errors=True,  # on_error and napari's notification show them
             _progress={"desc": f"super-resolving {layer.name}"},
             _connect={"returned": on_outcome, "errored": on_error, "finished": on_finished},
         )
@@ -71,7 +62,7 @@ class Run:
         self._worker.start()
 
     def cancel(self) -> None:
-        """Stop after the tile in hand."""
+        """Stop after the tile that is under way."""
         self._worker.quit()
 
     @property
@@ -94,16 +85,16 @@ class Run:
         if self.done > bar.n:
             bar.update(self.done - bar.n)
 
-    def _work(self) -> Outcome:
+    def _super_resolve(self) -> Outcome:
         """Run in the thread."""
         preload_torch()
         from sr_imaging import upscale
 
         plan = self.plan
         try:
-            array = _lazy_or_not(self._array, plan)
+            array = _chunk_if_lazy(self._array, plan)
             result = upscale(
-                array, plan.settings.model, progress=self._step, **plan.settings.arguments(plan.image)
+                array, plan.settings.model, progress=self._count_tile, **plan.settings.arguments(plan.image)
             )
             if plan.image.colours and result.dtype.kind == "f":
                 result = result.clip(0, 1, keep_attrs=True)  # napari draws colours between these
@@ -113,7 +104,7 @@ class Run:
         except SrImagingError as error:
             return Outcome(error=error)
 
-    def _step(self, done: int, total: int) -> None:
+    def _count_tile(self, done: int, total: int) -> None:
         """Count a tile; runs in the thread, or in dask's."""
         if self.is_cancelled and not self.plan.settings.is_lazy:
             raise CancelledError("cancelled in napari; run again to start anew")
@@ -121,6 +112,6 @@ class Run:
         self.done, self.total = done, total
 
 
-def _lazy_or_not(array: "xr.DataArray", plan: Plan) -> "xr.DataArray":
-    """Cut an array in memory into blocks where the result is to be lazy."""
+def _chunk_if_lazy(array: "xr.DataArray", plan: Plan) -> "xr.DataArray":
+    """Return an array in memory cut into blocks where the result is to be lazy."""
     return array.chunk("auto") if plan.settings.is_lazy and array.chunks is None else array

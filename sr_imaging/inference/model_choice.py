@@ -12,7 +12,8 @@ from typing import Any
 import xarray as xr
 
 from sr_imaging.errors import GridError, ModelError
-from sr_imaging.image.grid.axes import spatial_dims
+from sr_imaging.image.grid.axes import AXES, spatial_dims
+from sr_imaging.image.grid.pixel_spacing import has_thick_slices
 from sr_imaging.image.grid.pixel_spacing import spacing as grid_spacing
 from sr_imaging.models.model_file import ZOO, load_model
 from sr_imaging.networks import CLASSICAL, INTERPOLATIONS, PLANE_AXES, Generator, check_generator
@@ -27,10 +28,9 @@ from .request import (
     factors_of_spacing,
 )
 
-__all__ = ["THICK", "Choice", "choose"]
+__all__ = ["Choice", "choose"]
 
 log = logging.getLogger(__name__)
-THICK = 1.5  # z spacing over the in-plane one, from which slices count as thick
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _refines_z(da: xr.DataArray, request: Request) -> bool:
         return refined == [dims["z"]]
     have = grid_spacing(da)
     known = all(dim in have for dim in dims.values())
-    return known and have[dims["z"]] >= THICK * max(have[dims["y"]], have[dims["x"]])
+    return known and has_thick_slices(*(have[dims[axis]] for axis in AXES))
 
 
 def _no_model(what: str, request: Request) -> ModelError:

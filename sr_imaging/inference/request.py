@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sr_imaging.errors import GridError, ModelError
+from sr_imaging.image.grid.axes import AXES
 
 __all__ = ["Scale", "Spacing"]
 Scale = float | Sequence[float] | Mapping[Any, float] | None
@@ -85,7 +86,7 @@ def _dim(dims: Mapping[str, Any], key: Hashable) -> Any:
 
 def dims_of_axes(name: str, axes: Sequence[str], dims: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the dims that a model works on, in the order of its axes; a through-plane one takes z, y, x."""
-    own = ("z", "y", "x") if _PLANE in axes else tuple(axes)
+    own = AXES if _PLANE in axes else tuple(axes)
     if lacking := [axis for axis in own if axis not in dims]:
         have = ", ".join(map(str, dims.values()))
         raise ModelError(f"{name} works on {tuple(axes)}, but {lacking[0]} is not among the dims {have}")

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from sr_imaging.errors import InputTypeError
-from sr_imaging.image.grid.axes import check_grid
+from sr_imaging.image.grid.axes import AXES, check_grid
 from sr_imaging.image.grid.overlay import check_overlay
 from sr_imaging.image.grid.refinement import refine
 from sr_imaging.image.pixels.repeated_bands import model_beside_repeated, repeated_bands
@@ -239,7 +239,7 @@ def _name_dims(array: Any, asked: UpscaleOptions) -> xr.DataArray:
             f"an array of shape {array.shape} has no {axes} spatial axes; give one with more"
         )
     lead = [f"dim_{k}" for k in range(array.ndim - axes)]
-    return xr.DataArray(array, dims=[*lead, *("z", "y", "x")[-axes:]])
+    return xr.DataArray(array, dims=[*lead, *AXES[-axes:]])
 
 
 def _axes_of_model(model: Any) -> tuple[str, ...]:

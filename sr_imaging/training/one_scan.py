@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_cdt
 from sr_imaging.degradation.settings import DegradationConfig
 from sr_imaging.errors import ConfigError
 from sr_imaging.image.grid.axes import spatial_dims
-from sr_imaging.image.grid.pixel_spacing import spacing
+from sr_imaging.image.grid.pixel_spacing import THICK, has_thick_slices, spacing
 from sr_imaging.io import find_scans, read
 from sr_imaging.models.model_file import load_model
 from sr_imaging.networks import PLANE_AXES
@@ -20,7 +20,6 @@ from sr_imaging.training.config.run import TrainConfig
 
 __all__ = ["self_config"]
 
-_THICK = 1.5  # slice distance over the in-plane spacing, from which slices count as thick
 _STEPS = 600  # minutes on a laptop
 _NETWORK = {"channels": 32, "blocks": 4}  # as the bundled models, so that training can start from them
 _RATES = {True: 3e-4, False: 1e-3}  # from a bundled model, and from fresh weights
@@ -109,10 +108,10 @@ def _choose_volume_settings(da: Any, path: str) -> dict[str, Any]:
     steps = [spacing(da).get(dim, 1.0) for dim in dims.values()]
     plane = (steps[1] + steps[2]) / 2
     k = round(steps[0] / plane)
-    if steps[0] < _THICK * plane or k < 2:
+    if not has_thick_slices(steps[0], plane, plane) or k < 2:
         raise ConfigError(
             f"the slices of {path} are {steps[0]:.3g} mm apart and its pixels {plane:.3g} mm, less than "
-            f"{_THICK:g} times as fine; a scan that is fine everywhere has nothing to teach"
+            f"{THICK:g} times as fine; a scan that is fine everywhere has nothing to teach"
         )
     reference = da.coords["volume_ref"].attrs if "volume_ref" in da.coords else {}
     modality = str(reference.get("modality", ""))

@@ -159,7 +159,7 @@ def test_plan_refuses_to_do_nothing() -> None:
 
 def test_plan_refuses_complex_pixels() -> None:
     image = LayerImage(("y", "x"), ("y", "x"), (4, 5), (1.0, 1.0), ("pixel",) * 2, np.dtype(complex))
-    assert "no real numbers" in make_plan(image, Settings("cubic", scale={"y": 2})).refusal
+    assert "not real numbers" in make_plan(image, Settings("cubic", scale={"y": 2})).refusal
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_factor_out_of_the_range_of_a_model_is_refused() -> None:
     [
         (4, "mm", []),
         (4000, "um", []),
-        (9, "mm", ["z spacing 9 mm is outside the trained 2 to 6 mm"]),
+        (9, "mm", ["z spacing 9 outside the trained 2 to 6 mm"]),
         (4, None, ["the layer states no mm along z, so its spacing is not checked"]),
     ],
 )
@@ -205,7 +205,7 @@ def test_doubts_compare_spacing_in_one_unit(scale: float, unit: str | None, foun
 def test_doubts_name_another_modality() -> None:
     image = describe(volume_layer())
     ct = LayerImage(**{**image.__dict__, "modality": "CT"})
-    assert doubts(card(), ct) == ["the layer is CT and the model was trained on MR"]
+    assert doubts(card(), ct) == ["modality CT where it was trained on MR"]
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from sr_imaging.errors import GridError, ModelError, ReadError, SrImagingError
 from sr_imaging.evaluation.figures.drawing import draw
 from sr_imaging.evaluation.figures.scan_rows import picture_row
 from sr_imaging.evaluation.metrics.pixels import data_range, psnr
-from sr_imaging.image.grid.axes import spatial_dims
+from sr_imaging.image.grid.axes import AXES, spatial_dims
+from sr_imaging.image.grid.pixel_spacing import has_thick_slices
 from sr_imaging.image.grid.pixel_spacing import spacing as grid_spacing
-from sr_imaging.inference.model_choice import THICK, choose
+from sr_imaging.inference.model_choice import choose
 from sr_imaging.inference.upscaling import upscale
 from sr_imaging.io import find_scans, read, write
 from sr_imaging.io.scan import Scan
@@ -109,7 +110,7 @@ def _demonstrate(found: Found, output: Path, device: str, say: Callable[[str], N
     whole = read(scan)
     models = _choose_models(whole)
     da = _crop_middle(whole)
-    factors = _find_factors(da, models[0])
+    factors = {dim: s for dim, s in choose(da, models[0], None, None).model_scale.items() if s > 1}
     lr, truth = _make_coarser(da, factors)
     name = found.place.name.split(".")[0]
     source: Scan | None = scan if scan.kind == "dicom" and truth is None else None
@@ -144,11 +145,6 @@ def _choose_models(da: xr.DataArray) -> list[str]:
     return sorted(names, key=len)
 
 
-def _find_factors(da: xr.DataArray, model: Any) -> dict[Any, int]:
-    """Return the factors of a model by dim of an array, where above 1."""
-    return {dim: s for dim, s in choose(da, model, None, None).model_scale.items() if s > 1}
-
-
 def _crop_middle(da: xr.DataArray) -> xr.DataArray:
     """Return the middle of a scan, small enough to be compared in seconds; of leading dims the first."""
     dims = spatial_dims(da)
@@ -167,7 +163,7 @@ def _make_coarser(da: xr.DataArray, factors: dict[Any, int]) -> tuple[xr.DataArr
     """Return a coarser scan and its truth; a scan whose slices are thick already, and None."""
     dims, steps = spatial_dims(da), grid_spacing(da)
     through = list(factors) == [dims.get("z")] and all(dim in steps for dim in dims.values())
-    if through and steps[dims["z"]] >= THICK * max(steps[dims["y"]], steps[dims["x"]]):
+    if through and has_thick_slices(*(steps[dims[axis]] for axis in AXES)):
         return da, None
     sizes = {dim: da.sizes[dim] // s * s for dim, s in factors.items()}
     if any(size < 4 * factors[dim] for dim, size in sizes.items()):

@@ -10,7 +10,13 @@ from .rasters import geo_transform, is_rotated
 from .reference import axis_step, world_reference
 
 METRES_PER_DEGREE = 111_320.0  # of latitude
+THICK = 1.5  # slice distance over the in-plane spacing, from which slices count as thick
 _UNITS = {"metre": "m", "meter": "m", "metres": "m", "meters": "m", "millimetre": "mm", "millimeter": "mm"}
+
+
+def has_thick_slices(z: float, y: float, x: float) -> bool:
+    """Return whether the slices of a volume of these spacings are thick."""
+    return z >= THICK * max(y, x)
 
 
 def spacing(da: xr.DataArray) -> dict[Any, float]:
