@@ -1,8 +1,7 @@
 """How a coarse scan arises from a fine one: point-spread function or slice profile, area mean, noise.
 
-The kernels of this room are those of the training pairs (`sr_imaging.training.data.transforms`) as well, so
-a model is trained, tested and judged on one and the same operator, on the grid of
-:func:`sr_imaging.image.grid.refinement.refine`.
+Its kernels are those of the training pairs too, so a model is trained and judged on one and the same
+operator.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +17,9 @@ from sr_imaging.image.grid.refinement import refine
 from sr_imaging.image.stored_numbers import NODATA_KEYS, nodata_of, normalise_numbers
 
 from .noise import NOISELESS, Noise, add_noise
-from .psf import BOX, GAUSSIAN, Psf, margin, psf_kernel, psf_taps
+from .psf import BOX, GAUSSIAN, Psf, psf_kernel, psf_taps
 
-__all__ = ["BOX", "GAUSSIAN", "NOISELESS", "Noise", "Psf", "degrade", "margin", "psf_kernel"]
+__all__ = ["degrade"]
 
 
 def degrade(
@@ -78,23 +77,23 @@ def degrade(
     if da.dtype.kind not in "iuf":
         raise InputTypeError(f"values of dtype {da.dtype} cannot be degraded; convert them to numbers first")
     da = normalise_numbers(da)
-    factors = _factors(da, scale)
+    factors = _read_factors(da, scale)
     sizes = {dim: int(da.sizes[dim] / s + 1e-9) for dim, s in factors.items()}  # LR pixels that lie within
     da = da.isel({dim: slice(0, round(sizes[dim] * s)) for dim, s in factors.items()})
     out_dtype = np.dtype(dtype or da.dtype)
-    profiles = _profiles(da, psf)
-    axes = {da.dims.index(dim): _Axis.of(profiles[dim], s, sizes[dim]) for dim, s in factors.items()}
+    profiles = _choose_profiles(da, psf)
+    axes = {da.dims.index(dim): _CoarseAxis.of(profiles[dim], s, sizes[dim]) for dim, s in factors.items()}
     nodata = next(iter(nodata_of(da.attrs, da.dtype)), None)
     to_nan = out_dtype.kind == "f" and da.dtype.kind != "f"  # integers turned float mark nodata by NaN
-    job = _Job(axes, nodata, np.nan if to_nan or nodata is None else nodata, noise, seed, out_dtype)
-    coarse = refine(da, _apply(da.data, job), {dim: 1 / s for dim, s in factors.items()})
+    job = _BlockJob(axes, nodata, np.nan if to_nan or nodata is None else nodata, noise, seed, out_dtype)
+    coarse = refine(da, _degrade_data(da.data, job), {dim: 1 / s for dim, s in factors.items()})
     if to_nan:
         coarse.attrs = {key: value for key, value in coarse.attrs.items() if key not in NODATA_KEYS}
     return coarse
 
 
 @dataclass(frozen=True)
-class _Axis:
+class _CoarseAxis:
     """How one axis becomes coarse: by a kernel at every whole step, or by taps of each LR pixel's own."""
 
     size: int  # LR pixels
@@ -103,7 +102,7 @@ class _Axis:
     taps: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
-    def of(cls, psf: Psf, scale: float, size: int) -> "_Axis":
+    def of(cls, psf: Psf, scale: float, size: int) -> "_CoarseAxis":
         """Choose by whether the factor is whole."""
         if scale == int(scale):
             return cls(size, int(scale), psf_kernel(psf, int(scale)))
@@ -115,7 +114,7 @@ class _Axis:
         """HR pixels that a kernel sees beyond its block."""
         return 0 if self.kernel is None else (len(self.kernel) - self.step) // 2
 
-    def seen(self) -> "_Axis":
+    def seen(self) -> "_CoarseAxis":
         """Return the axis with a weight of one for every pixel that counts at all."""
         if self.taps is None:
             return replace(self, kernel=np.ones_like(self.kernel))
@@ -123,10 +122,10 @@ class _Axis:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _BlockJob:
     """What is done to every block."""
 
-    axes: dict[int, _Axis]
+    axes: dict[int, _CoarseAxis]
     nodata: float | None
     fill: float  # what invalid LR pixels become
     noise: Noise
@@ -134,8 +133,8 @@ class _Job:
     dtype: np.dtype[Any]
 
 
-def _factors(da: xr.DataArray, scale: float | Sequence[float] | Mapping[Any, float]) -> dict[Any, float]:
-    """Factor of every degraded dim."""
+def _read_factors(da: xr.DataArray, scale: float | Sequence[float] | Mapping[Any, float]) -> dict[Any, float]:
+    """Return the factor of every degraded dim."""
     dims = spatial_dims(da)
     if not dims:
         raise GridError(f"dims {da.dims} have no spatial axis; name them y, x or z, y, x")
@@ -148,9 +147,9 @@ def _factors(da: xr.DataArray, scale: float | Sequence[float] | Mapping[Any, flo
         chosen = dict(zip(dims.values(), values, strict=True))
     for dim, s in chosen.items():
         if dim not in dims.values():
-            raise GridError(f"scale names {dim!r}, which is no spatial dim; choose from {[*dims.values()]}")
+            raise GridError(f"scale names {dim!r}, not a spatial dim; choose from {[*dims.values()]}")
         if not 1 <= s < np.inf:
-            raise GridError(f"scale {s:g} of {dim!r} is no number >= 1; give HR pixels per LR pixel")
+            raise GridError(f"scale {s:g} of {dim!r} is not a number >= 1; give HR pixels per LR pixel")
         if da.sizes[dim] < s:
             raise GridError(
                 f"dim {dim!r} has {da.sizes[dim]} pixels, fewer than the scale {s:g}; use a smaller factor"
@@ -158,18 +157,18 @@ def _factors(da: xr.DataArray, scale: float | Sequence[float] | Mapping[Any, flo
     return {dim: float(s) for dim, s in chosen.items() if s > 1}
 
 
-def _profiles(da: xr.DataArray, psf: Psf | Mapping[Any, Psf] | None) -> dict[Any, Psf]:
-    """Point-spread function of every dim: by default a slice along z, optics along y and x."""
+def _choose_profiles(da: xr.DataArray, psf: Psf | Mapping[Any, Psf] | None) -> dict[Any, Psf]:
+    """Return the point-spread function of every dim: by default a slice along z, optics along y and x."""
     dims = spatial_dims(da)
     if isinstance(psf, Psf):
         return dict.fromkeys(dims.values(), psf)
     chosen = {dims.get(key, key): value for key, value in (psf or {}).items()}
     if strange := set(chosen) - set(dims.values()):
-        raise GridError(f"psf names {strange.pop()!r}, which is no spatial dim; choose from {[*dims]}")
+        raise GridError(f"psf names {strange.pop()!r}, not a spatial dim; choose from {[*dims]}")
     return {dim: BOX if axis == "z" else GAUSSIAN for axis, dim in dims.items()} | chosen
 
 
-def _apply(data: Any, job: _Job) -> Any:
+def _degrade_data(data: Any, job: _BlockJob) -> Any:
     """Degrade numpy at once, dask by blocks of whole multiples with the context that their border sees."""
     steps = {axis: one.step for axis, one in job.axes.items()}
     depth = {axis: one.depth for axis, one in job.axes.items()}
@@ -178,7 +177,7 @@ def _apply(data: Any, job: _Job) -> Any:
     def block(values: np.ndarray, block_info: Any = None) -> np.ndarray:
         start = [low for low, _ in block_info[None]["array-location"]] if block_info else [0] * values.ndim
         lr, bad = _degrade_block(values, job)
-        return _finish(add_noise(lr, job.noise, job.seed, start, coarse), bad, job)
+        return _restore_type(add_noise(lr, job.noise, job.seed, start, coarse), bad, job)
 
     if isinstance(data, np.ndarray):
         pads = [(depth.get(axis, 0),) * 2 for axis in range(data.ndim)]
@@ -189,7 +188,7 @@ def _apply(data: Any, job: _Job) -> Any:
     lazily: Any = overlap, map_blocks  # dask's functions carry no types
     tapped = {axis for axis, one in job.axes.items() if one.taps is not None}
     chunks = tuple(
-        (sum(sizes),) if axis in tapped else _whole_chunks(sizes, steps.get(axis, 1), depth.get(axis, 0))
+        (sum(sizes),) if axis in tapped else _align_chunks(sizes, steps.get(axis, 1), depth.get(axis, 0))
         for axis, sizes in enumerate(data.chunks)
     )
     padded = lazily[0](data.rechunk(chunks), depth=depth, boundary=dict.fromkeys(depth, "nearest"))
@@ -200,8 +199,8 @@ def _apply(data: Any, job: _Job) -> Any:
     return lazily[1](block, padded, dtype=job.dtype, chunks=out_chunks, meta=np.empty(0, job.dtype))
 
 
-def _whole_chunks(sizes: tuple[int, ...], scale: int, depth: int) -> tuple[int, ...]:
-    """Chunks of whole multiples of the scale, none thinner than the context."""
+def _align_chunks(sizes: tuple[int, ...], scale: int, depth: int) -> tuple[int, ...]:
+    """Return chunks of whole multiples of the scale, none thinner than the context."""
     least = max(scale, depth)
     bounds, total = [0], sum(sizes)
     for edge in (np.cumsum(sizes) // scale * scale).tolist():
@@ -212,7 +211,7 @@ def _whole_chunks(sizes: tuple[int, ...], scale: int, depth: int) -> tuple[int, 
     return tuple(np.diff(bounds).tolist())
 
 
-def _degrade_block(values: np.ndarray, job: _Job) -> tuple[np.ndarray, np.ndarray | None]:
+def _degrade_block(values: np.ndarray, job: _BlockJob) -> tuple[np.ndarray, np.ndarray | None]:
     """Down-sample a block with its context; also return which LR pixels see an invalid one, if any."""
     nodata = job.nodata
     bad: np.ndarray | None = ~np.isfinite(values) if values.dtype.kind == "f" else None
@@ -223,13 +222,13 @@ def _degrade_block(values: np.ndarray, job: _Job) -> tuple[np.ndarray, np.ndarra
     else:
         lr = np.where(bad, 0.0, values.astype(np.float64))
     for axis, one in job.axes.items():
-        lr = _coarse(lr, one, axis)
+        lr = _coarsen_axis(lr, one, axis)
         if bad is not None:
-            bad = _coarse(bad.astype(np.float64), one.seen(), axis) > 0
+            bad = _coarsen_axis(bad.astype(np.float64), one.seen(), axis) > 0
     return lr, bad
 
 
-def _coarse(values: np.ndarray, one: _Axis, axis: int) -> np.ndarray:
+def _coarsen_axis(values: np.ndarray, one: _CoarseAxis, axis: int) -> np.ndarray:
     """Weigh the HR pixels of one axis: at every whole step without padding, or tap by tap."""
     values = np.moveaxis(values, axis, -1)
     if one.taps is not None:
@@ -247,7 +246,7 @@ def _coarse(values: np.ndarray, one: _Axis, axis: int) -> np.ndarray:
     return np.moveaxis(out, -1, axis)
 
 
-def _finish(lr: np.ndarray, bad: np.ndarray | None, job: _Job) -> np.ndarray:
+def _restore_type(lr: np.ndarray, bad: np.ndarray | None, job: _BlockJob) -> np.ndarray:
     """Restore invalid pixels and the type; integers are rounded, clipped, and never become nodata."""
     if job.dtype.kind not in "iu":
         return np.asarray((lr if bad is None else np.where(bad, job.fill, lr)).astype(job.dtype))

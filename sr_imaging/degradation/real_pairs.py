@@ -1,4 +1,4 @@
-"""Two scans of one place, laid over each other by their coordinates, and by their contents as a check."""
+"""Two scans of one place, placed over each other by their coordinates, and by their contents as a check."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,11 +64,11 @@ class AlignedPair:
             fine = fine.isel({fine_dim: slice(first * s, (first + side) * s)})
         factors = {dim: s for (dim, _), s in zip(dims, self.scale, strict=True)}
         seen = degrade(fine, factors, psf=psf, dtype=np.float64)
-        return content_shift(_mean_band(seen), _mean_band(coarse))
+        return content_shift(_average_bands(seen), _average_bands(coarse))
 
 
 def aligned_pair(fine: xr.DataArray, coarse: xr.DataArray) -> AlignedPair:
-    """Lay a coarse scan over a fine one of the same place and crop both to what they share.
+    """Place a coarse scan over a fine one of the same place and crop both to what they share.
 
     Arrays that both state no place are taken to cover the same area.
 
@@ -100,7 +100,7 @@ def aligned_pair(fine: xr.DataArray, coarse: xr.DataArray) -> AlignedPair:
         fine_dim, dim = (spatial_dims(da)[axis] for da in (fine, coarse))
         if against := own.step * other.step < 0:
             coarse = coarse.isel({dim: slice(None, None, -1)})
-        s, first, last, start, rest = _overlap(axis, own, other.turned() if against else other)
+        s, first, last, start, rest = _find_overlap(axis, own, other.turned() if against else other)
         coarse = coarse.isel({dim: slice(first, last)})
         fine = fine.isel({fine_dim: slice(start, start + (last - first) * s)})
         scale.append(s)
@@ -108,8 +108,8 @@ def aligned_pair(fine: xr.DataArray, coarse: xr.DataArray) -> AlignedPair:
     return AlignedPair(fine, coarse, tuple(scale), tuple(offset))
 
 
-def _overlap(axis: str, own: Line, other: Line) -> tuple[int, int, int, int, float]:
-    """Factor, first and last coarse pixel with a whole block, its first fine pixel, and the rest of that."""
+def _find_overlap(axis: str, own: Line, other: Line) -> tuple[int, int, int, int, float]:
+    """Return factor, first and last coarse pixel with a whole block, its first fine pixel, and the rest."""
     ratio = other.step / own.step
     s = round(ratio)
     if s < 1 or abs(ratio - s) * min(other.size, own.size / ratio) > max(1, s) / 2:
@@ -131,8 +131,8 @@ def _overlap(axis: str, own: Line, other: Line) -> tuple[int, int, int, int, flo
     return s, first, last, round(begin) + first * s, 0.0 if abs(rest) < ROUNDING else rest
 
 
-def _mean_band(da: xr.DataArray) -> np.ndarray:
-    """Mean over all but the spatial dims, in the order z, y, x, NaN where any band is invalid."""
+def _average_bands(da: xr.DataArray) -> np.ndarray:
+    """Return the mean over all but the spatial dims, in the order z, y, x, NaN where any band is invalid."""
     dims = [*spatial_dims(da).values()]
     lead = [dim for dim in da.dims if dim not in dims]
     values = da.transpose(*lead, *dims).values.astype(np.float64)

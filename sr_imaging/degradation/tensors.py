@@ -23,22 +23,10 @@ _ROUNDING = 4  # HR pixels: the cubic between those, and whole numbers
 
 
 class Degraded(MapTransform):
-    """Add the LR image of an HR image.
+    """Add the LR image of ``(C, *n)`` HR tensors: n is a whole multiple of the scale plus both margins.
 
-    Parameters
-    ----------
-    keys : str or sequence of str
-        Keys of ``(C, *n)`` HR tensors, n a whole multiple of the scale plus the margin on both sides.
-    scale : tuple of int
-        HR pixels per LR pixel of each axis.
-    psf : Psf or sequence of Psf
-        Point-spread function of the axes with a scale above 1, one for all or one for each axis.
-    lr_key : str
-        Name of the LR image.
-
-    Notes
-    -----
-    The HR image loses the margin that only the point-spread function needs, so that both cover one area.
+    `psf` is one for all axes or one for each. The HR image loses the margin that only the point-spread
+    function needs, so that both cover one area.
     """
 
     def __init__(
@@ -51,7 +39,7 @@ class Degraded(MapTransform):
     ) -> None:
         super().__init__(keys)
         self.scale = tuple(scale)
-        self.psfs = _each(psf, len(self.scale))
+        self.psfs = _spread_psf(psf, len(self.scale))
         self.lr_key = lr_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -68,28 +56,12 @@ class Degraded(MapTransform):
 
 
 def degrade_batch(hr: Tensor, psf: Psf | Sequence[Psf], scale: Sequence[int]) -> Tensor:
-    """Down-sample a batch that has the margin of the point-spread function around it.
+    """Return (B, C, *n) of a batch (B, C, *(n * scale + 2 * margin)): the operator of ``sr_imaging.degrade``.
 
-    Parameters
-    ----------
-    hr : (B, C, *(n * scale + 2 * margin)) Tensor
-        Float32, finite.
-    psf : Psf or sequence of Psf
-        Point-spread function of the axes with a scale above 1, one for all or one for each axis.
-    scale : sequence of int
-        HR pixels per LR pixel of each axis.
-
-    Returns
-    -------
-    (B, C, *n) Tensor
-        The operator of :func:`sr_imaging.degrade`, one banded matrix per axis.
-
-    Raises
-    ------
-    GridError
-        If a size is no whole multiple of the scale plus the margin.
+    `psf` is one for all axes or one for each. A GridError is raised for a size that is no whole multiple of
+    the scale plus the margins.
     """
-    for axis, (one, s) in enumerate(zip(_each(psf, len(scale)), scale, strict=True)):
+    for axis, (one, s) in enumerate(zip(_spread_psf(psf, len(scale)), scale, strict=True)):
         if s == 1:
             continue
         size, rest = divmod(hr.shape[2 + axis] - 2 * margin(one, s), s)
@@ -98,7 +70,7 @@ def degrade_batch(hr: Tensor, psf: Psf | Sequence[Psf], scale: Sequence[int]) ->
                 f"{hr.shape[2 + axis]} HR pixels are not {s} times a whole number plus twice the margin of "
                 f"{margin(one, s)}; crop them"
             )
-        hr = _along(hr, axis, _matrix(one, s, size))
+        hr = _multiply_axis(hr, axis, _build_matrix(one, s, size))
     return hr
 
 
@@ -110,39 +82,26 @@ def any_margin(psf: Psf, scale: float) -> int:
 def degrade_any(
     hr: Tensor, psf: Psf | Sequence[Psf], scale: Sequence[float], margins: Sequence[int]
 ) -> Tensor:
-    """Down-sample a batch by real factors and interpolate it back onto its grid.
+    """Return a batch (B, C, *(n + 2 * margins)) coarsened by real factors and interpolated back: (B, C, *n).
 
-    Parameters
-    ----------
-    hr : (B, C, *(n + 2 * margins)) Tensor
-        Float32, finite; the first LR pixel of an axis begins at the first pixel.
-    psf : Psf or sequence of Psf
-        As in :func:`degrade_batch`.
-    scale : sequence of float
-        HR pixels per LR pixel of each axis, >= 1.
-    margins : sequence of int
-        HR pixels on each side, at least :func:`any_margin`.
-
-    Returns
-    -------
-    (B, C, *n) Tensor
-        What cubic interpolation makes of the LR image: the input of a generator for any factor.
+    The first LR pixel of an axis begins at the first pixel; `margins` are HR pixels on each side, at least
+    :func:`any_margin`. Cubic interpolation of the LR image is the input of a generator for any factor.
     """
-    for axis, (one, s, edge) in enumerate(zip(_each(psf, len(scale)), scale, margins, strict=True)):
+    for axis, (one, s, edge) in enumerate(zip(_spread_psf(psf, len(scale)), scale, margins, strict=True)):
         size = hr.shape[2 + axis] - 2 * edge
         if s == 1:
             hr = hr.narrow(2 + axis, edge, size)
         else:
-            hr = _along(hr, axis, _there_and_back(one, s, size, edge))
+            hr = _multiply_axis(hr, axis, _build_round_trip(one, s, size, edge))
     return hr
 
 
-def _each(psf: Psf | Sequence[Psf], axes: int) -> tuple[Psf, ...]:
+def _spread_psf(psf: Psf | Sequence[Psf], axes: int) -> tuple[Psf, ...]:
     """Return one point-spread function for each axis."""
     return (psf,) * axes if isinstance(psf, Psf) else tuple(psf)
 
 
-def _along(x: Tensor, axis: int, matrix: Tensor) -> Tensor:
+def _multiply_axis(x: Tensor, axis: int, matrix: Tensor) -> Tensor:
     """Multiply a spatial axis by a matrix."""
     if axis == x.ndim - 4:  # the last but one, as it lies
         return matrix.to(x.device) @ x
@@ -150,8 +109,8 @@ def _along(x: Tensor, axis: int, matrix: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _matrix(psf: Psf, scale: int, size: int) -> Tensor:
-    """Banded ``(size, size * scale + 2 * margin)`` matrix of one degraded axis."""
+def _build_matrix(psf: Psf, scale: int, size: int) -> Tensor:
+    """Return the banded ``(size, size * scale + 2 * margin)`` matrix of one degraded axis."""
     kernel = psf_kernel(psf, scale)
     matrix = np.zeros((size, (size - 1) * scale + len(kernel)))
     rows = np.arange(size)[:, None]
@@ -159,8 +118,8 @@ def _matrix(psf: Psf, scale: int, size: int) -> Tensor:
     return torch.from_numpy(matrix).float()
 
 
-def _there_and_back(psf: Psf, scale: float, size: int, edge: int) -> Tensor:
-    """Matrix ``(size, size + 2 * edge)`` of one axis: down by a real factor, back by the cubic."""
+def _build_round_trip(psf: Psf, scale: float, size: int, edge: int) -> Tensor:
+    """Return the matrix ``(size, size + 2 * edge)`` of one axis: down by a real factor, back by the cubic."""
     place = (np.arange(edge, edge + size) + 0.5) / scale - 0.5  # of HR pixels among the LR ones
     nearest = np.rint(place).astype(np.int64)
     back = interpolation_weights("cubic", place - nearest)

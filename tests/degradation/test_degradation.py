@@ -263,10 +263,10 @@ def test_input_is_not_changed() -> None:
 @pytest.mark.parametrize(
     ("scale", "match"),
     [
-        (float("nan"), "no number >= 1"),
-        (0.5, "no number >= 1"),
+        (float("nan"), "not a number >= 1"),
+        (0.5, "not a number >= 1"),
         ((2, 2, 2), "not one number for each"),
-        ({"z": 2}, "no spatial dim"),
+        ({"z": 2}, "not a spatial dim"),
         (100, "fewer than the scale"),
     ],
 )
