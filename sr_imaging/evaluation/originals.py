@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from sr_imaging.errors import GridError
-from sr_imaging.image.grid.axes import spatial_dims
+from sr_imaging.image.grid.axes import AXES, spatial_dims
 from sr_imaging.image.grid.pixel_spacing import spacing, spacing_unit
 from sr_imaging.networks import PLANE_AXES
 from sr_imaging.networks.views import views
@@ -56,7 +56,7 @@ def trials(
     lengths = [steps[dim] for dim in dims.values()]
     names = [*dims]
     for words, order, planes in _list_orders(lengths, names):
-        own = {name: lengths[axis] for name, axis in zip("zyx", order, strict=True)}
+        own = {name: lengths[axis] for name, axis in zip(AXES, order, strict=True)}
         under = None if whole_guide is None else _reorder_axes(whole_guide, order)
         yield Trial(scan, words, _reorder_axes(whole.hr, order), whole.factors, own, unit, planes, under)
 
@@ -88,12 +88,12 @@ def _check_guide(scan: str, da: xr.DataArray, guide: xr.DataArray | None, dims: 
 def _strip_coordinates(da: xr.DataArray, dims: list[Any]) -> xr.DataArray:
     """Return the volume alone, dims z, y, x, without its place in the world; of several times the first."""
     lead = {dim: 0 for dim in da.dims if dim not in dims}
-    return xr.DataArray(da.isel(lead).transpose(*dims).values, dims=("z", "y", "x"))
+    return xr.DataArray(da.isel(lead).transpose(*dims).values, dims=AXES)
 
 
 def _reorder_axes(volume: xr.DataArray, order: Sequence[int]) -> xr.DataArray:
     """Return the volume with its axes in another order, named z, y, x."""
-    return xr.DataArray(np.ascontiguousarray(volume.values.transpose(order)), dims=("z", "y", "x"))
+    return xr.DataArray(np.ascontiguousarray(volume.values.transpose(order)), dims=AXES)
 
 
 def _find_steps(da: xr.DataArray, dims: Mapping[str, Any]) -> tuple[dict[Any, float], str]:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from sr_imaging.errors import GridError, InputTypeError, ModelError
-from sr_imaging.image.grid.axes import check_grid, fine_size, spatial_dims
+from sr_imaging.image.grid.axes import AXES, check_grid, fine_size, spatial_dims
 from sr_imaging.image.grid.frames import check_same_frame, mean_on_grid
 from sr_imaging.image.grid.rasters import geo_transform
 from sr_imaging.image.grid.reference import edges
@@ -140,7 +140,7 @@ def _pixels(number: float) -> str:
 def _offsets(da: xr.DataArray, guide: xr.DataArray) -> dict[str, tuple[float, float]]:
     """Pixels of the guide by which its first and last edges lie beyond those of the image, by axis."""
     if "volume_ref" in da.coords:
-        axes: tuple[str, ...] = ("z", "y", "x")
+        axes: tuple[str, ...] = AXES
         return _corner_offsets(affine(da), affine(guide), _sizes(da, axes), _sizes(guide, axes), axes)
     off: dict[str, tuple[float, float]] = {}
     matrices = [_raster_matrix(array) for array in (da, guide)]
