@@ -3,8 +3,8 @@
     python benchmarks/cluster.py [--quick] [--device cuda]
 
 The same lazy raster is super-resolved into a Zarr store by threads of one process, by one worker process and
-by several. On one machine more workers share the same cores, so that a ratio near 1 is the best there can be:
-the rest is the price of the cluster. With `--device cuda` the figure per worker is that of a GPU.
+by several. On one machine more workers share the same cores, so a ratio near 1 is the best possible: the rest
+is the cost of the cluster. With `--device cuda` the figure per worker is that of a GPU.
 """
 
 import argparse
@@ -23,8 +23,8 @@ import sr_imaging
 from sr_imaging.inference.tiling.cluster import connect
 
 
-def raster(side: int, chunk: int) -> xr.DataArray:
-    """A lazy band of `side` pixels a side, made where it is used."""
+def make_raster(side: int, chunk: int) -> xr.DataArray:
+    """Return a lazy band of `side` by `side` pixels, computed by whoever needs a block."""
     data = dask.array.random.default_rng(0).normal(1000, 100, (side, side), chunks=chunk)
     axis = 10.0 * np.arange(side)
     return xr.DataArray(
@@ -32,8 +32,8 @@ def raster(side: int, chunk: int) -> xr.DataArray:
     )
 
 
-def seconds(da: xr.DataArray, model: Any, device: str, folder: Path) -> float:
-    """Time of one run into a store, after one block that makes the workers ready."""
+def time_run(da: xr.DataArray, model: Any, device: str, folder: Path) -> float:
+    """Return the seconds of one run into a store, after one block that makes the workers ready."""
     sr = sr_imaging.upscale(da, model, device=device)
     sr.isel(y=slice(0, 8), x=slice(0, 8)).compute()
     began = time.perf_counter()
@@ -50,14 +50,14 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=1536, help="LR pixels of a side")
     options = parser.parse_args()
     side, chunk = (256, 128) if options.quick else (options.side, 256)
-    da, model = raster(side, chunk), sr_imaging.load_model("raster-x2")
+    da, model = make_raster(side, chunk), sr_imaging.load_model("raster-x2")
     with tempfile.TemporaryDirectory() as folder:
-        alone = seconds(da, model, options.device, Path(folder))
+        alone = time_run(da, model, options.device, Path(folder))
         print(f"{'':>10} {'seconds':>8} {'LR Mpixel/s':>12} {'of threads':>11} {'per worker':>11}")
         print(f"{'threads':>10} {alone:>8.1f} {side**2 / alone / 1e6:>12.3f} {1:>11.2f}")
         for count in options.workers:
             with connect(f"local:{count}"):
-                took = seconds(da, model, options.device, Path(folder))
+                took = time_run(da, model, options.device, Path(folder))
                 graph = len(cloudpickle.dumps(dict(sr_imaging.upscale(da, model).data.__dask_graph__())))
             rate = side**2 / took / 1e6
             name = f"{count} worker{'s' * (count > 1)}"

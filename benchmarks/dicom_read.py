@@ -3,8 +3,8 @@
     python benchmarks/dicom_read.py [--quick]
 
 Builds 150 slices of 512 x 512 in a temporary folder, and a tenth of them in JPEG 2000, and prints ratios:
-above 1 means that ours is faster. Fails below its floors: as fast as SimpleITK, four times as fast as MONAI,
-at most 1.3 times the volume in memory.
+above 1 means that sr_imaging is faster. Fails unless it is as fast as SimpleITK, four times as fast as MONAI,
+and needs at most 1.3 times the volume in memory.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from common import paired, ratio
+from common import format_ratio, time_pairs
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
-from sr_imaging.io.dicom.reading import headers as dicom_header
+from sr_imaging.io.dicom.reading import headers
 from sr_imaging.io.dicom.reading.find_series import find_series
 from sr_imaging.io.dicom.reading.series import read_series
 
@@ -59,7 +59,7 @@ def build_series(folder: Path, *, slices: int, matrix: int, compress: bool = Fal
 
 
 def read_ours(folder: Path) -> np.ndarray:
-    dicom_header._RECENT.clear()  # as if the series was never seen
+    headers._RECENT.clear()  # as if the series had never been read
     scans, _ = find_series(folder.iterdir())
     return read_series(scans[0]).values
 
@@ -80,8 +80,8 @@ def read_monai(folder: Path) -> np.ndarray:
     return np.asarray(reader.get_data(reader.read(str(folder)))[0])
 
 
-def peak(*folders: Path) -> float:
-    """Peak memory in MB of a process that reads series one after another; Linux alone tells it."""
+def measure_peak(*folders: Path) -> float:
+    """Return the peak memory in MB of a process that reads series one after another (Linux only)."""
     code = (
         "import re, sys; from pathlib import Path; from sr_imaging import read\n"
         "for name in sys.argv[1:]: read(name)\n"
@@ -92,7 +92,7 @@ def peak(*folders: Path) -> float:
 
 
 def main() -> int:
-    """Print all ratios."""
+    """Print all ratios; return 1 where a floor is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small series, to see that it runs")
     quick = parser.parse_args().quick
@@ -104,22 +104,22 @@ def main() -> int:
         )
         small = build_series(Path(name) / "small", slices=slices if quick else HEADERS, matrix=1)
         if not quick:
-            time.sleep(2)  # files that were just written are not kept in mind
+            time.sleep(2)  # headers of files that were just written are not cached
         same = np.array_equal(read_ours(plain), read_simpleitk(plain))
         print(f"{slices} slices of {matrix} x {matrix}, values equal to SimpleITK's: {same}")
-        itk = paired(lambda: read_ours(plain), lambda: read_simpleitk(plain), runs)
-        print(f"sr_imaging {median(a for a, _ in itk):.2f} s, speed over SimpleITK {ratio(itk)}")
-        monai = paired(lambda: read_ours(plain), lambda: read_monai(plain), max(runs // 2, 1))
-        print(f"speed over MONAI's PydicomReader {ratio(monai)}")
-        jpeg = paired(lambda: read_ours(packed), lambda: read_simpleitk(packed), runs)
+        itk = time_pairs(lambda: read_ours(plain), lambda: read_simpleitk(plain), runs)
+        print(f"sr_imaging {median(a for a, _ in itk):.2f} s, speed over SimpleITK {format_ratio(itk)}")
+        monai = time_pairs(lambda: read_ours(plain), lambda: read_monai(plain), max(runs // 2, 1))
+        print(f"speed over MONAI's PydicomReader {format_ratio(monai)}")
+        jpeg = time_pairs(lambda: read_ours(packed), lambda: read_simpleitk(packed), runs)
         count = max(slices // 10, 3)
         each = 1e3 * median(a for a, _ in jpeg) / count
-        print(f"JPEG 2000, {each:.0f} ms a slice, speed over SimpleITK {ratio(jpeg)}")
+        print(f"JPEG 2000, {each:.0f} ms a slice, speed over SimpleITK {format_ratio(jpeg)}")
         began = time.perf_counter()
         find_series(small.iterdir())
         print(f"headers of {slices if quick else HEADERS} files {time.perf_counter() - began:.2f} s")
         volume = slices * matrix**2 * 2 / 2**20
-        memory = (peak(small, plain) - peak(small)) / volume
+        memory = (measure_peak(small, plain) - measure_peak(small)) / volume
         print(f"peak memory {memory:.2f} times the volume of {volume:.0f} MB")
     speeds = [median(b / a for a, b in pairs) for pairs in (itk, monai)]
     kept = same and speeds[0] >= FASTER_THAN_ITK and speeds[1] >= FASTER_THAN_MONAI and memory <= MEMORY

@@ -1,9 +1,9 @@
-"""Peak memory of a raster's way from file to file, against the size of the image.
+"""Peak memory of super-resolving a raster from file to file, against the size of the image.
 
     python benchmarks/memory.py [--quick] [--sides 2048 8192] [--model nearest] [--format cog]
 
 Each size runs in a process of its own. The floor is the memory of the process after its imports; the image in
-float32 is printed beside, to show what a tool that holds it whole would add.
+float32 is printed as well, to show what a tool that holds it whole would add.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def write_raster(path: Path, side: int) -> None:
             )
 
 
-def child(source: str, target: str, model: str, format: str) -> None:
+def run_child(source: str, target: str, model: str, format: str) -> None:
     """Print the peak memory after the imports, or after the work, in MB."""
     import sr_imaging
 
@@ -39,12 +39,12 @@ def child(source: str, target: str, model: str, format: str) -> None:
     loaded = sr_imaging.load_model(model, scale=(2, 2)) if classical else sr_imaging.load_model(model)
     if source != "imports":
         sr_imaging.write(sr_imaging.upscale(sr_imaging.read(source), loaded), target, format=format)
-    # Of this process alone: ru_maxrss would begin at the peak of the one that started it.
+    # VmHWM is of this process alone; ru_maxrss would begin at the peak of the one that started it.
     print(int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 
 
-def peak(source: Path | str, target: Path, model: str, format: str) -> float:
-    """Peak memory of a child process in MB."""
+def measure_peak(source: Path | str, target: Path, model: str, format: str) -> float:
+    """Return the peak memory of a child process in MB."""
     command = [sys.executable, __file__, "--child", str(source), str(target), model, format]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
@@ -59,11 +59,11 @@ def main() -> int:
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(*options.child)
+        run_child(*options.child)
         return 0
     sides = (256, 512) if options.quick else options.sides
     with tempfile.TemporaryDirectory() as folder:
-        floor = peak("imports", Path(folder), options.model, options.format)
+        floor = measure_peak("imports", Path(folder), options.model, options.format)
         print(
             f"{'LR image':>14} {'SR in float32':>14} {'peak':>10} {'over imports':>14} {'over smallest':>14}"
         )
@@ -71,7 +71,7 @@ def main() -> int:
         for side in sides:
             source, target = Path(folder, f"{side}.tif"), Path(folder, f"{side}-sr.tif")
             write_raster(source, side)
-            used = peak(source, target, options.model, options.format)
+            used = measure_peak(source, target, options.model, options.format)
             first = first or used
             whole = 4 * (2 * side) ** 2 * 4 / 2**20
             size, more = f"{side:>6} x {side:<5}", used - floor

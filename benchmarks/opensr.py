@@ -1,13 +1,13 @@
-"""Speed and scratch of a raster's way from file to file, against opensr-utils 2 and the same weights.
+"""Speed and scratch space of a raster from file to file, against opensr-utils 2 with the same weights.
 
     python -m venv benchmarks/.venv-opensr
     benchmarks/.venv-opensr/bin/pip install "opensr-utils>=2"
     python benchmarks/opensr.py [--quick]
 
-Both run the bundled raster-x2 on the same GeoTIFF of four bands, theirs as TorchScript with a replicated
-border, with their default windows. Each run has a process of its own; the seconds are those of reading,
-computing and writing, without imports. Scratch is the most that stood on the disk beside the finished output,
-in parts of it. The share of the network is the time inside it over the whole, of ours.
+Both run the bundled raster-x2 on the same GeoTIFF of four bands, opensr-utils as TorchScript with a
+replicated border and its default windows. Each run has a process of its own; the seconds are those of
+reading, computing and writing, without imports. Scratch is the most disk space used beyond the finished
+output, as a multiple of it. The share of the network is the time inside it over the time of sr_imaging.
 """
 
 import argparse
@@ -38,7 +38,7 @@ print(json.dumps({"seconds": time.perf_counter() - began}))
 """
 
 
-def child(source: str, target: str) -> None:
+def run_child(source: str, target: str) -> None:
     """Super-resolve with sr_imaging; print the seconds and the share of them in the network."""
     import torch
 
@@ -61,8 +61,8 @@ def child(source: str, target: str) -> None:
     print(json.dumps({"seconds": seconds, "network": sum(inside) / seconds}))
 
 
-def script(path: Path) -> None:
-    """Save the bundled model as TorchScript that takes any bands and pads itself."""
+def save_script(path: Path) -> None:
+    """Save the bundled model as TorchScript that takes any number of bands and pads its input."""
     import torch
 
     import sr_imaging
@@ -74,7 +74,7 @@ def script(path: Path) -> None:
     def plain_crop(x: Any, width: Any, dims: int) -> Any:
         return crop(x, width if isinstance(width, tuple) else int(width), dims)
 
-    # a trace sees the sizes of an image as tensors; what is cropped does not depend on them
+    # a trace sees the sizes of an image as tensors; the width to crop does not depend on them
     for name, module in sys.modules.items():
         if name.startswith("sr_imaging.networks.") and getattr(module, "crop", None) is crop:
             cast(Any, module).crop = plain_crop
@@ -93,8 +93,8 @@ def script(path: Path) -> None:
         cast(Any, torch.jit).trace(Padded(), torch.rand(2, 4, 128, 128)).save(str(path))
 
 
-def watched(command: list[str], folder: Path, target: Path) -> dict[str, float]:
-    """Run a command; return what it printed, and the most bytes in a folder over those of its output."""
+def run_watched(command: list[str], folder: Path, target: Path) -> dict[str, float]:
+    """Run a command; return what it printed, and the peak scratch space as a multiple of its output."""
     most, stop = [0], threading.Event()
 
     def watch() -> None:
@@ -115,8 +115,8 @@ def watched(command: list[str], folder: Path, target: Path) -> dict[str, float]:
     finally:
         stop.set()
         thread.join()
-    told: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return told | {"scratch": max(0, most[0] / target.stat().st_size - 1)}
+    printed: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return printed | {"scratch": max(0, most[0] / target.stat().st_size - 1)}
 
 
 def main() -> int:
@@ -131,7 +131,7 @@ def main() -> int:
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(*options.child)
+        run_child(*options.child)
         return 0
     if not options.python.exists():
         print(f"skipped: no opensr-utils at {options.python}")
@@ -142,7 +142,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_raster(folder / "in.tif", side)
-        script(folder / "model.pt")
+        save_script(folder / "model.pt")
         (folder / "theirs").mkdir()
         (folder / "ours").mkdir()
         heads = ("ours", "theirs", "speed", "scratch", "theirs", "network")
@@ -161,7 +161,10 @@ def main() -> int:
                 str(targets[1]),
                 str(folder / "model.pt"),
             ]
-            a, b = watched(own, folder / "ours", targets[0]), watched(other, folder / "theirs", targets[1])
+            a, b = (
+                run_watched(own, folder / "ours", targets[0]),
+                run_watched(other, folder / "theirs", targets[1]),
+            )
             size = f"{side:>6} x {side:<5}"
             cells = [f"{a['seconds']:.1f} s", f"{b['seconds']:.1f} s", f"{b['seconds'] / a['seconds']:.2f}"]
             cells += [f"{a['scratch']:.2f}", f"{b['scratch']:.2f}", f"{a['network']:.1%}"]

@@ -3,8 +3,8 @@
     python benchmarks/training.py [--quick] [--steps 60]
 
 The bare loop has no average of the weights, no clipping, no log and no choice of patches by their detail; its
-LR patches are a plain mean. A ratio of 1 means that all of this costs nothing. Printed beside is the share of
-a step that waits for data, and the arithmetic of a step over its time.
+LR patches are a plain mean. A ratio of 1 means that all of this costs nothing. Printed as well are the share
+of a step that waits for data, and the arithmetic of a step over its time.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from statistics import median
 import numpy as np
 import rasterio
 import torch
-from common import image
+from common import make_image
 from monai.data import CacheDataset, DataLoader
 from monai.transforms import Compose, RandFlipd, RandRotate90d, RandSpatialCropSamplesd, ToTensord
 from torch.nn.functional import avg_pool2d
@@ -35,8 +35,8 @@ PATCH, BATCH, SCANS = 64, 8, 4  # LR pixels; patches; images of 1024 × 1024
 WARM = 10  # steps before the clock starts
 
 
-def settings(folder: Path, steps: int) -> TrainConfig:
-    """The same network, patch and batch for our loop."""
+def make_config(folder: Path, steps: int) -> TrainConfig:
+    """Return the configuration of a run with the same network, patch and batch."""
     return TrainConfig(
         "bench",
         DataConfig(("*.tif",), patch=PATCH, batch=BATCH),
@@ -47,8 +47,8 @@ def settings(folder: Path, steps: int) -> TrainConfig:
     )
 
 
-def ours(root: Path, steps: int) -> tuple[float, float]:
-    """Seconds of a step, and the share that waits for data."""
+def time_ours(root: Path, steps: int) -> tuple[float, float]:
+    """Return the seconds of a step of sr_imaging, and the share of them that waits for data."""
     rows: list[tuple[float, float]] = []
 
     def note(row: object) -> None:
@@ -56,14 +56,14 @@ def ours(root: Path, steps: int) -> tuple[float, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         sr_imaging.train(
-            settings(Path(folder), steps), data_root=root, device="cpu", progress=False, on_step=note
+            make_config(Path(folder), steps), data_root=root, device="cpu", progress=False, on_step=note
         )
     whole, waited = (sum(column) for column in zip(*rows[WARM:-1], strict=True))
     return whole / (len(rows) - WARM - 1), waited / whole
 
 
-def bare(root: Path, steps: int) -> float:
-    """Seconds of a step of a loop as one would write it over MONAI's CacheDataset."""
+def time_bare(root: Path, steps: int) -> float:
+    """Return the seconds of a step of a loop as one would write it over MONAI's CacheDataset."""
     generator = build_generator("srresnet", ARGUMENTS).train()
     halo = generator.halo[0]
     side = 2 * (PATCH + 2 * halo)
@@ -97,8 +97,8 @@ def bare(root: Path, steps: int) -> float:
             done += 1
 
 
-def arithmetic() -> float:
-    """Operations of one step, there and back, in units of 1e9."""
+def count_gflop() -> float:
+    """Return the operations of one step, forward and backward, in units of 1e9."""
     generator = build_generator("srresnet", ARGUMENTS)
     lr = replicate(torch.randn(BATCH, 1, PATCH, PATCH), [(h, h) for h in generator.halo])
     with FlopCounterMode(display=False) as counter:
@@ -107,7 +107,7 @@ def arithmetic() -> float:
 
 
 def main() -> int:
-    """Print the ratios; 1 where they miss their limits."""
+    """Print the ratios; return 1 where they miss their limits."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs")
     parser.add_argument("--steps", type=int, default=60)
@@ -116,15 +116,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for number in range(SCANS):
-            values = image(size, size, seed=number)
+            values = make_image(size, size, seed=number)
             place = {"height": size, "width": size, "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 5e6)}
             profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "crs": "EPSG:32632"}
             with rasterio.open(root / f"{number}.tif", "w", **profile, **place) as file:
                 file.write(values[None])
-        found = [(*ours(root, steps), bare(root, steps)) for _ in range(runs)]
+        found = [(*time_ours(root, steps), time_bare(root, steps)) for _ in range(runs)]
     ratios = sorted(theirs / own for own, _, theirs in found)
     waiting = median(share for _, share, _ in found)
-    speed = arithmetic() / np.median([own for own, _, _ in found])
+    speed = count_gflop() / np.median([own for own, _, _ in found])
     print(
         f"patches per second over a bare MONAI loop {median(ratios):.2f} (min {ratios[0]:.2f}, max "
         f"{ratios[-1]:.2f}); a step waits {waiting:.1%} of its time for data and does {speed:.0f} Gflop/s"

@@ -1,10 +1,10 @@
-"""The generator's step alone: its share of what a device can do in bf16, and what torch.compile would gain.
+"""The generator's step alone: its share of a device's bf16 peak, and what torch.compile gains.
 
     python benchmarks/training_step.py [--quick] [--device cuda] [--peak-tflops 990]
 
-The floor is the arithmetic of the step, there and back, over the peak that the maker of the device states for
-dense bf16; without ``--peak-tflops`` the arithmetic per second is printed alone. On a CPU the step runs in
-float32 and in the size of the bundled models. Compiled and plain steps take turns.
+The floor is the arithmetic of the step, forward and backward, over the peak that the maker of the device
+states for dense bf16; without ``--peak-tflops`` only the arithmetic per second is printed. On a CPU the step
+runs in float32 with a network as large as the bundled ones. Compiled and plain steps take turns.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from common import paired, ratio
+from common import format_ratio, time_pairs
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,8 +25,8 @@ from sr_imaging.networks import build_generator
 SIZES = {"cuda": (64, 16, 64, 64), "cpu": (32, 4, 64, 8)}
 
 
-def prepared(device: str) -> tuple[nn.Module, Tensor, Tensor]:
-    """A generator, and LR with halo and HR of a batch."""
+def prepare_batch(device: str) -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a generator, and the LR patches with halo and HR patches of a batch."""
     channels, blocks, side, batch = SIZES[device]
     arguments = {"scale": (2, 2), "channels": channels, "blocks": blocks}
     generator = build_generator("srresnet", arguments).to(device).train()
@@ -36,10 +36,10 @@ def prepared(device: str) -> tuple[nn.Module, Tensor, Tensor]:
     return generator, lr, hr
 
 
-def stepper(
+def make_step(
     generator: nn.Module, forward: Callable[[Tensor], Tensor], lr: Tensor, hr: Tensor
 ) -> Callable[[], None]:
-    """One step of the pixel phase: there, back, Adam."""
+    """Return one step of the pixel phase: forward, backward, Adam."""
     optimiser = torch.optim.Adam(generator.parameters(), lr=1e-4)
     device = lr.device.type
     precision = partial(torch.autocast, device, torch.bfloat16, enabled=device == "cuda")
@@ -54,8 +54,8 @@ def stepper(
     return step
 
 
-def several(step: Callable[[], None], count: int, device: str) -> None:
-    """Some steps, and the wait until the device has done them."""
+def repeat_step(step: Callable[[], None], count: int, device: str) -> None:
+    """Run some steps, and wait until the device has done them."""
     for _ in range(count):
         step()
     if device == "cuda":
@@ -69,29 +69,29 @@ def main() -> int:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--peak-tflops", type=float, help="dense bf16 of the device, as its maker states it")
     options = parser.parse_args()
-    there = "cuda" if torch.cuda.is_available() else "cpu"
-    device = there if options.device == "auto" else options.device
-    if device == "cuda" and there == "cpu":
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    device = found if options.device == "auto" else options.device
+    if device == "cuda" and found == "cpu":
         print("no CUDA device here; nothing measured")
         return 0
-    generator, lr, hr = prepared(device)
-    plain = stepper(generator, generator, lr, hr)
+    generator, lr, hr = prepare_batch(device)
+    plain = make_step(generator, generator, lr, hr)
     with FlopCounterMode(display=False) as counter:
         plain()
     count = 1 if options.quick else 5 if device == "cpu" else 50
-    several(plain, count, device)
+    repeat_step(plain, count, device)
     began = time.perf_counter()
-    several(plain, count, device)
+    repeat_step(plain, count, device)
     speed = counter.get_total_flops() * count / (time.perf_counter() - began) / 1e12
     share = f", {speed / options.peak_tflops:.0%} of the peak" if options.peak_tflops else ""
     print(f"{device}: {speed:.2f} Tflop/s in the generator's step{share}")
-    compiled = stepper(generator, torch.compile(generator), lr, hr)
-    pairs = paired(
-        partial(several, compiled, count, device),
-        partial(several, plain, count, device),
+    compiled = make_step(generator, torch.compile(generator), lr, hr)
+    pairs = time_pairs(
+        partial(repeat_step, compiled, count, device),
+        partial(repeat_step, plain, count, device),
         runs=1 if options.quick else 5,
     )
-    print(f"{device}: torch.compile is {ratio(pairs)} times as fast as without")
+    print(f"{device}: torch.compile is {format_ratio(pairs)} times as fast as without")
     return 0
 
 
