@@ -9,39 +9,24 @@ from pathlib import Path
 
 from sr_imaging.errors import ReadError, ResourceError
 
-__all__ = ["unpacked"]
+__all__ = ["unpack"]
 
 _unpacked: dict[tuple[Path, int, int], Path] = {}  # by path, mtime in ns, size in bytes
 
 
-def unpacked(path: Path) -> Path:
+def unpack(path: Path) -> Path:
     """Return a temporary folder with the content of a zip; the same one when asked again.
 
-    Parameters
-    ----------
-    path : Path
-        A zip file.
-
-    Returns
-    -------
-    Path
-        Folder that lasts as long as the process.
-
-    Raises
-    ------
-    ReadError
-        If the zip is damaged or encrypted.
-    ResourceError
-        If its content is larger than half of the free temporary space.
+    A damaged or encrypted zip is a ReadError, more than half of the free temporary space a ResourceError.
     """
     stat = path.stat()
     key = (path.resolve(), stat.st_mtime_ns, stat.st_size)
     if key not in _unpacked:
-        _unpacked[key] = _unpack(path)
+        _unpacked[key] = _unpack_anew(path)
     return _unpacked[key]
 
 
-def _unpack(path: Path) -> Path:
+def _unpack_anew(path: Path) -> Path:
     """Unpack into a new temporary folder; zipfile itself keeps names inside it and makes no links."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -55,8 +40,8 @@ def _unpack(path: Path) -> Path:
             folder = Path(tempfile.mkdtemp(prefix="sr_imaging-"))
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             archive.extractall(folder)
+    except ResourceError:
+        raise
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        if isinstance(error, ResourceError):
-            raise
         raise ReadError(f"cannot unpack {path}: {error}; unpack it yourself or fetch it again") from error
     return folder

@@ -30,45 +30,30 @@ _TRIES, _PAUSE_S = 100, 0.05  # to remove what others still write to
 def whole_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` and rename it to `path` when the block succeeds.
 
-    Parameters
-    ----------
-    path : path
-        Final name of the file or folder; its parent folders are made.
-    overwrite : bool
-        Replace an existing output; the old one stays until the new one is complete.
-
-    Yields
-    ------
-    Path
-        Temporary name with the same suffixes; the block creates a file or a folder there.
-
-    Raises
-    ------
-    WriteError
-        If `path` exists and `overwrite` is False, or it cannot be written. Nothing is left behind.
-    ResourceError
-        If the disk is full. Nothing is left behind.
+    The block creates a file or a folder there; parent folders are made. An existing output is refused
+    (WriteError) or, with `overwrite`, stays until the new one is complete. After an error nothing is left
+    behind; a full disk is a ResourceError.
     """
     path = Path(path)
     if not overwrite:
         _refuse_existing(path)
-    temporary = _temporary(path, os.getpid())
+    temporary = _name_temporary(path, os.getpid())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if not overwrite:  # another run may have made it meanwhile
             _refuse_existing(path)
-        _replace(temporary, path)
+        _put_in_place(temporary, path)
     except (WriteError, ResourceError) as error:
-        told = str(error).replace(str(temporary), str(path))
-        raise type(error)(told) from (error.__cause__ or error)
+        message = str(error).replace(str(temporary), str(path))
+        raise type(error)(message) from (error.__cause__ or error)
     except OSError as error:
         if error.errno not in _REMEDY:
             raise
         kind = ResourceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else WriteError
         raise kind(f"cannot write {path}: {error.strerror}; {_REMEDY[error.errno]}") from error
     finally:
-        _remove(temporary)
+        _remove_output(temporary)
 
 
 def _refuse_existing(path: Path) -> None:
@@ -77,8 +62,8 @@ def _refuse_existing(path: Path) -> None:
         raise WriteError(f"{path} exists; pass overwrite=True or choose another name")
 
 
-def _replace(temporary: Path, path: Path) -> None:
-    """Put the finished output in place; where one is a folder the old one is moved aside first."""
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Give the finished output its name; where one is a folder the old one is moved aside first."""
     if os.path.exists(path) and (_is_folder(path) or _is_folder(temporary)):
         aside = path.with_name(f".{os.getpid()}-old-{path.name}")
         path.rename(aside)
@@ -87,7 +72,7 @@ def _replace(temporary: Path, path: Path) -> None:
         except OSError:
             aside.rename(path)
             raise
-        _remove(aside)
+        _remove_output(aside)
     else:
         os.replace(temporary, path)
 
@@ -95,16 +80,16 @@ def _replace(temporary: Path, path: Path) -> None:
 def clear_leftovers(path: Path, processes: Iterable[int]) -> None:
     """Remove what processes that were killed while they wrote `path` have left beside it."""
     for process in processes:
-        _remove(_temporary(path, process))
+        _remove_output(_name_temporary(path, process))
 
 
-def _temporary(path: Path, process: int) -> Path:
-    """Name under which a process writes `path`."""
+def _name_temporary(path: Path, process: int) -> Path:
+    """Return the name under which a process writes `path`."""
     return path.with_name(f".{process}-part-{path.name}")
 
 
-def _remove(path: Path) -> None:
-    """Remove a file or folder if it is there; an error here would hide the one that led here."""
+def _remove_output(path: Path) -> None:
+    """Remove a file or folder if it is there; raise nothing, which would hide the error that led here."""
     for _ in range(_TRIES):
         if _is_folder(path):
             shutil.rmtree(path, ignore_errors=True)
@@ -113,9 +98,9 @@ def _remove(path: Path) -> None:
                 path.unlink()
         if not os.path.lexists(path):
             return
-        time.sleep(_PAUSE_S)  # threads that do not know of the error yet still write to a folder
+        time.sleep(_PAUSE_S)  # threads that do not know of the error yet may still write
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether a path is a folder itself, not a link to one."""
+    """Return whether a path is a folder itself, not a link to one."""
     return os.path.isdir(path) and not os.path.islink(path)

@@ -16,28 +16,15 @@ _CHOICES = ("raise", "resample")
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a scan can be read as one image, and what was noticed.
+    """Whether a scan can be read as one image, and what was noticed."""
 
-    Parameters
-    ----------
-    ok : bool
-        True where `sr_imaging.read` returns an array.
-    reason : str
-        Why not, with the numbers and file names and the remedy; empty where `ok`.
-    notes : tuple of str
-        What was noticed and dealt with: dropped duplicates, a localizer left out, … .
-    needs : tuple of str
-        Where not `ok`: the policies of `sr_imaging.read` (``on_missing``, ``on_tilt``) that make it readable
-        when they are ``"resample"``; empty where nothing does.
-    """
-
-    ok: bool
-    reason: str = ""
-    notes: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
+    ok: bool  # `sr_imaging.read` returns an array
+    reason: str = ""  # where not ok: why, with numbers, file names and the remedy
+    notes: tuple[str, ...] = ()  # what was noticed and dealt with: dropped duplicates, a localizer left out
+    needs: tuple[str, ...] = ()  # where not ok: the policies that make it readable when they are "resample"
 
     def __str__(self) -> str:
-        """One readable line."""
+        """Return the verdict in one line."""
         return "; ".join(filter(None, ("ok" if self.ok else f"refused: {self.reason}", *self.notes)))
 
     def as_dict(self) -> dict[str, Any]:
@@ -58,7 +45,7 @@ class Scan:
     path : Path
         The file, or the folder that holds the series.
     kind : str
-        Key of ``sr_imaging.io.READERS``: ``dicom``, ``geotiff``, ``nifti``, ``zarr``, … .
+        Name of its format: ``dicom``, ``geotiff``, ``nifti``, ``zarr``, … .
     verdict : Verdict
         Whether it can be read.
     series_uid : str, optional
@@ -104,25 +91,7 @@ class Scan:
 
 
 def under_policies(scans: Iterable[Scan], *, on_missing: str = "raise", on_tilt: str = "raise") -> list[Scan]:
-    """Return scans as they read under the policies.
-
-    Parameters
-    ----------
-    scans : iterable of Scan
-        As :func:`sr_imaging.find_scans` returns them.
-    on_missing, on_tilt : {"raise", "resample"}
-        What becomes of series with missing slices, and of those with gantry tilt.
-
-    Returns
-    -------
-    list of Scan
-        Each the scan itself, or what it is repaired to where the policies grant all that it needs.
-
-    Raises
-    ------
-    ConfigError
-        If a policy is neither of the two.
-    """
+    """Return each scan, or what it is repaired to where the policies grant all that it needs."""
     policies = dict(zip(POLICIES, (on_missing, on_tilt), strict=True))
     for name, choice in policies.items():
         if choice not in _CHOICES:
@@ -133,19 +102,11 @@ def under_policies(scans: Iterable[Scan], *, on_missing: str = "raise", on_tilt:
 
 @dataclass(frozen=True)
 class Check:
-    """What a series does not fulfil.
+    """What a series does not fulfil."""
 
-    Parameters
-    ----------
-    problems : tuple of str
-        Each with the files that have it; no values of the patient. Empty where all is well.
-    notes : tuple of str
-        What could not be compared, and what an acquired series has wrong: nobody here can mend that.
-    """
-
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # each with the files that have it, without values of the patient
+    notes: tuple[str, ...] = ()  # what could not be compared, or is wrong since the acquisition
 
     def __str__(self) -> str:
-        """One readable line."""
+        """Return problems and notes in one line."""
         return "; ".join([*(self.problems or ("ok",)), *self.notes])

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from pydicom.fileset import FileSet
 from sr_imaging import ReadError, WriteError, find_scans, read, write
 from sr_imaging.image.grid.volumes import affine
 from sr_imaging.image.grid.volumes import volume as grid_volume
-from sr_imaging.io import READERS, WRITERS
+from sr_imaging.io.formats import FORMATS, load_function
 
 SERIES = "odd/dicom_derived_series/ok_reference"
 TWO_SERIES = "odd/dicom_derived_series/mixed_two_series"
@@ -120,7 +119,7 @@ def test_named_file_of_another_kind_is_a_refused_scan(tmp_path: Path) -> None:
     path.write_bytes(b"GIF89a" + bytes(600))
     (scan,) = find_scans(path)
     assert not scan.verdict.ok
-    with pytest.raises(ReadError, match=r"photo.gif starts with b'GIF89a.* and is no DICOM, GeoTIFF"):
+    with pytest.raises(ReadError, match=r"photo.gif starts with b'GIF89a.* and is not DICOM, GeoTIFF"):
         read(path)
 
 
@@ -363,10 +362,12 @@ def test_output_may_replace_its_own_lazy_source(tmp_path: Path) -> None:
     assert int(read(path).max()) == 5
 
 
-@pytest.mark.parametrize("place", [*READERS.values(), *WRITERS.values()])
-def test_registries_name_functions_that_exist(place: tuple[str, str]) -> None:
-    module, name = place
-    assert callable(getattr(import_module(f"sr_imaging.io.{module}"), name))
+PLACES = [place for form in FORMATS.values() for place in (form.scan, form.read, form.write) if place]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_table_of_formats_names_functions_that_exist(place: str) -> None:
+    assert callable(load_function(place))
 
 
 def test_import_of_io_loads_no_library() -> None:

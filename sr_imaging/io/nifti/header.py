@@ -1,4 +1,4 @@
-"""NIfTI headers as they stand: judged before anything is allocated, and turned into a place in LPS+.
+"""NIfTI headers: judged as they are before anything is allocated, and turned into a place in LPS+.
 
 nibabel repairs headers silently (zero spacings become 1); here what makes no sense is refused. Whether a file
 is compressed is decided by its content.
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from sr_imaging.errors import ReadError
-from sr_imaging.io.content import GZIP, first_bytes, is_nifti
+from sr_imaging.io.content import first_bytes, is_gzip, nifti_mark
 
-__all__ = ["RAS_LPS", "SPACES", "Header", "geometry", "read_header", "unpacked_bytes"]
+__all__ = ["RAS_LPS", "SPACES", "Header", "geometry", "read_header", "unpack_bytes"]
 
 SPACES = {1: "scanner", 2: "aligned", 3: "talairach", 4: "mni", 5: "template"}  # sform and qform codes
 RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -34,7 +34,6 @@ class Header:
     dtype: np.dtype[Any]
     offset: int
     data_path: Path
-    notes: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -47,39 +46,37 @@ def read_header(path: Path) -> Header:
     import nibabel
 
     raw = first_bytes(path)
-    if not is_nifti(raw):
-        raise ReadError(f"{path} is no NIfTI file, {_start(raw)}; export it again as .nii.gz")
-    two = raw[4:8] in (b"n+2\0", b"ni2\0")
+    mark = nifti_mark(raw)
+    if not mark:
+        raise ReadError(f"{path} is not a NIfTI file, {_show_start(raw)}; export it again as .nii.gz")
     kind: Any
-    kind, size = (nibabel.Nifti2Header, 540) if two else (nibabel.Nifti1Header, 348)
+    kind, size = (nibabel.Nifti2Header, 540) if mark[2:3] == b"2" else (nibabel.Nifti1Header, 348)
     if len(raw) < size:
         raise ReadError(f"{path} ends inside its header of {size} bytes; fetch it again")
     header = kind(raw[:size], check=False)
-    shape = _shape(path, header)
-    dtype = _dtype(path, header)
-    single = (raw[4:8] if two else raw[344:348]).startswith(b"n+")
+    shape = _read_shape(path, header)
+    dtype = _read_dtype(path, header)
+    single = mark.startswith(b"n+")
     offset = int(header["vox_offset"]) if np.isfinite(header["vox_offset"]) else -1
-    found = Header(header, shape, dtype, offset, path if single else _image_file(path))
+    found = Header(header, shape, dtype, offset, path if single else _find_image_file(path))
     _check_size(found, size if single else 0)
     return found
 
 
-def _start(raw: bytes) -> str:
-    """What stands where the mark of NIfTI should be."""
+def _show_start(raw: bytes) -> str:
+    """Return what stands where the mark of NIfTI should be."""
+    if not raw:
+        return "it is empty or damaged"
     if len(raw) < 348:
-        return (
-            f"it starts with {raw[:12]!r} and ends after {len(raw)} bytes"
-            if raw
-            else "it is empty or damaged"
-        )
+        return f"it starts with {raw[:12]!r} and ends after {len(raw)} bytes"
     return f"it has {raw[344:348]!r} in place of the mark n+1"
 
 
-def _shape(path: Path, header: Any) -> tuple[int, ...]:
-    """Lengths of the axes without trailing ones beyond the third."""
+def _read_shape(path: Path, header: Any) -> tuple[int, ...]:
+    """Return the lengths of the axes without trailing ones beyond the third."""
     dims = [int(n) for n in header["dim"]]
     if not 1 <= dims[0] <= 7 or any(n < 1 for n in dims[1 : dims[0] + 1]):
-        raise ReadError(f"{path} states the dims {dims}, which cannot be; fetch or export it again")
+        raise ReadError(f"{path} states the impossible dims {dims}; fetch or export it again")
     shape = dims[1 : dims[0] + 1]
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
@@ -88,8 +85,8 @@ def _shape(path: Path, header: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _dtype(path: Path, header: Any) -> np.dtype[Any]:
-    """Stored dtype, real numbers of at most 64 bits."""
+def _read_dtype(path: Path, header: Any) -> np.dtype[Any]:
+    """Return the stored dtype, real numbers of at most 64 bits."""
     from nibabel.nifti1 import data_type_codes
 
     codes: Any = data_type_codes
@@ -103,8 +100,8 @@ def _dtype(path: Path, header: Any) -> np.dtype[Any]:
     return dtype
 
 
-def _image_file(path: Path) -> Path:
-    """The .img beside a .hdr."""
+def _find_image_file(path: Path) -> Path:
+    """Return the .img beside a .hdr."""
     stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
     for suffix in (".img", ".img.gz", ".IMG"):
         if (candidate := path.with_name(stem + suffix)).is_file():
@@ -117,40 +114,32 @@ def _check_size(header: Header, head_size: int) -> None:
     path, size = header.data_path, header.data_path.stat().st_size
     if header.offset < head_size:
         raise ReadError(f"{path} states that voxels start at byte {header.offset}; fetch or export it again")
-    with path.open("rb") as file:
-        most = size * _MAX_DEFLATE if file.read(2) == GZIP else size
+    most = size * _MAX_DEFLATE if is_gzip(path) else size
     end = header.offset + header.nbytes
-    if end > most or (most > size and not _unpacks_to(path, end)):
+    if end > most or (most > size and not _holds_bytes(path, end)):
         raise ReadError(
             f"{path} is cut short: voxels {header.shape} of {header.dtype} end at byte {end}, "
             f"the file has {size}; fetch it again"
         )
 
 
-def _unpacks_to(path: Path, end: int) -> bool:
-    """Whether a gzip file holds `end` bytes: by its trailer, and by unpacking only where that disagrees."""
+def _holds_bytes(path: Path, end: int) -> bool:
+    """Return whether a gzip file holds `end` bytes: by its trailer, or by unpacking where that disagrees."""
     with path.open("rb") as raw:
         raw.seek(-4, 2)
         if int.from_bytes(raw.read(4), "little") == end % 2**32:
             return True
     try:
-        return len(unpacked_bytes(path, end - 1, 1)) == 1
+        return len(unpack_bytes(path, end - 1, 1)) == 1
     except ReadError:
         return False
 
 
-def unpacked_bytes(path: Path, offset: int, count: int) -> bytearray:
-    """At most `count` bytes from `offset` of a file's content, in pieces: a false claim allocates little.
-
-    Raises
-    ------
-    ReadError
-        If a compressed file is damaged.
-    """
+def unpack_bytes(path: Path, offset: int, count: int) -> bytearray:
+    """Return at most `count` bytes of a file's content, read in pieces: a false claim allocates little."""
     try:
         with path.open("rb") as raw:
-            file: Any = gzip.GzipFile(fileobj=raw) if raw.read(2) == GZIP else raw
-            raw.seek(0)
+            file: Any = gzip.GzipFile(fileobj=raw) if is_gzip(path) else raw
             file.seek(offset)
             data = bytearray()
             while len(data) < count and (piece := file.read(min(count - len(data), 2**24))):
@@ -161,7 +150,7 @@ def unpacked_bytes(path: Path, offset: int, count: int) -> bytearray:
 
 
 def geometry(found: Header) -> tuple[np.ndarray, list[float], dict[str, Any]]:
-    """Affine (k, j, i) -> LPS mm, spacing (z, y, x) mm, and what is known of the space, with notes."""
+    """Return the affine (k, j, i) -> LPS mm, spacing (z, y, x) mm, and attrs of the space with notes."""
     header, path = found.header, found.data_path
     units = int(header["xyzt_units"])
     if (units & 7) not in _MM:
@@ -172,13 +161,14 @@ def geometry(found: Header) -> tuple[np.ndarray, list[float], dict[str, Any]]:
     if not all(np.isfinite(pixdim[:ndim])) or not all(pixdim[:ndim]):
         raise ReadError(f"{path} states a voxel size of {pixdim[:ndim]} mm; correct its header first")
     pixdim = [abs(d) if d and np.isfinite(d) else factor for d in pixdim]
-    ras, world = _ras(header, path, pixdim, factor)
-    lps = RAS_LPS @ ras
-    return lps[:, [2, 1, 0, 3]], pixdim[::-1], world
+    ras, world = _read_affine(header, path, pixdim, factor)
+    return (RAS_LPS @ ras)[:, [2, 1, 0, 3]], pixdim[::-1], world
 
 
-def _ras(header: Any, path: Path, pixdim: list[float], factor: float) -> tuple[np.ndarray, dict[str, Any]]:
-    """Affine (i, j, k) -> RAS mm: sform, else qform, else the bare spacing."""
+def _read_affine(
+    header: Any, path: Path, pixdim: list[float], factor: float
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the affine (i, j, k) -> RAS mm: sform, else qform, else the bare spacing."""
     scaled = np.diag([factor, factor, factor, 1.0])
     codes = {"sform": int(header["sform_code"]), "qform": int(header["qform_code"])}
     forms = {}
@@ -186,13 +176,12 @@ def _ras(header: Any, path: Path, pixdim: list[float], factor: float) -> tuple[n
         if codes["sform"] > 0:
             forms["sform"] = scaled @ header.get_sform()
         if codes["qform"] > 0:
-            forms["qform"] = scaled @ _qform(header, path)
+            forms["qform"] = scaled @ _read_qform(header, path)
     notes = []
     for name, form in forms.items():
         if not np.isfinite(form).all() or abs(np.linalg.det(form[:3, :3])) < 1e-12:
-            raise ReadError(
-                f"{path} has a singular or non-finite {name} {form[:3].tolist()}; correct it first"
-            )
+            shown = form[:3].tolist()
+            raise ReadError(f"{path} has a singular or non-finite {name} {shown}; correct it first")
     if len(forms) == 2 and (shift := np.abs(forms["sform"] - forms["qform"]).max()) > _PLACE_TOLERANCE:
         notes.append(f"sform and qform differ by up to {shift:.3g} mm; sform is used")
     if not forms:
@@ -205,8 +194,8 @@ def _ras(header: Any, path: Path, pixdim: list[float], factor: float) -> tuple[n
     return forms[name], {"notes": tuple(notes), "space": SPACES.get(codes[name], "aligned")}
 
 
-def _qform(header: Any, path: Path) -> np.ndarray:
-    """The qform, whose quaternion may be none."""
+def _read_qform(header: Any, path: Path) -> np.ndarray:
+    """Return the (4, 4) qform; a ReadError where its quaternion is impossible."""
     from nibabel.spatialimages import HeaderDataError
 
     try:

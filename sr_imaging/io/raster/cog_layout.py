@@ -1,4 +1,4 @@
-"""The layout of a Cloud Optimized GeoTIFF, made in place: no second file stands beside it meanwhile.
+"""The layout of a Cloud Optimized GeoTIFF, made in place: no second file is needed meanwhile.
 
 Such a file says first where everything lies, and its smaller overviews come before the larger ones, which are
 only known at the end. So an outline with room for the places of all blocks is written first, the pixels are
@@ -14,7 +14,7 @@ import numpy as np
 
 from sr_imaging.errors import WriteError
 
-__all__ = ["COG_TILE", "Table", "order_blocks", "overview_factors", "state_layout", "tables_of"]
+__all__ = ["COG_TILE", "Table", "order_blocks", "overview_factors", "read_tables", "state_layout"]
 
 COG_TILE = 512  # pixels: GDAL's default; an image that is no larger needs no overview
 _PIECE = 4 * 2**20  # bytes moved at once
@@ -29,8 +29,6 @@ _STATED = b"LAYOUT=IFDS_BEFORE_DATA\nKNOWN_INCOMPATIBLE_EDITION=NO\n "  # by GDA
 def overview_factors(height: int, width: int) -> list[int]:
     """Return the factors of overviews until one fits a tile.
 
-    Examples
-    --------
     >>> overview_factors(700, 1300)
     [2, 4]
     """
@@ -41,13 +39,7 @@ def overview_factors(height: int, width: int) -> list[int]:
 
 
 def state_layout(path: Path) -> None:
-    """Let GDAL's note of an outline claim no more than will hold: blocks come in any order, without leaders.
-
-    Parameters
-    ----------
-    path : Path
-        Written by GDAL's COG driver.
-    """
+    """Let GDAL's note claim no more than will hold: blocks come in any order, without leaders."""
     with path.open("r+b") as file:
         head = file.read(256)
         at = head.find(_GHOST)
@@ -59,20 +51,12 @@ def state_layout(path: Path) -> None:
 
 
 def order_blocks(path: Path) -> None:
-    """Put the blocks of all overviews before those of the image, the smallest first.
+    """Put the blocks of all overviews before those of the image, the smallest first, in place.
 
-    Parameters
-    ----------
-    path : Path
-        A tiled TIFF whose directories stand before all blocks; changed in place.
-
-    Raises
-    ------
-    WriteError
-        If a directory stands among the blocks.
+    The directories of a tiled TIFF must stand before all blocks, or a WriteError is raised.
     """
     with path.open("r+b") as file:
-        tables = tables_of(file)
+        tables = read_tables(file)
         shapes = sorted({table.shape for table in tables}, reverse=True)
         places = np.concatenate([table.offsets for table in tables]).astype(np.int64)
         levels = np.concatenate([np.full(len(t.offsets), shapes.index(t.shape)) for t in tables])
@@ -82,57 +66,43 @@ def order_blocks(path: Path) -> None:
         if max(table.end for table in tables) > places[stored].min():
             raise WriteError(f"{path} came out with a directory behind its pixels; write it as geotiff")
         size = file.seek(0, 2)
-        parts = _parts(places[stored], levels[stored], size)
-        _bring_to_order(file, parts, places)
+        runs = _find_runs(places[stored], levels[stored], size)
+        _move_runs(file, runs, places)
         ends = np.cumsum([len(table.offsets) for table in tables])[:-1]
         for table, own in zip(tables, np.split(places, ends), strict=True):
             file.seek(table.offsets_at)
             file.write(own.astype(table.offsets.dtype).tobytes())
 
 
-def _bring_to_order(file: BinaryIO, parts: list[tuple[int, int, int]], places: np.ndarray) -> None:
+def _move_runs(file: BinaryIO, runs: list[tuple[int, int, int]], places: np.ndarray) -> None:
     """Move the runs of the largest level behind all others, then those of the next; update the places."""
-    while parts:
-        largest = min(level for level, _, _ in parts)
-        last = max(k for k, part in enumerate(parts) if part[0] == largest)
-        _, start, stop = parts.pop(last)
-        end = parts[-1][2] if last < len(parts) else stop
-        _swap(file, start, stop, end)
+    while runs:
+        largest = min(level for level, _, _ in runs)
+        last = max(k for k, run in enumerate(runs) if run[0] == largest)
+        _, start, stop = runs.pop(last)
+        end = runs[-1][2] if last < len(runs) else stop
+        _swap_neighbours(file, start, stop, end)
         length = stop - start
         inside, behind = (places >= start) & (places < stop), (places >= stop) & (places < end)
         places[inside] += end - stop
         places[behind] -= length
-        parts[last:] = [(level, a - length, b - length) for level, a, b in parts[last:]]
+        runs[last:] = [(level, a - length, b - length) for level, a, b in runs[last:]]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Where the blocks of one directory lie.
+    """Where the blocks of one directory lie."""
 
-    Parameters
-    ----------
-    shape : (int, int)
-        Rows and columns of the image.
-    is_mask : bool
-        Whether it is the mask of an image of this shape.
-    offsets, sizes : (n,) ndarray
-        First byte and length of each block in C order, in the type of the file; 0 where none is stored.
-    offsets_at, sizes_at : int
-        Bytes of these two tables themselves.
-    end : int
-        End of the directory and its tables.
-    """
-
-    shape: tuple[int, int]
-    is_mask: bool
-    offsets: np.ndarray
-    sizes: np.ndarray
-    offsets_at: int
+    shape: tuple[int, int]  # rows and columns of the image
+    is_mask: bool  # of an image of this shape
+    offsets: np.ndarray  # (n,) first byte of each block in C order, in the type of the file; 0: none stored
+    sizes: np.ndarray  # (n,) bytes of each block
+    offsets_at: int  # byte where the table of offsets itself starts
     sizes_at: int
-    end: int
+    end: int  # of the directory and its tables
 
 
-def tables_of(file: BinaryIO) -> list[Table]:
+def read_tables(file: BinaryIO) -> list[Table]:
     """Return the directories of a tiled TIFF or BigTIFF in their order."""
     head = file.read(16)
     order = "<" if head[:2] == b"II" else ">"
@@ -147,7 +117,7 @@ def tables_of(file: BinaryIO) -> list[Table]:
         body = file.read(count * entry)
         (following,) = struct.unpack(f"{order}{word}", file.read(struct.calcsize(word)))
         arrays = {
-            tag: _array(file, body[k : k + entry], first + k, order, word)
+            tag: _read_tag(file, body[k : k + entry], first + k, order, word)
             for k in range(0, len(body), entry)
             if (tag := struct.unpack(f"{order}H", body[k : k + 2])[0]) in _TAGS
         }
@@ -160,8 +130,8 @@ def tables_of(file: BinaryIO) -> list[Table]:
     return found
 
 
-def _array(file: BinaryIO, entry: bytes, at: int, order: str, word: str) -> tuple[int, np.ndarray]:
-    """First byte and values of a whole-number tag, which stand in the entry itself where they fit."""
+def _read_tag(file: BinaryIO, entry: bytes, at: int, order: str, word: str) -> tuple[int, np.ndarray]:
+    """Return first byte and values of a whole-number tag, which stand in the entry itself where they fit."""
     kind, count = struct.unpack(f"{order}H{word}", entry[2 : 4 + struct.calcsize(word)])
     dtype = np.dtype(f"{order}{_TYPES[kind]}")
     inline = len(entry) - struct.calcsize(word)
@@ -174,8 +144,8 @@ def _array(file: BinaryIO, entry: bytes, at: int, order: str, word: str) -> tupl
     return place, np.frombuffer(data, dtype, count)
 
 
-def _parts(places: np.ndarray, levels: np.ndarray, size: int) -> list[tuple[int, int, int]]:
-    """Level, first byte and end of each run of blocks of one level."""
+def _find_runs(places: np.ndarray, levels: np.ndarray, size: int) -> list[tuple[int, int, int]]:
+    """Return level, first byte and end of each run of blocks of one level."""
     order = np.argsort(places)
     places, levels = places[order], levels[order]
     firsts = np.flatnonzero(np.diff(levels, prepend=-1))
@@ -183,24 +153,22 @@ def _parts(places: np.ndarray, levels: np.ndarray, size: int) -> list[tuple[int,
     return list(zip([int(levels[k]) for k in firsts], starts, [*starts[1:], size], strict=True))
 
 
-def _swap(file: Any, start: int, middle: int, end: int) -> None:
+def _swap_neighbours(file: Any, start: int, middle: int, end: int) -> None:
     """Exchange two neighbouring parts of a file, of any lengths, in place.
 
-    References
-    ----------
-    D. Gries and H. Mills, "Swapping Sections", Cornell University TR 81-452, 1981.
+    By D. Gries and H. Mills, "Swapping Sections", Cornell University TR 81-452, 1981.
     """
     while start < middle < end:
         left, right = middle - start, end - middle
         if left <= right:
-            _exchange(file, start, end - left, left)
+            _exchange_stretches(file, start, end - left, left)
             end -= left
         else:
-            _exchange(file, start, middle, right)
+            _exchange_stretches(file, start, middle, right)
             start += right
 
 
-def _exchange(file: BinaryIO, one: int, other: int, length: int) -> None:
+def _exchange_stretches(file: BinaryIO, one: int, other: int, length: int) -> None:
     """Exchange two stretches of a file that have the same length."""
     for done in range(0, length, _PIECE):
         size = min(_PIECE, length - done)

@@ -5,7 +5,6 @@ last of them unused: a tenth of the file and more.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,58 +13,43 @@ import xarray as xr
 
 from sr_imaging.image.stored_numbers import band_entries
 
-from .cog_layout import Table, tables_of
+from .cog_layout import Table, read_tables
 
-__all__ = ["halved", "write_overviews"]
-
-
-@dataclass(frozen=True)
-class _Bands:
-    """What the bands of an image ask of its overviews."""
-
-    picked: tuple[int, ...]  # places of bands that are not averaged: of classes, or of all beside a mask
-    alpha: tuple[int, ...]  # places of bands whose zeros hide pixels
-
-    @classmethod
-    def of(cls, da: xr.DataArray, *, classes: bool) -> "_Bands":
-        """Read it from the attrs of ``(band, y, x)``."""
-        kinds, names = (
-            band_entries(da.attrs.get(key, ()), da, da.dims[0]) or [""] * da.shape[0]
-            for key in ("color_interp", "band_classes")
-        )
-        nearest = classes or "palette" in kinds or "mask" in da.coords
-        picked = tuple(k for k, name in enumerate(names) if nearest or name)
-        return cls(picked, tuple(k for k, kind in enumerate(kinds) if kind == "alpha"))
+__all__ = ["halve", "write_overviews"]
 
 
 def write_overviews(da: xr.DataArray, path: Path, *, classes: bool) -> None:
-    """Make the overviews of a finished image and store them behind it.
+    """Make the overviews of a finished image and store them behind it, where they have directories already.
 
-    Parameters
-    ----------
-    da : (band, y, x) DataArray
-        What was written; its values are not looked at. Classes, and pixels beside a mask, are not averaged;
-        pixels that an alpha band hides are no part of an average.
-    path : Path
-        A tiled GeoTIFF whose overviews have directories, and no blocks yet.
-    classes : bool
-        All bands hold classes.
+    Classes, and pixels beside a mask, are not averaged; pixels that an alpha band hides are left out of an
+    average. Only the attrs of `da` are looked at; `classes` says that all its bands hold classes.
     """
     import rasterio
 
-    bands = _Bands.of(da, classes=classes)
+    picked, alpha = _choose_bands(da, classes=classes)
     with path.open("rb") as file:
-        tables = tables_of(file)
+        tables = read_tables(file)
     shapes = sorted({table.shape for table in tables}, reverse=True)
     for level, shape in enumerate(shapes[1:]):
         finer: dict[str, Any] = {} if level == 0 else {"overview_level": level - 1}
         with rasterio.open(path, **finer) as src, path.open("r+b") as file:
             for table in (table for table in tables if table.shape == shape):
-                _store(file, table, _blocks(src, table, bands))
+                _append_blocks(file, table, _encode_blocks(src, table, picked, alpha))
 
 
-def _blocks(src: Any, table: Table, bands: _Bands) -> Iterator[bytes]:
-    """The blocks of an overview, or of its mask, encoded as in the file."""
+def _choose_bands(da: xr.DataArray, *, classes: bool) -> tuple[list[int], list[int]]:
+    """Return the places of bands that are not averaged, and of those whose zeros hide pixels."""
+    kinds, names = (
+        band_entries(da.attrs.get(key, ()), da, da.dims[0]) or [""] * da.shape[0]
+        for key in ("color_interp", "band_classes")
+    )
+    nearest = classes or "palette" in kinds or "mask" in da.coords
+    picked = [k for k, name in enumerate(names) if nearest or name]
+    return picked, [k for k, kind in enumerate(kinds) if kind == "alpha"]
+
+
+def _encode_blocks(src: Any, table: Table, picked: list[int], alpha: list[int]) -> Iterator[bytes]:
+    """Yield the blocks of an overview, or of its mask, encoded as in the file."""
     side = src.block_shapes[0][0]
     for top in range(0, table.shape[0], side):
         for left in range(0, table.shape[1], side):
@@ -77,32 +61,18 @@ def _blocks(src: Any, table: Table, bands: _Bands) -> Iterator[bytes]:
                 coarse = (src.read_masks(1, window=window)[None, ::2, ::2] > 0).astype(np.uint8)
             else:
                 fine = src.read(window=window)
-                picked = list(bands.picked)
-                coarse = halved(fine, src.nodata, alpha=bands.alpha)
+                coarse = halve(fine, src.nodata, alpha=alpha)
                 coarse[picked] = fine[picked, ::2, ::2]
-            yield _encoded(coarse, src, is_mask=table.is_mask)
+            yield _encode_block(coarse, src, is_mask=table.is_mask)
 
 
-def halved(block: np.ndarray, nodata: float | None, *, alpha: Sequence[int] = ()) -> np.ndarray:
-    """Return the means of squares of two by two pixels, of the valid and visible ones among them.
+def halve(block: np.ndarray, nodata: float | None, *, alpha: Sequence[int] = ()) -> np.ndarray:
+    """Return the (band, (y + 1) // 2, (x + 1) // 2) means of the valid and visible pixels of two by two.
 
-    Parameters
-    ----------
-    block : (band, y, x) ndarray
-        Values; a last odd row or column makes means of fewer pixels.
-    nodata : float, optional
-        Value of invalid pixels, which no mean becomes; NaN is one in any case.
-    alpha : sequence of int
-        Bands whose zeros hide pixels, of these bands too, as in GDAL's averages.
+    No mean becomes `nodata`; NaN is invalid in any case. Pixels where a band of `alpha` is zero are hidden,
+    in these bands too, as in GDAL's averages. Whole numbers are rounded.
 
-    Returns
-    -------
-    (band, (y + 1) // 2, (x + 1) // 2) ndarray
-        Of the same dtype, whole numbers rounded.
-
-    Examples
-    --------
-    >>> halved(np.array([[[1, 3, 0], [2, 0, 7]]], np.uint8), 0)
+    >>> halve(np.array([[[1, 3, 0], [2, 0, 7]]], np.uint8), 0)
     array([[[2, 7]]], dtype=uint8)
     """
     valid = ~np.isnan(block) if block.dtype.kind == "f" else np.ones(block.shape, bool)
@@ -110,7 +80,8 @@ def halved(block: np.ndarray, nodata: float | None, *, alpha: Sequence[int] = ()
         valid &= block != nodata
     if alpha:
         valid &= (block[list(alpha)] != 0).all(0)
-    count, total = _sums(valid), _sums(np.where(valid, block, block.dtype.type(0)).astype(np.float64))
+    count = _sum_quads(valid)
+    total = _sum_quads(np.where(valid, block, block.dtype.type(0)).astype(np.float64))
     with np.errstate(invalid="ignore"):
         mean = total / count
     if block.dtype.kind != "f":
@@ -118,26 +89,26 @@ def halved(block: np.ndarray, nodata: float | None, *, alpha: Sequence[int] = ()
     means = mean.astype(block.dtype)
     if nodata is None:
         return np.asarray(means)
-    means = np.where(means == nodata, _beside(block.dtype.type(nodata)), means)
+    means = np.where(means == nodata, _step_from(block.dtype.type(nodata)), means)
     return np.asarray(np.where(count, means, block.dtype.type(nodata)))
 
 
-def _beside(number: Any) -> Any:
-    """A neighbour of a number of its type, towards 0, or 1 of 0."""
+def _step_from(number: Any) -> Any:
+    """Return a neighbour of a number of its type, towards 0, or 1 for a whole 0."""
     if number.dtype.kind == "f":
         return np.nextafter(number, number.dtype.type(0 if number else 1))
     return number - number.dtype.type(1) if number > 0 else number + number.dtype.type(1)
 
 
-def _sums(values: np.ndarray) -> np.ndarray:
-    """Sums of squares of two by two, zeros beyond the last row and column."""
+def _sum_quads(values: np.ndarray) -> np.ndarray:
+    """Return sums of two by two pixels, with zeros beyond the last row and column."""
     _, rows, cols = values.shape
     even = np.pad(values.astype(np.float64), ((0, 0), (0, rows % 2), (0, cols % 2)))
     return np.asarray(even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2])
 
 
-def _encoded(block: np.ndarray, src: Any, *, is_mask: bool) -> bytes:
-    """Bytes of one block as GDAL stores it: a file of one block is made in memory."""
+def _encode_block(block: np.ndarray, src: Any, *, is_mask: bool) -> bytes:
+    """Return one block as GDAL stores it: a file of one block is made in memory."""
     from rasterio.io import MemoryFile
 
     side = src.block_shapes[0][0]
@@ -158,8 +129,8 @@ def _encoded(block: np.ndarray, src: Any, *, is_mask: bool) -> bytes:
         return bytes(memory.getbuffer()[at : at + size])
 
 
-def _store(file: BinaryIO, table: Table, blocks: Iterator[bytes]) -> None:
-    """Append the blocks of one directory to the file, and say there where they lie."""
+def _append_blocks(file: BinaryIO, table: Table, blocks: Iterator[bytes]) -> None:
+    """Append the blocks of one directory to the file, and state there where they lie."""
     offsets, sizes = table.offsets.copy(), table.sizes.copy()
     at = file.seek(0, 2)
     for number, block in enumerate(blocks):

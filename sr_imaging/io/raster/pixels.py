@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from sr_imaging.errors import ReadError
-from sr_imaging.io.addresses import address_of, patience
+from sr_imaging.io.addresses import address_of, server_options
 
-__all__ = ["block_extents", "cut_short", "damage", "lazy_pixels", "open_raster", "small_cache"]
+__all__ = ["block_extents", "deepest_message", "explain_cut", "lazy_pixels", "open_raster", "small_cache"]
 
 _CHUNK_BYTES = (8 * 2**20, 32 * 2**20)  # of one dask chunk, least and most: small beside a network's memory
 _CHUNKS = 20_000  # of an image, above which they grow
@@ -39,34 +39,35 @@ def open_raster(path: Path, *, driver: str | None = "GTiff") -> Iterator[Any]:
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     address = address_of(path)
-    remedy = "the file is damaged or cut short, fetch it again"
-    if address is not None:
-        remedy = "check the address and the network, or fetch the file first"
+    if address is None:
+        remedy, options = "the file is damaged or cut short, fetch it again", {}
+    else:
+        remedy, options = "check the address and the network, or fetch the file first", server_options()
     try:
-        with rasterio.Env(**small_cache(), **({} if address is None else patience())):
+        with rasterio.Env(**small_cache(), **options):
             with _warnings_lock, warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 dataset = rasterio.open(Path(path) if address is None else address, driver=driver)
             with dataset:
                 yield dataset
     except (RasterioError, rasterio._err.CPLE_BaseError) as error:
-        raise ReadError(f"cannot read {address or path}: {damage(error)}; {remedy}") from error
+        raise ReadError(f"cannot read {address or path}: {deepest_message(error)}; {remedy}") from error
 
 
 def small_cache() -> dict[str, int]:
-    """GDAL's option that keeps its block cache small: 5 % of memory by default, of no use to one window."""
+    """Return GDAL's option for a small block cache: 5 % of memory by default, of no use to one window."""
     return {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": _GDAL_CACHE_MB}
 
 
-def damage(error: BaseException) -> str:
-    """The deepest message of a chain, in one line: GDAL's own words."""
+def deepest_message(error: BaseException) -> str:
+    """Return the deepest message of a chain of errors, in one line: GDAL's own words."""
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split()).rstrip(".")
 
 
-def cut_short(src: Any) -> str:
-    """Compare the places of blocks, of all or of many, to the size of the file; an empty text is good."""
+def explain_cut(src: Any) -> str:
+    """Return why a file is too short for the places of its blocks, of all or of many; else an empty text."""
     if src.driver != "GTiff" or not Path(src.name).is_file():
         return ""
     size = Path(src.name).stat().st_size
@@ -80,7 +81,7 @@ def cut_short(src: Any) -> str:
 
 
 def block_extents(src: Any, *, most: int | None = None) -> Iterator[tuple[str, int, int]]:
-    """Name, first byte and length of all blocks, or of `most` spread evenly; 0, 0 where one is not stored."""
+    """Yield name, first byte and length of all blocks, or of `most` spread evenly; 0, 0 if not stored."""
     height, width = src.block_shapes[0]
     rows, cols = -(-src.height // height), -(-src.width // width)
     bands = 1 if src.interleaving and src.interleaving.name == "pixel" else src.count
@@ -89,21 +90,20 @@ def block_extents(src: Any, *, most: int | None = None) -> Iterator[tuple[str, i
     for number in range(count):
         band, place = divmod(number * (total - 1) // max(1, count - 1), rows * cols)
         row, col = divmod(place, cols)
-        told = (
-            src.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=band + 1)
+        start, length = (
+            int(src.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=band + 1) or 0)
             for what in ("OFFSET", "SIZE")
         )
-        start, length = (int(text or 0) for text in told)
         yield f"block {row}, {col} of band {band + 1}", start, length
 
 
 def lazy_pixels(src: Any, path: Path, *, mask: bool) -> Any:
-    """The pixels, or the mask, of an open file as a dask array that opens it anew."""
+    """Return the pixels, or the mask, of an open file as a dask array that opens it anew."""
     import dask.array
 
     stat = path.stat() if path.exists() else None
     version = None if stat is None else (stat.st_mtime_ns, stat.st_size)
-    bands, rows, cols = _chunks(src)
+    bands, rows, cols = _choose_chunks(src)
     dtype = np.dtype(bool) if mask else np.dtype(src.dtypes[0])
     shape = (src.height, src.width) if mask else (src.count, src.height, src.width)
     place = path if address_of(path) else path.absolute()  # workers may stand in other folders
@@ -117,19 +117,19 @@ def lazy_pixels(src: Any, path: Path, *, mask: bool) -> Any:
     )
 
 
-def _chunks(src: Any) -> tuple[int, int, int]:
-    """Whole blocks of the file, near the wanted number of bytes and as square as may be."""
+def _choose_chunks(src: Any) -> tuple[int, int, int]:
+    """Return whole blocks of the file, near the wanted number of bytes and as square as may be."""
     block_rows, block_cols = src.block_shapes[0]
     itemsize = np.dtype(src.dtypes[0]).itemsize
     wanted = int(np.clip(src.width * src.height * src.count * itemsize // _CHUNKS, *_CHUNK_BYTES))
     pixels = max(wanted // itemsize // src.count, 256**2)
-    cols = _multiple(block_cols, min(src.width, round(pixels**0.5)), src.width)
-    rows = _multiple(block_rows, min(src.height, max(1, pixels // cols)), src.height)
+    cols = _round_to_blocks(block_cols, min(src.width, round(pixels**0.5)), src.width)
+    rows = _round_to_blocks(block_rows, min(src.height, max(1, pixels // cols)), src.height)
     return src.count, rows, cols
 
 
-def _multiple(block: int, wanted: int, size: int) -> int:
-    """The multiple of `block` nearest below `wanted`; a far larger block is split, a small image is not.
+def _round_to_blocks(block: int, wanted: int, size: int) -> int:
+    """Return the multiple of `block` just below `wanted`; a far larger block is split, a small image is not.
 
     Narrow strips, and parts of a larger block, are taken in multiples of a tile, so that the chunks of a
     result of any whole factor end where its tiles end; a chunk may then read a strip of its neighbour again.
@@ -159,7 +159,7 @@ class _Pixels:
 
         index = index if isinstance(index, tuple) else (index,)
         index = index + (slice(None),) * (self.ndim - len(index))
-        spans = [_span(part, size) for part, size in zip(index, self.shape, strict=True)]
+        spans = [_find_span(part, size) for part, size in zip(index, self.shape, strict=True)]
         if any(high <= low for low, high, _ in spans):
             values = np.empty([high - low for low, high, _ in spans], self.dtype)
             return np.asarray(values[tuple(rest for *_, rest in spans)])
@@ -174,8 +174,8 @@ class _Pixels:
         return picked
 
 
-def _span(part: Any, size: int) -> tuple[int, int, Any]:
-    """First and last + 1 position that an index touches, and the index within that span."""
+def _find_span(part: Any, size: int) -> tuple[int, int, Any]:
+    """Return first and last + 1 position that an index touches, and the index within that span."""
     if isinstance(part, slice):
         picks = range(size)[part]
         if not picks:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from sr_imaging.errors import ReadError
-from sr_imaging.io.content import IMAGE_DRIVERS
+from sr_imaging.io.content import image_driver
 from sr_imaging.io.scan import Scan, Verdict
 
 from .pixels import open_raster
@@ -21,21 +21,10 @@ _INKS = ("cyan", "magenta", "yellow", "black")
 
 
 def scan_image(path: Path) -> Scan:
-    """Describe a PNG or JPEG without decoding it.
-
-    Parameters
-    ----------
-    path : Path
-        A file with the signature of one of them.
-
-    Returns
-    -------
-    Scan
-        With shape ``(band, y, x)`` as it will be read; not ok where the file cannot be read.
-    """
+    """Describe a PNG or JPEG without decoding it: shape (band, y, x) as it will be read."""
     try:
-        with open_raster(path, driver=_driver(path)) as src:
-            shape = (len(_bands(src)), src.height, src.width)
+        with open_raster(path, driver=image_driver(path) or "PNG") as src:
+            shape = (len(_name_bands(src)), src.height, src.width)
             facts = {"dtype": src.dtypes[0], "bands": shape[0], "crs": "", "driver": src.driver}
         _check_whole(path)
     except ReadError as error:
@@ -44,37 +33,23 @@ def scan_image(path: Path) -> Scan:
 
 
 def read_image(scan: Scan) -> xr.DataArray:
-    """Read a PNG or JPEG into memory.
+    """Read a PNG or JPEG into memory as (band, y, x): grey, or red, green and blue, of 8 or 16 bits.
 
-    Parameters
-    ----------
-    scan : Scan
-        Of kind ``image``.
-
-    Returns
-    -------
-    (band, y, x) DataArray
-        Grey, or red, green and blue, in the stored type (8 or 16 bits) and as stored: mostly encoded for
-        display after sRGB, not linear in light. Palettes are looked up, printing inks turned into colours.
-        Pixels that are wholly transparent are False in the coord ``mask``. Without coords y and x, unless a
-        world file beside it states them; a turn that EXIF asks for is not made.
-
-    Raises
-    ------
-    ReadError
-        If the file cannot be read.
+    Values are as stored, mostly encoded for display after sRGB, not linear in light. Palettes are looked up,
+    printing inks turned into colours; wholly transparent pixels are False in the coord ``mask``. There are no
+    coords y and x unless a world file beside it states them. A rotation that EXIF asks for is not made.
     """
     _check_whole(scan.path)
-    with open_raster(scan.path, driver=_driver(scan.path)) as src:
-        names = _bands(src)
+    with open_raster(scan.path, driver=image_driver(scan.path) or "PNG") as src:
+        names = _name_bands(src)
         values = src.read()
         colours = [kind.name for kind in src.colorinterp]
         if "palette" in colours:
-            values = _looked_up(values[0], src.colormap(1))
+            values = _look_up_palette(values[0], src.colormap(1))
             colours = ["red", "green", "blue", "alpha"]
-        coords = _centres(src)
+        coords = _read_centres(src)
     alpha = values[colours.index("alpha")] if "alpha" in colours else None
-    values = _printed(values) if tuple(colours) == _INKS else values[: len(names)]
+    values = _convert_inks(values) if tuple(colours) == _INKS else values[: len(names)]
     coords["band"] = ("band", np.arange(1, len(names) + 1))
     if alpha is not None and not alpha.all():
         coords["mask"] = (("y", "x"), alpha > 0, {"long_name": "valid pixels"})
@@ -83,16 +58,9 @@ def read_image(scan: Scan) -> xr.DataArray:
     return da
 
 
-def _driver(path: Path) -> str:
-    """GDAL's driver of a file that is an image."""
-    with path.open("rb") as file:
-        head = file.read(max(map(len, IMAGE_DRIVERS)))
-    return next((name for magic, name in IMAGE_DRIVERS.items() if head.startswith(magic)), "PNG")
-
-
 def _check_whole(path: Path) -> None:
-    """Raise where a PNG ends before its last chunk, which GDAL reads without a word, as whatever comes."""
-    if _driver(path) != "PNG":
+    """Raise where a PNG ends before its last chunk; GDAL would read on and return arbitrary values."""
+    if image_driver(path) == "JPEG":
         return
     size, at, kind = path.stat().st_size, 8, b""
     with path.open("rb") as file:
@@ -104,30 +72,30 @@ def _check_whole(path: Path) -> None:
         raise ReadError(f"cannot read {path}: it is cut short at byte {size}; fetch it again")
 
 
-def _bands(src: Any) -> tuple[str, ...]:
-    """Colours of the bands as they will be read."""
+def _name_bands(src: Any) -> tuple[str, ...]:
+    """Return the colours of the bands as they will be read."""
     colours = [kind.name for kind in src.colorinterp]
     grey = len(colours) - ("alpha" in colours) == 1 and "palette" not in colours
     return ("gray",) if grey else ("red", "green", "blue")
 
 
-def _looked_up(index: np.ndarray, table: dict[int, tuple[int, ...]]) -> np.ndarray:
-    """Colours and opacity ``(4, y, x)`` of a palette's entries."""
+def _look_up_palette(index: np.ndarray, table: dict[int, tuple[int, ...]]) -> np.ndarray:
+    """Return the (4, y, x) colours and opacity of a palette's entries."""
     entries = np.zeros((max(256, int(index.max()) + 1), 4), dtype=np.uint8)
     for number, entry in table.items():
         entries[number] = entry
     return np.ascontiguousarray(np.moveaxis(entries[index], -1, 0))
 
 
-def _printed(inks: np.ndarray) -> np.ndarray:
-    """Red, green and blue of cyan, magenta, yellow and black, as without a colour profile."""
+def _convert_inks(inks: np.ndarray) -> np.ndarray:
+    """Return red, green and blue of cyan, magenta, yellow and black, as without a colour profile."""
     full = float(np.iinfo(inks.dtype).max)
     light = (1 - inks[:3] / full) * (1 - inks[3] / full)
     return np.asarray(np.rint(light * full).astype(inks.dtype))
 
 
-def _centres(src: Any) -> dict[str, Any]:
-    """Pixel centres where a world file states them and the image is not turned."""
+def _read_centres(src: Any) -> dict[str, Any]:
+    """Return pixel centres where a world file states them and the image is not rotated."""
     t = src.transform
     if t.is_identity or t.b or t.d:
         return {}

@@ -17,60 +17,35 @@ from sr_imaging.io.addresses import address_of
 from sr_imaging.io.scan import Scan, Verdict
 
 from .attributes import attrs_of, nodata_of
-from .pixels import cut_short, lazy_pixels, open_raster
+from .pixels import explain_cut, lazy_pixels, open_raster
 
 __all__ = ["read_geotiff", "scan_geotiff", "scan_raster"]
 
+_DRIVERS = {"geotiff": "GTiff"}  # of GDAL by kind of scan; any may open other kinds
 _EAGER_CENTRES = 2**24  # pixels of a rotated raster, above which its 2-D centres are lazy
 
 _log = logging.getLogger(__name__)
 
 
 def scan_geotiff(path: Path) -> Scan:
-    """Describe a GeoTIFF without reading its pixels.
-
-    Parameters
-    ----------
-    path : Path
-        A file with a TIFF signature.
-
-    Returns
-    -------
-    Scan
-        With shape ``(band, y, x)`` and spacing ``(y, x)``; not ok where the file cannot be read.
-    """
-    return _described(path, "geotiff")
+    """Describe a GeoTIFF without reading its pixels: shape (band, y, x), spacing (y, x) in CRS units."""
+    return _describe_raster(path, "geotiff")
 
 
 def scan_raster(path: Path) -> Scan:
-    """Describe a raster that is no GeoTIFF file without reading its pixels.
-
-    Parameters
-    ----------
-    path : Path
-        A file, a URL, a ``/vsi`` path, or the name of a part of a file: whatever rasterio opens.
-
-    Returns
-    -------
-    Scan
-        As :func:`scan_geotiff`.
-    """
-    return _described(path, "raster")
+    """Describe another raster likewise: a file, URL, ``/vsi`` path or part of a file that rasterio opens."""
+    return _describe_raster(path, "raster")
 
 
-def _driver(kind: str) -> str | None:
-    """GDAL's driver for a kind of scan; None where any may try."""
-    return "GTiff" if kind == "geotiff" else None
-
-
-def _described(path: Path, kind: str) -> Scan:
-    """A scan by its header."""
+def _describe_raster(path: Path, kind: str) -> Scan:
+    """Return a scan by its header."""
     files = () if address_of(path) else (path,)
     try:
-        with open_raster(path, driver=_driver(kind)) as src:
-            reason = _refusal(src)
-            notes = _notes(src)
-            spacing = tuple(float(np.hypot(*side)) for side in _sides(src.transform)) if _placed(src) else ()
+        with open_raster(path, driver=_DRIVERS.get(kind)) as src:
+            reason = _explain_refusal(src)
+            notes = _collect_notes(src)
+            t = src.transform
+            spacing = (float(np.hypot(t.b, t.e)), float(np.hypot(t.a, t.d))) if _is_placed(src) else ()
             shape = (src.count, src.height, src.width)
             facts = {
                 "dtype": src.dtypes[0] if src.count else "",
@@ -80,43 +55,31 @@ def _described(path: Path, kind: str) -> Scan:
             }
     except ReadError as error:
         return Scan(path, kind, Verdict(False, str(error)), files=files)
-    return Scan(
-        path,
-        kind,
-        Verdict(not reason, reason, notes),
-        files=files,
-        shape=shape,
-        spacing=spacing,
-        facts=facts,
-    )
+    verdict = Verdict(not reason, reason, notes)
+    return Scan(path, kind, verdict, files=files, shape=shape, spacing=spacing, facts=facts)
 
 
-def _sides(transform: Any) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The sides of a pixel along y and x as vectors in CRS units."""
-    return (transform.b, transform.e), (transform.a, transform.d)
-
-
-def _placed(src: Any) -> bool:
-    """Whether the file states a transform; GDAL gives the identity where there is none."""
+def _is_placed(src: Any) -> bool:
+    """Return whether the file states a transform; GDAL gives the identity where there is none."""
     return not src.transform.is_identity
 
 
-def _refusal(src: Any) -> str:
-    """Why the file cannot be read as an image, or an empty text."""
+def _explain_refusal(src: Any) -> str:
+    """Return why the file cannot be read as an image, or an empty text."""
     if not src.count and src.subdatasets:
-        told = ", ".join(src.subdatasets[:3]) + (", …" if len(src.subdatasets) > 3 else "")
-        return f"{src.name} holds {len(src.subdatasets)} images; pass one of them as the path: {told}"
+        names = ", ".join(src.subdatasets[:3]) + (", …" if len(src.subdatasets) > 3 else "")
+        return f"{src.name} holds {len(src.subdatasets)} images; pass one of them as the path: {names}"
     if not src.count or not src.width or not src.height:
         return f"{src.name} holds no pixels; fetch it again"
-    if np.dtype(_numpy_name(src.dtypes[0])).kind == "c":
+    if src.dtypes[0].startswith("complex"):
         return f"{src.name} holds complex values ({src.dtypes[0]}); write their amplitude first"
     if abs(src.transform.determinant) == 0 or not np.isfinite(list(src.transform)).all():
         return f"{src.name} has the singular transform {src.transform.to_gdal()}; give it a right one first"
-    return _apart(src) or cut_short(src)
+    return _explain_difference(src) or explain_cut(src)
 
 
-def _apart(src: Any) -> str:
-    """How the bands differ in what one array, or its mask, cannot say of them; or an empty text."""
+def _explain_difference(src: Any) -> str:
+    """Return how the bands differ in what one array, or its mask, cannot express; or an empty text."""
     if len(dtypes := dict.fromkeys(src.dtypes)) > 1:
         return (
             f"{src.name} has bands of the types {', '.join(dtypes)}; "
@@ -136,75 +99,55 @@ def _apart(src: Any) -> str:
     return ""
 
 
-def _numpy_name(dtype: str) -> str:
-    """The dtype of rasterio as numpy knows it; GDAL's complex integers have no numpy type of their own."""
-    return "complex64" if dtype == "complex_int16" else dtype
-
-
-def _notes(src: Any) -> tuple[str, ...]:
-    """What a reader should know and cannot see."""
+def _collect_notes(src: Any) -> tuple[str, ...]:
+    """Return what a reader should know and cannot see."""
     notes = []
     if pages := len(src.subdatasets):
         notes.append(f"the first of {pages} images in the file is read")
     if src.count and src.nodatavals[0] is not None and nodata_of(src) is None:
-        notes.append(f"nodata {src.nodatavals[0]:g} is no {src.dtypes[0]} value and marks nothing")
+        notes.append(f"nodata {src.nodatavals[0]:g} is not a {src.dtypes[0]} value and marks nothing")
     return tuple(notes)
 
 
 def read_geotiff(scan: Scan) -> xr.DataArray:
-    """Read a GeoTIFF, or another raster, lazily.
+    """Read a GeoTIFF, or another raster, lazily as (band, y, x) in native dtype.
 
-    Parameters
-    ----------
-    scan : Scan
-        Of kind ``geotiff`` or ``raster``.
-
-    Returns
-    -------
-    (band, y, x) DataArray
-        Dask-backed, native dtype, nodata in ``attrs["_FillValue"]``. Coords: ``band`` 1..n; float64 pixel
-        centres ``y``, ``x`` in CRS units, or 2-D ``xc``, ``yc`` where rotated, or none where the file states
-        no place; ``spatial_ref``; ``mask`` (y, x), True where valid, for a per-dataset mask; ``image_ref``
-        with GCPs, RPCs and geolocation arrays, whose pixel positions are those on the axes ``x`` and ``y``.
-
-    Raises
-    ------
-    ReadError
-        If the file cannot be read; damaged pixels raise it when they are computed.
+    Nodata is in ``attrs["_FillValue"]``. Coords: ``band`` 1..n; float64 pixel centres ``y``, ``x`` in CRS
+    units, or 2-D ``xc``, ``yc`` where rotated, or none where the file states no place; ``spatial_ref``;
+    ``mask`` (y, x), True where valid, for a per-dataset mask; ``image_ref`` with GCPs, RPCs and geolocation
+    arrays, whose pixel positions are those on the axes ``x`` and ``y``. Damaged pixels raise a ReadError
+    when they are computed.
     """
-    with open_raster(scan.path, driver=_driver(scan.kind)) as src:
-        if reason := _refusal(src):
+    with open_raster(scan.path, driver=_DRIVERS.get(scan.kind)) as src:
+        if reason := _explain_refusal(src):
             raise ReadError(reason)
-        for note in _notes(src):
+        for note in _collect_notes(src):
             _log.warning("%s: %s", scan.path, note)
         pixels = lazy_pixels(src, scan.path, mask=False)
-        coords: dict[str, Any] = {"band": np.arange(1, src.count + 1), **_centres(src)}
+        coords: dict[str, Any] = {"band": np.arange(1, src.count + 1), **_read_centres(src)}
         if _is_masked(src):
-            coords["mask"] = (
-                ("y", "x"),
-                lazy_pixels(src, scan.path, mask=True),
-                {"long_name": "valid pixels"},
-            )
+            mask = lazy_pixels(src, scan.path, mask=True)
+            coords["mask"] = (("y", "x"), mask, {"long_name": "valid pixels"})
         da = xr.DataArray(pixels, dims=("band", "y", "x"), coords=coords, attrs=attrs_of(src))
-        da = _place(da, src)
+        da = _add_place(da, src)
     da.name = None  # xarray took the name of the dask array
     da.encoding["source"] = address_of(scan.path) or str(scan.path)
     return da
 
 
 def _is_masked(src: Any) -> bool:
-    """Whether there is a mask beside the bands: one for all of them, or that of the only one."""
+    """Return whether there is a mask beside the bands: one for all of them, or that of the only one."""
     flags = {flag.name for flag in src.mask_flag_enums[0]}
     return not flags or ("per_dataset" in flags and "alpha" not in flags)
 
 
-def _place(da: xr.DataArray, src: Any) -> xr.DataArray:
+def _add_place(da: xr.DataArray, src: Any) -> xr.DataArray:
     """Add spatial_ref, and image_ref where control points, polynomials or geolocation arrays place it."""
     import rioxarray  # noqa: F401 - registers the accessor
 
     if src.crs:
         da = da.rio.write_crs(src.crs).rio.write_coordinate_system()
-    if _placed(src):
+    if _is_placed(src):
         da = da.rio.write_transform(src.transform)
     points, crs = src.gcps
     reference: dict[str, Any] = {}
@@ -222,15 +165,14 @@ def _place(da: xr.DataArray, src: Any) -> xr.DataArray:
     return da
 
 
-def _centres(src: Any) -> dict[str, Any]:
-    """Pixel centres; where GCPs, RPCs or arrays alone place the image they count pixels from its corner."""
-    if not _placed(src):
+def _read_centres(src: Any) -> dict[str, Any]:
+    """Return pixel centres; counted in pixels from the corner where GCPs, RPCs or arrays alone place it."""
+    rows, cols = np.arange(src.height) + 0.5, np.arange(src.width) + 0.5
+    if not _is_placed(src):
         if not src.gcps[0] and not src.rpcs and not src.tags(ns="GEOLOCATION"):
             return {}
-        unit = {"units": "pixel"}
-        return {"y": ("y", np.arange(src.height) + 0.5, unit), "x": ("x", np.arange(src.width) + 0.5, unit)}
+        return {"y": ("y", rows, {"units": "pixel"}), "x": ("x", cols, {"units": "pixel"})}
     t = src.transform
-    rows, cols = np.arange(src.height) + 0.5, np.arange(src.width) + 0.5
     if t.b == 0 and t.d == 0:
         return {"y": ("y", t.f + t.e * rows), "x": ("x", t.c + t.a * cols)}
     lazy = src.width * src.height > _EAGER_CENTRES

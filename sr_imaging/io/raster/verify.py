@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from sr_imaging.errors import ReadError, ResourceError, WriteError
+from sr_imaging.image.grid.frames import is_same_crs
 
 from .pixels import block_extents, open_raster
 from .tags import profile
@@ -19,29 +20,14 @@ _MIN_FREE = 2**20  # bytes; less than this is a full disk
 
 
 def verify(da: xr.DataArray, path: Path) -> None:
-    """Compare a finished file to what was asked for, and decode all of it.
-
-    Parameters
-    ----------
-    da : (band, y, x) DataArray
-        What was written; its values are not looked at.
-    path : Path
-        The closed file.
-
-    Raises
-    ------
-    WriteError
-        If the grid, CRS or dtype is another one, or a block is missing or damaged.
-    ResourceError
-        If that comes from a full disk.
-    """
+    """Decode all of a finished file, and raise where its grid, CRS or dtype is not the asked one."""
     asked = profile(da)
     try:
         with open_raster(path) as src:
             got = {"shape": (src.count, src.height, src.width), "dtype": src.dtypes[0]}
             crs, transform = src.crs, src.transform
             missing = [name for name, start, _ in block_extents(src) if not start]
-            _decode(src)
+            _decode_all(src)
     except ReadError as error:
         raise disk_error(path, "it cannot be read back") from error
     if missing:
@@ -50,10 +36,10 @@ def verify(da: xr.DataArray, path: Path) -> None:
         raise WriteError(f"{path} came out with {got}, not {wanted}; write zarr instead")
     if not _is_same_crs(asked["crs"], crs):
         raise WriteError(f"GeoTIFF cannot hold the CRS {asked['crs']}; write zarr, or reproject first")
-    _compare(asked["transform"], transform, path)
+    _compare_transform(asked["transform"], transform, path)
 
 
-def _decode(src: Any) -> None:
+def _decode_all(src: Any) -> None:
     """Read every block once; deflate carries a checksum."""
     masked = "per_dataset" in {flag.name for flag in src.mask_flag_enums[0]}
     for _, window in src.block_windows(1):
@@ -63,17 +49,15 @@ def _decode(src: Any) -> None:
 
 
 def _is_same_crs(asked: Any, got: Any) -> bool:
-    """Whether both place x and y alike; GeoTIFF says nothing of axes, such as that all lead south."""
-    from pyproj import CRS
-
+    """Return whether both place x and y alike; GeoTIFF does not state axes, such as that all lead south."""
     if asked is None or got is None or asked == got:
         return bool(asked == got)
-    ours, its = (CRS.from_wkt(re.sub(r",AXIS\[[^]]*\]", "", crs.to_wkt())) for crs in (asked, got))
-    return ours.equals(its, ignore_axis_order=True)
+    ours, its = (re.sub(r",AXIS\[[^]]*\]", "", crs.to_wkt()) for crs in (asked, got))
+    return is_same_crs(ours, its)
 
 
-def _compare(asked: Any, got: Any, path: Path) -> None:
-    """The transform must be the asked one to a millionth of a pixel."""
+def _compare_transform(asked: Any, got: Any, path: Path) -> None:
+    """Raise where the transform is not the asked one to a millionth of a pixel."""
     if asked is None:
         return
     precision = 1e-6 * min(math.hypot(asked.a, asked.d), math.hypot(asked.b, asked.e))
@@ -82,7 +66,7 @@ def _compare(asked: Any, got: Any, path: Path) -> None:
 
 
 def disk_error(path: Path, cause: str) -> WriteError | ResourceError:
-    """Build the error of a full disk, or of another reason why the output did not come about."""
+    """Return the error of a full disk, or of another reason why the output could not be written."""
     free = shutil.disk_usage(path.parent).free
     if free < _MIN_FREE or "No space left" in cause:
         return ResourceError(f"cannot write {path}: the disk has {free} bytes left; free some disk space")

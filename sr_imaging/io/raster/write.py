@@ -1,7 +1,7 @@
 """DataArray to GeoTIFF in one streaming pass: a chunk is computed, written and forgotten.
 
-What `geotiff.py` keeps in coords and attrs goes back to its place in the file. The file is opened again after
-it is closed, because GDAL reports some errors of the disk late or not at all.
+What `read.py` keeps in coords and attrs goes back to its place in the file. The file is opened again after it
+is closed, because GDAL reports some errors of the disk late or not at all.
 """
 
 import logging
@@ -22,7 +22,7 @@ from sr_imaging.image.stored_numbers import is_flag
 from .block_stream import blocks_of
 from .cog_layout import order_blocks, overview_factors, state_layout
 from .cog_overviews import write_overviews
-from .pixels import damage, small_cache
+from .pixels import deepest_message, small_cache
 from .tags import describe, foreign_namespaces, profile
 from .verify import disk_error, verify
 
@@ -33,30 +33,17 @@ _CLASSIC_BYTES = 2**31  # uncompressed, by GDAL's IF_SAFER: a TIFF of 32 bits en
 
 
 def write_cog(da: xr.DataArray, path: Path) -> None:
-    """Write a raster as a Cloud Optimized GeoTIFF with overviews, in one file.
-
-    Parameters
-    ----------
-    da : DataArray
-        As for :func:`write_geotiff`.
-    path : Path
-        Name of the new file; no other file is written beside it.
-
-    Raises
-    ------
-    WriteError, ResourceError
-        As :func:`write_geotiff`.
-    """
+    """Write a raster as a Cloud Optimized GeoTIFF with overviews, with no other file beside it."""
     import rasterio
 
-    raster = _bands_first(pack(da))
+    raster = _order_dims(pack(da))
     check_grid(raster)
     path.touch()
     if "image_ref" in raster.coords and "geolocation" in raster.coords["image_ref"].attrs:
         raise WriteError("GDAL's COG holds no geolocation arrays; write geotiff to keep them")
     if lost := foreign_namespaces(raster):
         _log.warning("GDAL's COG holds no tags of %s; write geotiff to keep them", ", ".join(lost))
-    with _translated(path):
+    with _translate_errors(path):
         _write_outline(raster, path)
         state_layout(path)
         with rasterio.open(path, "r+", num_threads="all_cpus") as dst:
@@ -69,31 +56,21 @@ def write_cog(da: xr.DataArray, path: Path) -> None:
 def write_geotiff(da: xr.DataArray, path: Path) -> None:
     """Write a raster as a tiled, compressed GeoTIFF; BigTIFF where it may grow beyond 4 GB.
 
-    Parameters
-    ----------
-    da : DataArray
-        ``(y, x)``, or with one more dim that becomes the bands; numpy or dask. Dask chunks are computed a few
-        at a time.
-    path : Path
-        Name of the new file.
-
-    Raises
-    ------
-    WriteError
-        If the array does not fit a GeoTIFF, or what was written is not what was asked for.
-    ResourceError
-        If the disk is full.
+    The array is (y, x), or has one more dim that becomes the bands; dask chunks are computed a few at a time.
     """
-    raster = _bands_first(pack(da))
+    import rasterio
+
+    raster = _order_dims(pack(da))
     check_grid(raster)
     path.touch()  # the system's own error names what is wrong with the folder
-    with _translated(path):
-        _write_file(raster, path)
+    with _translate_errors(path), rasterio.open(path, "w", **profile(raster)) as dst:
+        describe(raster, dst)  # first, since GDAL rewrites its directory otherwise
+        _write_pixels(raster, dst)
     verify(raster, path)
 
 
-def _bands_first(da: xr.DataArray) -> xr.DataArray:
-    """The array as (band, y, x), or the reason why it is no raster."""
+def _order_dims(da: xr.DataArray) -> xr.DataArray:
+    """Return the array as (band, y, x), or raise the reason why it is not a raster."""
     dims = spatial_dims(da)
     if "y" not in dims or "x" not in dims:
         raise WriteError(f"dims {da.dims} have no y and x; rename the spatial dims to y and x")
@@ -114,18 +91,15 @@ def _bands_first(da: xr.DataArray) -> xr.DataArray:
     if 0 in da.shape:
         raise WriteError(f"an array of shape {da.shape} has no pixels; nothing to write")
     if not lead:
-        da = da.expand_dims("band")
-        lead = ["band"]
-    if da.dtype == bool:
-        da = da.astype(np.uint8, keep_attrs=True)
-    elif da.dtype == np.float16:
-        da = da.astype(np.float32, keep_attrs=True)
+        da, lead = da.expand_dims("band"), ["band"]
+    if da.dtype in (bool, np.float16):
+        da = da.astype(np.uint8 if da.dtype == bool else np.float32, keep_attrs=True)
     return da.transpose(lead[0], dims["y"], dims["x"])
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Turn the errors of GDAL into ours; it does not tell a full disk from others, so the disk is asked."""
+def _translate_errors(path: Path) -> Iterator[None]:
+    """Turn errors of GDAL into ours; it does not tell a full disk from others, so the disk is asked."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -135,16 +109,7 @@ def _translated(path: Path) -> Iterator[None]:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield
     except (RasterioError, rasterio._err.CPLE_BaseError) as error:
-        raise disk_error(path, damage(error)) from error
-
-
-def _write_file(da: xr.DataArray, path: Path) -> None:
-    """Describe the file first, since GDAL rewrites its directory otherwise, then stream the pixels."""
-    import rasterio
-
-    with rasterio.open(path, "w", **profile(da)) as dst:
-        describe(da, dst)
-        _write_pixels(da, dst)
+        raise disk_error(path, deepest_message(error)) from error
 
 
 def _write_pixels(da: xr.DataArray, dst: Any) -> None:
@@ -152,12 +117,12 @@ def _write_pixels(da: xr.DataArray, dst: Any) -> None:
     for window, block in blocks_of(da):
         dst.write(block, window=window)
     if "mask" in da.coords:
-        for window, block in blocks_of(_mask(da)):
+        for window, block in blocks_of(_build_mask(da)):
             dst.write_mask(block[0], window=window)
 
 
-def _mask(da: xr.DataArray) -> xr.DataArray:
-    """The per-dataset mask as one band of 0 and 255."""
+def _build_mask(da: xr.DataArray) -> xr.DataArray:
+    """Return the per-dataset mask as one band of 0 and 255."""
     dims = spatial_dims(da)
     mask = da.coords["mask"].reset_coords(drop=True).transpose(dims["y"], dims["x"])
     bytes_: xr.DataArray = mask.astype(bool) * np.uint8(255)

@@ -20,7 +20,7 @@ from sr_imaging.image.grid.axes import spatial_dims
 from sr_imaging.image.grid.refinement import STALE_ENCODING
 from sr_imaging.io.scan import Scan
 
-from .one_image import image_of, scan_store
+from .one_image import AS_STORED, read_store, scan_store
 
 __all__ = ["read_zarr", "scan_zarr", "write_zarr"]
 
@@ -28,102 +28,54 @@ _CODECS = ("codecs", "compressor", "compressors", "filters", "serializer")  # of
 
 
 def scan_zarr(path: Path) -> Scan:
-    """Describe a Zarr store by its metadata.
-
-    Parameters
-    ----------
-    path : Path
-        Root folder of a store.
-
-    Returns
-    -------
-    Scan
-        Not ok where the store holds no image, or several.
-    """
-    return scan_store(path, "zarr", _open)
+    """Describe a Zarr store by its metadata."""
+    return scan_store(path, "zarr", _open_dataset)
 
 
-def _open(path: Path) -> xr.Dataset:
-    """The store as it is: values not decoded, grid mappings as coords."""
+def _open_dataset(path: Path) -> xr.Dataset:
+    """Return the store as it is."""
     import zarr
 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Object at .* is not recognized")  # foreign files in the store
-            return xr.open_dataset(
-                path,
-                engine="zarr",
-                chunks={},
-                consolidated=_is_consolidated(path),
-                mask_and_scale=False,
-                decode_coords="all",
-                decode_timedelta=False,
-            )
+            consolidated = _is_consolidated(path)
+            return xr.open_dataset(path, engine="zarr", chunks={}, consolidated=consolidated, **AS_STORED)
     except (OSError, KeyError, ValueError, TypeError, zarr.errors.BaseZarrError) as error:
         cause = " ".join(str(error).split())
-        raise ReadError(
-            f"cannot read {path}: {cause}; the Zarr store is damaged or of another kind"
-        ) from error
+        remedy = "the Zarr store is damaged or of another kind"
+        raise ReadError(f"cannot read {path}: {cause}; {remedy}") from error
 
 
 def _is_consolidated(path: Path) -> bool:
-    """Whether the metadata of all arrays stand in one file."""
+    """Return whether the metadata of all arrays stand in one file."""
+    if (path / ".zmetadata").is_file():
+        return True
     root = path / "zarr.json"
-    return (path / ".zmetadata").is_file() or (
-        root.is_file() and b'"consolidated_metadata"' in root.read_bytes()
-    )
+    return root.is_file() and b'"consolidated_metadata"' in root.read_bytes()
 
 
 def read_zarr(scan: Scan) -> xr.DataArray:
-    """Read the image of a Zarr store lazily.
-
-    Parameters
-    ----------
-    scan : Scan
-        Of kind ``zarr``.
-
-    Returns
-    -------
-    DataArray
-        Dask-backed, as stored: nodata in ``attrs["_FillValue"]``, packing not applied.
-
-    Raises
-    ------
-    ReadError
-        If the store cannot be read or holds several images.
-    """
-    return image_of(scan.path, _open)
+    """Return the image of a Zarr store lazily, as stored: packing is not applied."""
+    return read_store(scan.path, _open_dataset)
 
 
 def write_zarr(da: xr.DataArray, path: Path) -> None:
-    """Write an array as a Zarr store, chunk by chunk, by as many workers as the scheduler has.
-
-    Parameters
-    ----------
-    da : DataArray
-        Any numeric array with spatial dims; numpy or dask.
-    path : Path
-        Folder that does not exist yet.
-
-    Raises
-    ------
-    WriteError
-        If the values cannot be stored.
-    """
+    """Write an array to a new folder, chunk by chunk, by as many workers as the scheduler has."""
     if da.dtype.kind not in "biuf":
-        raise WriteError(f"values of {da.dtype} are no image; convert them to numbers first")
+        raise WriteError(f"values of {da.dtype} are not an image; convert them to numbers first")
     if not spatial_dims(da):
         raise WriteError(f"dims {da.dims} have no spatial dim; rename them to y and x first")
-    plain = _regular(da.copy(deep=False))
-    plain.encoding = _portable(da.encoding)
-    plain.attrs = {key: _storable(value) for key, value in da.attrs.items()}
+    plain = _even_chunks(da.copy(deep=False))
+    plain.encoding = _drop_layout(da.encoding)
+    plain.attrs = {key: _to_storable(value) for key, value in da.attrs.items()}
     for place in (plain.attrs, plain.encoding):
         if place.get("grid_mapping") not in plain.coords:  # a Dataset keeps it beside the image
             place.pop("grid_mapping", None)
     for name in plain.coords:
         coord = plain.coords[name]
-        coord.encoding = _portable(coord.encoding)
-        coord.attrs = {key: _storable(value) for key, value in coord.attrs.items()}
+        coord.encoding = _drop_layout(coord.encoding)
+        coord.attrs = {key: _to_storable(value) for key, value in coord.attrs.items()}
         if coord.dtype.kind == "f":
             coord.encoding.setdefault("_FillValue", None)  # xarray would state NaN as nodata of all floats
     if da.dtype.kind == "f" and "_FillValue" not in plain.encoding and "_FillValue" not in plain.attrs:
@@ -143,24 +95,21 @@ def _own_threads() -> Iterator[None]:
         yield
 
 
-def _portable(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
-    """How values are to be stored, without the chunks and the codecs of the store they came from."""
+def _drop_layout(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return how values are to be stored, without chunks and codecs of the store they came from."""
     return {key: value for key, value in encoding.items() if key not in (*STALE_ENCODING, *_CODECS)}
 
 
-def _storable(value: Any) -> Any:
-    """An attribute that JSON can hold."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value if isinstance(value, np.generic) else value.tolist()
-    return (
-        value
-        if isinstance(value, str | int | float | bool | list | tuple)
-        else json.dumps(value, default=str)
-    )
+def _to_storable(value: Any) -> Any:
+    """Return an attribute that JSON can hold."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    kept = isinstance(value, np.generic | str | int | float | bool | list | tuple)
+    return value if kept else json.dumps(value, default=str)
 
 
-def _regular(da: xr.DataArray) -> xr.DataArray:
-    """The array with chunks that Zarr can hold: alike but for the last along each dim."""
+def _even_chunks(da: xr.DataArray) -> xr.DataArray:
+    """Return the array with chunks that Zarr can hold: alike but for the last along each dim."""
     if da.chunks is None:
         return da
     uneven = {

@@ -26,7 +26,7 @@ CUBIC = BatchOptions(model="cubic", scale=2)
 @pytest.mark.parametrize(
     ("name", "cause"),
     [
-        ("geotiff_derived/empty.tif", "is empty and is no DICOM, GeoTIFF"),
+        ("geotiff_derived/empty.tif", "is empty and is not DICOM, GeoTIFF"),
         ("geotiff_derived/truncated_half.tif", "is cut short: block 1, 0 of band 3"),
         ("geotiff_derived/text_named.tif", "starts with b'this is not ' and is no"),
         ("geotiff_variants/corrupt.tif", "is cut short: block 1, 1 of band 1"),
@@ -142,7 +142,7 @@ def test_one_row_column_or_pixel_goes_from_file_to_file(
     [
         (
             raster((2, 9, 11), dtype="uint8").assign_attrs(_FillValue=-9999),
-            r"nodata -9999 is no uint8 value; drop or correct attrs\['_FillValue'\]",
+            r"nodata -9999 is not a uint8 value; drop or correct attrs\['_FillValue'\]",
         ),
         (
             raster((2, 9, 11)).assign_coords(mask=raster((2, 9, 11)) > 0),

@@ -166,7 +166,7 @@ def test_neighbouring_parts_of_a_file_change_places(
     path = tmp_path / "file"
     path.write_bytes(b"<<" + one + other + b">>")
     with path.open("r+b") as file:
-        cog_layout._swap(file, 2, 2 + len(one), 2 + len(one) + len(other))
+        cog_layout._swap_neighbours(file, 2, 2 + len(one), 2 + len(one) + len(other))
     assert path.read_bytes() == b"<<" + other + one + b">>"
 
 

@@ -415,7 +415,7 @@ def test_nodata_that_the_dtype_cannot_hold_marks_nothing_and_is_told(tmp_path: P
     assert data.count(b"100\0") == 1  # the tag GDAL_NODATA is text
     path.write_bytes(data.replace(b"100\0", b"1.5\0"))
     (scan,) = find_scans(path)
-    assert scan.verdict.notes == ("nodata 1.5 is no uint8 value and marks nothing",)
+    assert scan.verdict.notes == ("nodata 1.5 is not a uint8 value and marks nothing",)
     assert "_FillValue" not in read(path).attrs
 
 

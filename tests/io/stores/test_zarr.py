@@ -131,7 +131,7 @@ def test_damaged_store_is_our_error(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("da", "message"),
     [
-        (stack().astype(complex), r"values of complex128 are no image"),
+        (stack().astype(complex), r"values of complex128 are not an image"),
         (stack().isel(x=0, y=0, drop=True), r"have no spatial dim"),
     ],
 )
