@@ -32,8 +32,8 @@ class Wiener(GeneratorModule):
 
     Parameters
     ----------
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis, >= 1.
+    scale, axes
+        As in :class:`~sr_imaging.networks.GeneratorModule`.
     sigma : float, optional
         Standard deviation of the point-spread function in LR pixels, before the area mean; 0 for the area
         mean alone. By default that along z and 0.4 along y and x, as in :func:`sr_imaging.degrade`.
@@ -41,8 +41,6 @@ class Wiener(GeneratorModule):
         Variance of the noise of LR over that of the image, >= 0. More is smoother.
     correlation : float
         Of neighbouring LR pixels of the fine image, between 0 and 1.
-    axes : tuple of str, optional
-        As in :class:`~sr_imaging.networks.Generator`.
 
     Raises
     ------
@@ -69,9 +67,9 @@ class Wiener(GeneratorModule):
             raise ModelError(f"a noise of {noise:g} of the image's variance is negative; give 0 or more")
         if not 0 < correlation < 1:
             raise ModelError(f"a correlation of {correlation:g} is not between 0 and 1; 0.9 is usual")
-        kernels = _kernels(self, sigma)
+        kernels = _make_kernels(self, sigma)
         self._weights = [
-            _wiener_weights(kernel, s, noise, correlation).tolist()
+            _solve_wiener(kernel, s, noise, correlation).tolist()
             for kernel, s in zip(kernels, self.scale, strict=True)
         ]
 
@@ -92,14 +90,10 @@ class BackProjection(GeneratorModule):
 
     Parameters
     ----------
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis, >= 1.
-    sigma : float, optional
-        As for :class:`Wiener`.
+    scale, sigma, axes
+        As in :class:`Wiener`.
     iterations : int
         Rounds, >= 0; the halo grows by the reach of ``K`` with each.
-    axes : tuple of str, optional
-        As in :class:`~sr_imaging.networks.Generator`.
 
     Raises
     ------
@@ -122,10 +116,11 @@ class BackProjection(GeneratorModule):
     ) -> None:
         super().__init__(scale, halo=[0] * len(scale), axes=axes)
         if not 0 <= iterations == int(iterations):
-            raise ModelError(f"{iterations} iterations are no whole number; give 0 or more")
+            raise ModelError(f"iterations must be a whole number of 0 or more, got {iterations}; 10 is usual")
         self.iterations = int(iterations)
         self.interpolate = Interpolation("cubic", self.scale)
-        rounds = [_round(kernel, s) for kernel, s in zip(_kernels(self, sigma), self.scale, strict=True)]
+        kernels = _make_kernels(self, sigma)
+        rounds = [_weigh_round(kernel, s) for kernel, s in zip(kernels, self.scale, strict=True)]
         self._rounds = [weights.tolist() for weights in rounds]
         self.reach = tuple(len(weights) // 2 for weights in rounds)
         own = self.interpolate.halo or ()
@@ -144,8 +139,8 @@ class BackProjection(GeneratorModule):
         return fine
 
 
-def _kernels(generator: GeneratorModule, sigma: float | None) -> list[np.ndarray]:
-    """Weights of the fine pixels that make a coarse one, along each axis."""
+def _make_kernels(generator: GeneratorModule, sigma: float | None) -> list[np.ndarray]:
+    """Return the weights of the fine pixels that make a coarse one, along each axis."""
     if max(generator.scale) > LARGEST:
         raise ModelError(f"a scale of {generator.scale} is more than {LARGEST}; give a smaller one")
     if sigma is not None and not 0 <= sigma < 10:
@@ -158,8 +153,8 @@ def _kernels(generator: GeneratorModule, sigma: float | None) -> list[np.ndarray
     return kernels
 
 
-def _wiener_weights(kernel: np.ndarray, scale: int, noise: float, correlation: float) -> np.ndarray:
-    """``(scale, 2 * _REACH + 1)`` weights that solve the normal equations, bound to sum to 1."""
+def _solve_wiener(kernel: np.ndarray, scale: int, noise: float, correlation: float) -> np.ndarray:
+    """Return the ``(scale, 2 * _REACH + 1)`` weights that solve the normal equations, bound to sum to 1."""
     taps, count = np.arange(-_REACH, _REACH + 1), 2 * _REACH + 1
     first = (len(kernel) - scale) // 2  # fine pixels that the kernel sees before those of its coarse pixel
     far = count * scale + 2 * len(kernel)
@@ -178,8 +173,8 @@ def _wiener_weights(kernel: np.ndarray, scale: int, noise: float, correlation: f
     return np.asarray(np.linalg.solve(system, wanted)[:count].T)
 
 
-def _round(kernel: np.ndarray, scale: int) -> np.ndarray:
-    """``(2 * r + 1,)`` weights of LR interpolated and degraded again; 1 alone where nothing is refined."""
+def _weigh_round(kernel: np.ndarray, scale: int) -> np.ndarray:
+    """Return the ``(2 * r + 1,)`` weights of LR interpolated and degraded again; 1 if nothing is refined."""
     if scale == 1:
         return np.ones(1)
     weights = interpolation_weights("cubic", (np.arange(scale) + 0.5) / scale - 0.5)

@@ -1,7 +1,6 @@
 """What a generator is: a module that states its facts and eats its halo."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -15,7 +14,6 @@ __all__ = [
     "GeneratorModule",
     "Trimmed",
     "check_generator",
-    "known_names",
     "module_axes",
     "replicate",
 ]
@@ -28,7 +26,7 @@ class Generator(Protocol):
     """A super-resolution network that `sr_imaging.upscale` can run.
 
     `forward` takes ``(B, C, n + 2 * halo)`` and returns ``(B, C, n * scale)``: its convolutions are unpadded,
-    so that context is consumed layer by layer and a tiled result equals the result of the whole image.
+    so each layer consumes context, and a tiled result equals the result of the whole image.
 
     Attributes
     ----------
@@ -96,26 +94,15 @@ _FACTS = ("scale", "spatial_dims", "in_channels", "axes", "halo", "fixed_values"
 
 
 def check_generator(module: Any) -> None:
-    """Raise unless a module states all the facts of a :class:`Generator`.
-
-    Parameters
-    ----------
-    module : object
-        What a user handed over as a model.
-
-    Raises
-    ------
-    ModelError
-        Naming the first missing or inconsistent fact.
-    """
+    """Raise `ModelError` at the first fact of a :class:`Generator` that a module lacks or contradicts."""
     for fact in _FACTS:
         if not hasattr(module, fact):
             raise ModelError(
-                f"{type(module).__name__} states no {fact!r}, so it is no generator; wrap it: "
+                f"{type(module).__name__} does not state {fact!r}, so it is not a generator; wrap it: "
                 "sr_imaging.networks.Trimmed(module, scale=..., halo=...)"
             )
     if not isinstance(module, nn.Module):
-        raise ModelError(f"{type(module).__name__} is no torch module; make it one of torch.nn.Module")
+        raise ModelError(f"{type(module).__name__} is not a torch module; derive it from torch.nn.Module")
     _check_numbers(module, "scale", 1)
     if module.halo is not None:
         _check_numbers(module, "halo", 0)
@@ -153,7 +140,7 @@ def _check_range(module: Any) -> None:
     pairs = isinstance(span, Sequence) and all(isinstance(p, Sequence) and len(p) == 2 for p in span)
     if not pairs or len(span) != module.spatial_dims or any(not 1 <= low <= high for low, high in span):
         raise ModelError(
-            f"{type(module).__name__} states scale_range {span!r}, no lowest and highest factor per axis; "
+            f"{type(module).__name__} states scale_range {span!r}, not lowest and highest factor per axis; "
             "give for example ((1.5, 4), (1.5, 4))"
         )
     if any(s != 1 for s in module.scale):
@@ -166,10 +153,7 @@ def _check_range(module: Any) -> None:
 def module_axes(spatial_dims: int, axes: Sequence[str] | None) -> tuple[str, ...]:
     """Return the axes of a network: those given, else the last `spatial_dims` of z, y, x.
 
-    Raises
-    ------
-    ModelError
-        If their number or names are not those of a network of `spatial_dims` axes.
+    Raises `ModelError` if their number or names are not those of a network of `spatial_dims` axes.
     """
     allowed = {2: (("y", "x"), PLANE_AXES), 3: (("z", "y", "x"),)}
     if spatial_dims not in allowed:
@@ -178,12 +162,6 @@ def module_axes(spatial_dims: int, axes: Sequence[str] | None) -> tuple[str, ...
     if chosen not in allowed[spatial_dims]:
         raise ModelError(f"axes {chosen} do not fit {spatial_dims} dims; use one of {allowed[spatial_dims]}")
     return chosen
-
-
-def known_names(key: str, known: Sequence[str]) -> str:
-    """Return the remedy for an unknown name: its neighbour, where it has one, and all that are known."""
-    near = get_close_matches(key, known, 1)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"it takes {', '.join(known)}"
 
 
 def replicate(x: Tensor, missing: Sequence[tuple[int, int]]) -> Tensor:
@@ -197,14 +175,9 @@ def replicate(x: Tensor, missing: Sequence[tuple[int, int]]) -> Tensor:
 
 
 class GeneratorModule(nn.Module):
-    """Base of the generators here: states the facts of the contract.
+    """Base of the generators here: states the facts of a :class:`Generator`, which are its arguments.
 
-    Parameters
-    ----------
-    scale, in_channels, halo, axes, fixed_values
-        As in :class:`Generator`; `axes` are the last ones of z, y, x where not given.
-    latent_channels, guide_channels, multiple, scale_range
-        The optional facts of :class:`Generator`.
+    Where `axes` are not given, they are the last ones of z, y, x.
     """
 
     def __init__(
@@ -244,16 +217,10 @@ class Trimmed(GeneratorModule):
     ----------
     module : nn.Module
         Takes ``(B, C, n)`` and returns ``(B, C, n * scale)``.
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis.
     halo : tuple of int
         LR pixels on each side that the padding can reach: half its receptive field.
-    in_channels : int
-        Bands that the module takes.
-    axes : tuple of str, optional
-        As in :class:`Generator`; the last axes of z, y, x by default.
-    fixed_values : tuple of float, optional
-        As in :class:`Generator`.
+    scale, in_channels, axes, fixed_values
+        As in :class:`GeneratorModule`.
     """
 
     def __init__(

@@ -15,27 +15,18 @@ CONTRAST_REACH = 2  # pixels on each side that the contrast of a pixel depends o
 
 
 def local_contrast(x: Tensor) -> Tensor:
-    """Return the mean absolute slope of an image around each pixel, over all its bands.
+    """Return the mean absolute slope around each pixel of ``(B, C, *n)`` over bands, ``(B, 1, *(n - 4))``.
 
-    Parameters
-    ----------
-    x : (B, C, *n) Tensor
-        Two or three spatial axes.
-
-    Returns
-    -------
-    (B, 1, *(n - 4)) float32 Tensor
-        Mean over 3 pixels along each axis, >= 0; in the unit of `x`, or float64 where `x` is.
+    It is a mean over 3 pixels along each axis, >= 0 in the unit of `x`; float32, or float64 where `x` is.
     """
     slope = differences(x).mean(1, keepdim=True)
     return box_mean(slope, CONTRAST_REACH - 1)
 
 
 def differences(x: Tensor) -> Tensor:
-    """Return half the absolute differences of each pixel's neighbours, mean over the axes.
+    """Return half the absolute differences of each pixel's neighbours, mean over axes, ``(B, C, *(n - 2))``.
 
-    ``(B, C, *n)`` becomes ``(B, C, *(n - 2))``. Differences of equal numbers are exactly 0, whatever offset
-    they have.
+    Differences of equal numbers are exactly 0, whatever offset they have.
     """
     x = precise(x)
     dims = x.ndim - 2

@@ -8,13 +8,7 @@ __all__ = ["pick_device"]
 
 
 def pick_device(device: str) -> str:
-    """Return the device to use; ``auto`` takes CUDA where there is one.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such device, or it is not here.
-    """
+    """Return the device to use, for ``auto`` CUDA where there is one; raise `ConfigError` if it is absent."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -24,10 +24,8 @@ class Interpolation(GeneratorModule):
     ----------
     method : str
         Key of ``INTERPOLATIONS``.
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis, >= 1.
-    axes : tuple of str, optional
-        As in :class:`~sr_imaging.networks.Generator`.
+    scale, axes
+        As in :class:`~sr_imaging.networks.GeneratorModule`.
 
     Raises
     ------
@@ -60,20 +58,9 @@ class Interpolation(GeneratorModule):
 
 
 def interleave(x: Tensor, dim: int, weights: list[list[float]]) -> Tensor:
-    """Refine one axis: each phase is a weighted sum of shifted views, then the phases interleave.
+    """Refine one axis of ``n + t - 1`` pixels to ``n * s``: each phase is a weighted sum of shifted views.
 
-    Parameters
-    ----------
-    x : (…, n + t - 1, …) Tensor
-        Coarse pixels.
-    dim : int
-        The axis.
-    weights : (s, t) list
-        Weights of the taps, for each of the `s` fine pixels of a coarse one.
-
-    Returns
-    -------
-    (…, n * s, …) Tensor
+    `weights` are those of the `t` taps, for each of the `s` fine pixels of a coarse one.
     """
     size = x.shape[dim] - len(weights[0]) + 1
     phases = []

@@ -8,25 +8,54 @@ from torch import Tensor, nn
 
 from .interpolation import Interpolation
 
-__all__ = ["InterpolationSkip", "ZeroMeanConv", "conv", "crop", "shuffle", "unshuffle"]
+__all__ = [
+    "BATCH_NORMS",
+    "CONVS",
+    "TRANSPOSED_CONVS",
+    "InterpolationSkip",
+    "ZeroMeanConv",
+    "conv",
+    "crop",
+    "shuffle",
+    "unshuffle",
+    "zero_conv",
+]
+
+# by the number of spatial axes
+CONVS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED_CONVS: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
+BATCH_NORMS: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 def conv(
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 3,
+    *,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Conv2d | nn.Conv3d:
+    """Return an unpadded convolution, by default without bias."""
+    make: type[nn.Conv2d] | type[nn.Conv3d] = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
+    return make(in_channels, out_channels, kernel_size, dilation=dilation, groups=groups, bias=bias)
+
+
+def zero_conv(
     spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3
 ) -> nn.Conv2d | nn.Conv3d:
-    """Return an unpadded convolution without bias."""
-    make: type[nn.Conv2d] | type[nn.Conv3d] = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
-    return make(in_channels, out_channels, kernel_size, bias=False)
+    """Return an unpadded convolution of weights 0: training starts at the interpolated image."""
+    made = conv(spatial_dims, in_channels, out_channels, kernel_size)
+    nn.init.zeros_(made.weight)
+    return made
 
 
 class ZeroMeanConv(nn.Module):
-    """An unpadded convolution whose kernels have zero mean in every band: blind to a constant added.
-
-    Parameters
-    ----------
-    spatial_dims, in_channels, out_channels, kernel_size : int
-        As in :func:`conv`.
-    """
+    """An unpadded convolution whose kernels have zero mean in every band: blind to a constant added."""
 
     def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
         super().__init__()
@@ -76,16 +105,9 @@ def crop(x: Tensor, width: int | Sequence[int], spatial_dims: int) -> Tensor:
 
 
 class InterpolationSkip(nn.Module):
-    """The interpolated image that a network adds its detail to, always in float32.
+    """The interpolated image that a network of this scale and halo adds its detail to, always in float32.
 
-    Parameters
-    ----------
-    scale : tuple of int
-        Factors of the network.
-    halo : tuple of int
-        Halo of the network; what the interpolation does not need of it is cut off.
-    method : str
-        Key of ``INTERPOLATIONS``.
+    What the interpolation, a key of ``INTERPOLATIONS``, does not need of the halo is cut off.
     """
 
     def __init__(self, scale: Sequence[int], halo: Sequence[int], method: str = "cubic") -> None:

@@ -1,7 +1,4 @@
-"""Generators: networks that super-resolve, and the classical methods they are measured against.
-
-``GENERATORS`` is the list one can read; :func:`build_generator` makes one from its name and arguments.
-"""
+"""Generators by name: networks that super-resolve, and the classical methods they are measured against."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -11,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from sr_imaging.errors import ModelError
-from sr_imaging.image.pixels.kernels import INTERPOLATIONS
 from sr_imaging.networks.generators.attention import Attention
 from sr_imaging.networks.generators.espcn import ESPCN
 from sr_imaging.networks.generators.guided import Guided
@@ -23,22 +19,11 @@ from sr_imaging.networks.generators.transposed import Transposed
 from sr_imaging.networks.generators.vae import VAE
 from sr_imaging.networks.generators.vdsr import VDSR
 
+from .building import build_or_explain, check_arguments, check_name
 from .classical import BackProjection, Wiener
-from .contract import PLANE_AXES, Generator, GeneratorModule, Trimmed, check_generator, known_names, replicate
 from .interpolation import Interpolation
 
-__all__ = [
-    "CLASSICAL",
-    "GENERATORS",
-    "INTERPOLATIONS",
-    "PLANE_AXES",
-    "Generator",
-    "GeneratorModule",
-    "Trimmed",
-    "build_generator",
-    "check_generator",
-    "replicate",
-]
+__all__ = ["CLASSICAL", "GENERATORS", "build_generator"]
 
 # methods without weights: any scale may be asked of them, by name
 CLASSICAL: dict[str, Callable[..., nn.Module]] = {
@@ -79,22 +64,19 @@ def build_generator(architecture: str, arguments: Mapping[str, Any]) -> nn.Modul
     Returns
     -------
     nn.Module
-        A module that meets :class:`Generator`.
+        A module that meets :class:`~sr_imaging.networks.Generator`.
 
     Raises
     ------
     ModelError
         If the architecture or one of the arguments is unknown or impossible.
     """
-    if architecture not in GENERATORS:
-        raise ModelError(f"unknown architecture {architecture!r}; use one of {', '.join(GENERATORS)}")
+    check_name("architecture", architecture, GENERATORS)
     make = GENERATORS[architecture]
     known = list(inspect.signature(make).parameters)
     if noisy := "in_channels" in known and "latent_channels" not in known:
         known.append("latent_channels")
-    for key in arguments:
-        if key not in known:
-            raise ModelError(f"{architecture} takes no argument {key!r}; {known_names(key, known)}")
+    check_arguments(architecture, arguments, known)
     if "scale_range" in known and "scale_range" not in arguments:
         raise ModelError(
             f"{architecture} needs a 'scale_range'; give lowest and highest factor per axis, "
@@ -102,11 +84,4 @@ def build_generator(architecture: str, arguments: Mapping[str, Any]) -> nn.Modul
         )
     if "scale" in known and "scale" not in arguments:
         raise ModelError(f"{architecture} needs a 'scale'; give one factor per axis, e.g. (2, 2)")
-    try:
-        return with_latent(make, arguments) if noisy else make(**arguments)
-    except (TypeError, ValueError, RuntimeError, OverflowError, ZeroDivisionError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(
-            f"{architecture} cannot be built of {dict(arguments)} ({error}); change them"
-        ) from error
+    return build_or_explain(architecture, partial(with_latent, make) if noisy else make, arguments)

@@ -16,32 +16,19 @@ def views(
     shape: Sequence[int] | None = None,
     least: Sequence[int] | None = None,
 ) -> list[tuple[int, ...]]:
-    """Return which spatial axes of a scan can play the axes of a network.
+    """Return which spatial axes of a scan can play the axes of a network, counted from the first; maybe none.
 
-    Parameters
-    ----------
-    spacing : sequence of float
-        HR spacing of the scan's spatial axes, in the order of the array.
-    axes : tuple of str
-        Axes of the network. ``("z", "plane")`` may be any ordered pair of fine axes, since detail along any
-        of them teaches what is lost along z; others are the last axes of the scan, as they lie.
-    shape, least : sequence of int, optional
-        Size of the scan's spatial axes, and the smallest size that each axis of the network needs.
+    `spacing` and `shape` are those of the scan's spatial axes at HR, `least` the sizes the network needs.
+    ``("z", "plane")`` may be any ordered pair of fine axes, since detail along any of them teaches what is
+    lost along z; other networks take the last axes of the scan as they are.
 
-    Returns
-    -------
-    list of tuple of int
-        Axes counted from the first spatial one; empty where the scan cannot serve.
-
-    Examples
-    --------
     >>> views((3.0, 0.7, 0.7), ("z", "plane"))
     [(1, 2), (2, 1)]
     >>> views((3.0, 0.7, 0.7), ("y", "x"))
     [(1, 2)]
     """
     count = len(spacing)
-    if axes != ("z", "plane"):
+    if axes != PLANE_AXES:
         options = [tuple(range(count - len(axes), count))] if count >= len(axes) else []
     else:
         fine = [k for k, step in enumerate(spacing) if step <= FINE_AXIS * min(spacing)]
@@ -52,24 +39,11 @@ def views(
 
 
 def pair_views(axes: tuple[str, ...], scale: Sequence[int], factors: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return which spatial axes of a real pair can play the axes of a network.
+    """Return which spatial axes of a real pair can play the axes of a network; none where the factors differ.
 
-    Parameters
-    ----------
-    axes : tuple of str
-        Axes of the network; ``("z", "plane")`` is z with either of the others.
-    scale : sequence of int
-        Its scale.
-    factors : sequence of int
-        HR pixels per LR pixel of the pair along each spatial axis.
+    `factors` are HR pixels per LR pixel of the pair along each spatial axis. ``("z", "plane")`` is z with
+    either of the others.
 
-    Returns
-    -------
-    list of tuple of int
-        Axes counted from the first spatial one; empty where the factors are not those of the network.
-
-    Examples
-    --------
     >>> pair_views(("z", "plane"), (4, 1), (4, 1, 1))
     [(0, 1), (0, 2)]
     >>> pair_views(("y", "x"), (2, 2), (3, 3))

@@ -1,4 +1,4 @@
-"""A generator over one small image, whole."""
+"""Running a generator over one small image without tiles."""
 
 from typing import Any
 
@@ -12,22 +12,10 @@ __all__ = ["upscale_image"]
 
 
 def upscale_image(generator: Any, lr: Tensor, *, guide: Tensor | None = None) -> np.ndarray:
-    """Super-resolve one small image whole.
+    """Return ``(C, *(n * scale))`` float32 of an image ``(1, C, *n)`` without halo, and its guide at HR.
 
-    Parameters
-    ----------
-    generator : Generator
-        In evaluation mode.
-    lr : (1, C, *n) Tensor
-        Image without halo, on the device of the generator; its border is replicated, also to whole multiples
-        where the generator needs them.
-    guide : (1, G, *(n * scale)) Tensor, optional
-        Second input of a guided generator, treated alike.
-
-    Returns
-    -------
-    (C, *(n * scale)) float32 ndarray
-        On the CPU.
+    The generator is in evaluation mode, `lr` on its device. Borders are replicated, also to whole multiples
+    where the generator needs them.
     """
     halo = generator.halo or (0,) * generator.spatial_dims
     multiple = getattr(generator, "multiple", 1)

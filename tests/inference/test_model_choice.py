@@ -135,10 +135,10 @@ def test_scale_may_name_dims_or_axes() -> None:
         ),
         ((), ModelError, "scale () names no dim; give a number, one number per dim, or numbers by dim"),
         ({}, ModelError, "scale {} names no dim"),
-        ("2", ModelError, "scale '2' is no number"),
-        ({"y": "two"}, ModelError, "scale {'y': 'two'} is no number"),
-        ((2, None), ModelError, "scale (2, None) is no number"),
-        (object, ModelError, "is no number"),
+        ("2", ModelError, "scale '2' must be a number"),
+        ({"y": "two"}, ModelError, "scale {'y': 'two'} must be a number"),
+        ((2, None), ModelError, "scale (2, None) must be a number"),
+        (object, ModelError, "must be a number"),
         ({"band": 2}, GridError, "no spatial dim 'band'; this array has z, y, x"),
     ],
 )
@@ -215,8 +215,8 @@ def test_spacing_is_read(spacing: Any, expected: dict[str, float]) -> None:
         (-1, "target spacing -1 of 'z' is not finer"),
         (np.nan, "target spacing nan"),
         ({"band": 1}, "no spatial dim 'band'"),
-        ("fine", "spacing 'fine' is no number"),
-        ({"z": None}, "spacing {'z': None} is no number"),
+        ("fine", "spacing 'fine' must be a number"),
+        ({"z": None}, "spacing {'z': None} must be a number"),
         ((2.0, 1.0), "spacing (2.0, 1.0) names no dims; give a number or numbers by dim"),
         ({}, "spacing {} names no dim"),
     ],
@@ -241,5 +241,5 @@ def test_model_may_be_a_path_a_name_or_a_module(zoo: Path) -> None:
 
 @pytest.mark.parametrize("model", [None, 3, object(), lambda x: x, SimpleNamespace(scale=(2, 2))])
 def test_what_is_no_model_is_refused(model: Any) -> None:
-    with pytest.raises(ModelError, match=r"states no '\w+', so it is no generator; wrap it"):
+    with pytest.raises(ModelError, match=r"does not state '\w+', so it is not a generator; wrap it"):
         choose(raster(), model, None, None)

@@ -199,10 +199,10 @@ def test_card_whose_range_is_not_the_networks_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("scale_range", "text"),
     [
-        (((1.5, 4), (4, 1.5)), "is no range of factors; give (lowest, highest)"),
-        (((0.5, 4), (1, 4)), "is no range of factors"),
-        (((1, float("nan")), (1, 4)), "is no range of factors"),
-        (((1, 4000), (1, 4)), "is no range of factors; give (lowest, highest), 1 to 1000"),
+        (((1.5, 4), (4, 1.5)), "is not a range; give (lowest, highest)"),
+        (((0.5, 4), (1, 4)), "is not a range"),
+        (((1, float("nan")), (1, 4)), "is not a range"),
+        (((1, 4000), (1, 4)), "is not a range; give (lowest, highest) factors, 1 to 1000"),
         (((1, 1), (1, 1)), "refines nothing; give one axis a factor above 1"),
         ((2, 2), "vdsr cannot be built"),
         (((1, 4),), "a scale of 1 numbers has no network"),
@@ -222,7 +222,7 @@ def test_vdsr_without_range_is_refused() -> None:
 def test_module_whose_range_fits_no_axes_is_refused(scale_range: Any) -> None:
     module: Any = GeneratorModule((1, 1), halo=(0, 0))
     module.scale_range = scale_range
-    with pytest.raises(ModelError, match=r"scale_range .* no lowest and highest factor per axis"):
+    with pytest.raises(ModelError, match=r"scale_range .* not lowest and highest factor per axis"):
         check_generator(module)
 
 

@@ -247,8 +247,16 @@ def test_classical_method_is_loaded_by_name_and_scale(name: str, scale: tuple[fl
         ("wiener", {"scale": (2, 2), "sigma": -1.0}, "a psf of sigma -1 LR pixels is not between 0 and 10"),
         ("wiener", {"scale": (2.5, 2)}, "Wiener does not work with scale (2.5, 2)"),
         ("wiener", {"scale": (2000, 1)}, "a scale of (2000, 1) is more than 1000; give a smaller one"),
-        ("back-projection", {"scale": (2, 2), "iterations": 2.5}, "2.5 iterations are no whole number"),
-        ("back-projection", {"scale": (2, 2), "iterations": -1}, "-1 iterations are no whole number"),
+        (
+            "back-projection",
+            {"scale": (2, 2), "iterations": 2.5},
+            "iterations must be a whole number of 0 or more, got 2.5",
+        ),
+        (
+            "back-projection",
+            {"scale": (2, 2), "iterations": -1},
+            "iterations must be a whole number of 0 or more, got -1",
+        ),
         ("back-projection", {"scale": (2, 2), "sigma": 11.0}, "a psf of sigma 11 LR pixels is not"),
     ],
 )

@@ -145,7 +145,7 @@ def test_discriminator_of_one_size_refuses_another(architecture: str) -> None:
     ("name", "arguments", "size", "match"),
     [
         ("pach", {}, (32, 32), "unknown discriminator 'pach'; use one of patch, vgg, unet, dcgan"),
-        ("patch", {"chanels": 4}, (32, 32), "takes no 'chanels'; did you mean 'channels'"),
+        ("patch", {"chanels": 4}, (32, 32), "takes no argument 'chanels'; did you mean 'channels'"),
         *((name, {"norm": "layer"}, (32, 32), "unknown norm 'layer'") for name in DISCRIMINATORS),
         *((name, {}, (32, 6), r"too small for a \w+ .* holds it is \(32, 8\)") for name in DISCRIMINATORS),
         *((name, {}, (32,), "2 or 3 axes, not 1") for name in DISCRIMINATORS),

@@ -333,8 +333,11 @@ def facts(**changes: Any) -> Any:
 @pytest.mark.parametrize(
     ("module", "text"),
     [
-        (nn.Conv2d(1, 1, 3), "Conv2d states no 'scale', so it is no generator; wrap it"),
-        (SimpleNamespace(**{f: getattr(Strided(), f) for f in FACTS}), "SimpleNamespace is no torch module"),
+        (nn.Conv2d(1, 1, 3), "Conv2d does not state 'scale', so it is not a generator; wrap it"),
+        (
+            SimpleNamespace(**{f: getattr(Strided(), f) for f in FACTS}),
+            "SimpleNamespace is not a torch module",
+        ),
         (facts(scale=(2, 2, 2)), "Strided has 3 numbers in 'scale' for 2 spatial dims; state one per axis"),
         (facts(halo=(2,)), "Strided has 1 numbers in 'halo' for 2 spatial dims"),
         (facts(axes=("y",)), "Strided has 1 numbers in 'axes' for 2 spatial dims"),

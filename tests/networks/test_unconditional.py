@@ -73,7 +73,7 @@ def test_generator_is_saved_and_loaded_bit_by_bit(tmp_path: Path) -> None:
     ("name", "arguments", "size", "match"),
     [
         ("gan", {}, (32, 32), "unknown unconditional generator 'gan'; use one of dcgan"),
-        ("dcgan", {"norm": "none"}, (32, 32), "takes no 'norm'; it takes latent, channels, bound"),
+        ("dcgan", {"norm": "none"}, (32, 32), "takes no argument 'norm'; it takes latent, channels, bound"),
         ("dcgan", {"latent": 0}, (32, 32), "latent 0 and bound 5 must be above 0"),
         ("dcgan", {}, (32, 7), r"too small .* holds it is \(32, 8\)"),
     ],

@@ -33,8 +33,8 @@ def fsrcnn() -> Iterator[types.ModuleType]:
     from sr_imaging.networks import GENERATORS
 
     before = dict(GENERATORS)
-    module = types.ModuleType("sr_imaging.networks.fsrcnn")
-    module.__dict__.update(GENERATORS=GENERATORS, __package__="sr_imaging.networks")
+    module = types.ModuleType("sr_imaging.networks.generators.fsrcnn")
+    module.__dict__.update(GENERATORS=GENERATORS, __package__="sr_imaging.networks.generators")
     sys.modules[module.__name__] = module
     run_python("CONTRIBUTING.md", module)
     yield module

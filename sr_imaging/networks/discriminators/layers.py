@@ -1,31 +1,17 @@
-"""Bricks of networks on patches: how far a patch is halved, a convolution with its norm, building by name."""
+"""Bricks of networks on patches: how far a patch is halved, a convolution with its norm."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from sr_imaging.errors import ModelError
-from sr_imaging.networks.contract import known_names
+from sr_imaging.networks.layers import BATCH_NORMS, CONVS
 
-__all__ = [
-    "CONVS",
-    "MIN_PATCH",
-    "NORMS",
-    "brick",
-    "build_named",
-    "check_norm",
-    "check_patch",
-    "halved",
-    "steps",
-]
+__all__ = ["MIN_PATCH", "NORMS", "SLOPE", "brick", "check_patch", "halved", "steps"]
 
 NORMS = ("none", "batch", "instance", "spectral")
 MIN_PATCH = 8  # HR pixels: a side that can be halved once and still has 4 pixels
-CONVS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-_BATCH: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _INSTANCE: dict[int, type[nn.InstanceNorm2d] | type[nn.InstanceNorm3d]] = {
     2: nn.InstanceNorm2d,
     3: nn.InstanceNorm3d,
@@ -38,8 +24,6 @@ def halved(size: Sequence[int], most: int) -> list[tuple[int, ...]]:
 
     A side is halved (and rounded down) only while 4 pixels are left of it: a thin patch stays as thick.
 
-    Examples
-    --------
     >>> halved((96, 16), 4)
     [(96, 16), (48, 8), (24, 4), (12, 4), (6, 4)]
     >>> halved((8, 9), 4)
@@ -59,30 +43,12 @@ def steps(before: Sequence[int], after: Sequence[int]) -> tuple[int, ...]:
 
 
 def brick(
-    in_channels: int,
-    out_channels: int,
-    *,
-    norm: str,
-    stride: Sequence[int],
-    kernel: int = 3,
+    in_channels: int, out_channels: int, *, norm: str, stride: Sequence[int], kernel: int = 3
 ) -> nn.Sequential:
-    """Return a convolution, its norm and LeakyReLU.
+    """Return a convolution, its norm and LeakyReLU; spectral norm has no layer of its own.
 
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        Feature maps.
-    norm : str
-        One of ``NORMS``.
-    stride : sequence of int
-        1 or 2 for each axis; a side of n becomes n, or ``n // 2`` (n even or `kernel` 4).
-    kernel : int
-        Side of the kernel along the axes of stride 2; it is 3 along the others.
-
-    Returns
-    -------
-    nn.Sequential
-        Spectral norm is a parametrisation of the convolution and has no layer of its own.
+    A side of n becomes n at stride 1, ``n // 2`` at stride 2 (n even or `kernel` 4). `kernel` is the side
+    along the axes of stride 2; it is 3 along the others.
     """
     dims = len(stride)
     conv = CONVS[dims](
@@ -95,20 +61,14 @@ def brick(
     )
     layers: list[nn.Module] = [spectral_norm(conv) if norm == "spectral" else conv]
     if norm == "batch":
-        layers.append(_BATCH[dims](out_channels))
+        layers.append(BATCH_NORMS[dims](out_channels))
     if norm == "instance":
         layers.append(_INSTANCE[dims](out_channels))
     return nn.Sequential(*layers, nn.LeakyReLU(SLOPE))
 
 
-def check_norm(norm: str) -> None:
-    """Raise `ModelError` unless a norm is one of ``NORMS``."""
-    if norm not in NORMS:
-        raise ModelError(f"unknown norm {norm!r} of a discriminator; use one of {', '.join(NORMS)}")
-
-
-def check_patch(kind: str, size: Sequence[int]) -> None:
-    """Raise `ModelError` unless patches have 2 or 3 axes of at least 8 HR pixels."""
+def check_patch(kind: str, size: Sequence[int], norm: str = "none") -> None:
+    """Raise `ModelError` unless patches have 2 or 3 axes of at least 8 HR pixels, and the norm is known."""
     if len(size) not in CONVS:
         raise ModelError(
             f"a {kind} discriminator takes patches of 2 or 3 axes, not {len(size)}; give one side each"
@@ -119,33 +79,5 @@ def check_patch(kind: str, size: Sequence[int]) -> None:
             f"a patch of {tuple(size)} HR pixels is too small for a {kind} discriminator; "
             f"the smallest that holds it is {smallest}, with at least {MIN_PATCH} HR pixels on each side"
         )
-
-
-def build_named(
-    registry: Mapping[str, Callable[..., nn.Module]],
-    kind: str,
-    name: str,
-    arguments: Mapping[str, Any],
-    given: Mapping[str, Any],
-) -> nn.Module:
-    """Build an entry of a registry from a user's `arguments` and the facts that are `given`.
-
-    Raises
-    ------
-    ModelError
-        If the name or an argument is unknown or impossible; `kind` says of what.
-    """
-    if name not in registry:
-        raise ModelError(f"unknown {kind} {name!r}; use one of {', '.join(registry)}")
-    known = [key for key in inspect.signature(registry[name]).parameters if key not in given]
-    for key in arguments:
-        if key not in known:
-            raise ModelError(f"{kind} {name!r} takes no {key!r}; {known_names(key, known)}")
-    try:
-        return registry[name](**given, **arguments)
-    except (TypeError, ValueError, RuntimeError, OverflowError, ZeroDivisionError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(
-            f"{kind} {name!r} cannot be built of {dict(arguments)} ({error}); change them"
-        ) from error
+    if norm not in NORMS:
+        raise ModelError(f"unknown norm {norm!r} of a discriminator; use one of {', '.join(NORMS)}")

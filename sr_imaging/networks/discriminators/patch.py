@@ -1,7 +1,4 @@
-"""Discriminators: networks that tell generated patches from real ones.
-
-``DISCRIMINATORS`` is the list one can read; :func:`build_discriminator` makes one by name.
-"""
+"""A discriminator with a verdict for each of many overlapping parts of a patch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +6,7 @@ from typing import Any
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .layers import check_norm, check_patch
+from .layers import check_patch
 
 __all__ = ["patch_discriminator", "patch_layers"]
 
@@ -19,19 +16,11 @@ _NORMS: dict[str, Any] = {"instance": "INSTANCE", "batch": "BATCH", "none": None
 def patch_layers(size: Sequence[int]) -> int:
     """Return the depth of a patch discriminator for patches of `size` HR pixels, 1 to 3.
 
-    The deepest whose grid of verdicts still has 4 pixels on every side, so that each verdict is local.
+    It is the deepest whose grid of verdicts still has 4 pixels on every side, so that each verdict is local.
 
-    Raises
-    ------
-    ModelError
-        If a side is shorter than 8 pixels.
-
-    Examples
-    --------
     >>> [patch_layers((n, n)) for n in (16, 32, 64, 256)]
     [1, 2, 3, 3]
     """
-    check_patch("patch", size)
     fitting = [depth for depth in (1, 2, 3) if min(size) // 2**depth - 2 >= 4]
     return max(fitting, default=1)
 
@@ -43,24 +32,10 @@ def patch_discriminator(
 
     Parameters
     ----------
-    size : sequence of int
-        Side of the HR patches it will see; its length is the number of axes.
-    in_channels : int
-        Bands.
+    size, in_channels, norm
+        As in ``VGGDiscriminator``.
     channels : int
         Width of the first layer; it doubles with each.
-    norm : str
-        ``none``, ``batch``, ``instance`` or ``spectral`` (of every convolution).
-
-    Returns
-    -------
-    nn.Module
-        Maps ``(B, C, *size)`` to a list of feature maps, whose last one holds the logits.
-
-    Raises
-    ------
-    ModelError
-        If the patch is too small or the norm unknown.
 
     References
     ----------
@@ -68,7 +43,7 @@ def patch_discriminator(
     """
     from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 
-    check_norm(norm)
+    check_patch("patch", size, norm)
     network = PatchDiscriminator(
         spatial_dims=len(size),
         channels=channels,

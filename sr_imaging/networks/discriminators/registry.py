@@ -5,12 +5,14 @@ from typing import Any
 
 from torch import nn
 
-from .layers import build_named
+from sr_imaging.networks.building import build_named
+
 from .patch import patch_discriminator
 from .unet import UNetDiscriminator
 from .whole_patch import DCGANDiscriminator, VGGDiscriminator
 
 __all__ = ["DISCRIMINATORS", "build_discriminator"]
+
 DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {
     "patch": patch_discriminator,
     "vgg": VGGDiscriminator,
@@ -31,19 +33,20 @@ def build_discriminator(
     arguments : mapping
         Its keyword arguments apart from those below.
     size : sequence of int
-        Side of the HR patches, from which the number of layers follows.
+        Sides of the HR patches, from which the number of layers follows.
     in_channels : int
-        Bands.
+        Bands of the patches.
 
     Returns
     -------
     nn.Module
-        Returns a list of feature maps, the logits last.
+        Maps ``(B, in_channels, *size)`` to a list of feature maps, the logits last.
 
     Raises
     ------
     ModelError
         If the architecture or an argument is unknown, or the patch too small.
     """
-    given = {"size": tuple(size), "in_channels": in_channels}
-    return build_named(DISCRIMINATORS, "discriminator", architecture, arguments, given)
+    return build_named(
+        DISCRIMINATORS, "discriminator", architecture, arguments, size=tuple(size), in_channels=in_channels
+    )

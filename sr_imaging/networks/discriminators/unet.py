@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from .layers import CONVS, brick, check_norm, check_patch, halved, steps
+from sr_imaging.networks.layers import CONVS
+
+from .layers import brick, check_patch, halved, steps
 
 __all__ = ["UNetDiscriminator"]
 
@@ -21,19 +23,10 @@ class UNetDiscriminator(nn.Module):
 
     Parameters
     ----------
-    size : sequence of int
-        Side of the HR patches it is built for, 2 or 3 of them, each at least 8; it takes larger ones too.
-    in_channels : int
-        Bands.
+    size, in_channels, norm
+        As in ``VGGDiscriminator``; it takes larger patches too, and the paper's norm is ``spectral``.
     channels : int
         Width of the first layer, 64 in the paper; it doubles with each halving.
-    norm : str
-        ``none``, ``batch``, ``instance`` or ``spectral`` (the paper's).
-
-    Raises
-    ------
-    ModelError
-        If the patch is too small or the norm unknown.
 
     References
     ----------
@@ -46,8 +39,7 @@ class UNetDiscriminator(nn.Module):
         self, size: Sequence[int], *, in_channels: int = 1, channels: int = 32, norm: str = "spectral"
     ) -> None:
         super().__init__()
-        check_patch("unet", size)
-        check_norm(norm)
+        check_patch("unet", size, norm)
         dims, ones = len(size), (1,) * len(size)
         grids = halved(size, DEPTH)
         widths = [channels * 2**level for level in range(len(grids))]

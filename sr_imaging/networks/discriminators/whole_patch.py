@@ -9,14 +9,14 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from sr_imaging.errors import ModelError
 
-from .layers import SLOPE, brick, check_norm, check_patch, halved, steps
+from .layers import SLOPE, brick, check_patch, halved, steps
 
 __all__ = ["DCGANDiscriminator", "VGGDiscriminator"]
 
 DEPTH = 4  # halvings in both papers
 
 
-class _Whole(nn.Module):
+class _WholePatch(nn.Module):
     """Features layer by layer, then the head; bound to the size it was built for."""
 
     def __init__(self, size: Sequence[int], layers: Sequence[nn.Module], head: Sequence[nn.Module]) -> None:
@@ -43,13 +43,13 @@ class _Whole(nn.Module):
         return out
 
 
-def _linear(in_features: int, out_features: int, norm: str) -> nn.Module:
+def _make_linear(in_features: int, out_features: int, norm: str) -> nn.Module:
     """Return a fully connected layer, spectrally normalised where the convolutions are."""
     layer = nn.Linear(in_features, out_features)
     return spectral_norm(layer) if norm == "spectral" else layer
 
 
-class VGGDiscriminator(_Whole):
+class VGGDiscriminator(_WholePatch):
     """The discriminator of SRGAN: pairs of convolutions, the second of each strided, and two dense layers.
 
     Differs from the paper in kernels of 4 instead of 3 pixels where it halves, which meet every pixel equally
@@ -59,13 +59,13 @@ class VGGDiscriminator(_Whole):
     Parameters
     ----------
     size : sequence of int
-        Side of the HR patches it will see, 2 or 3 of them, each at least 8.
+        Sides of the HR patches it will see, 2 or 3 of them, each at least 8 pixels.
     in_channels : int
-        Bands.
+        Bands of the patches.
     channels : int
         Width of the first pair, 64 in the paper; it doubles with each, and the dense layer has 16 times it.
     norm : str
-        ``none``, ``batch`` (the paper's), ``instance`` or ``spectral``.
+        ``none``, ``batch`` (the paper's), ``instance`` or ``spectral`` (of every layer with weights).
 
     Raises
     ------
@@ -81,8 +81,7 @@ class VGGDiscriminator(_Whole):
     def __init__(
         self, size: Sequence[int], *, in_channels: int = 1, channels: int = 32, norm: str = "batch"
     ) -> None:
-        check_patch("vgg", size)
-        check_norm(norm)
+        check_patch("vgg", size, norm)
         grids = halved(size, DEPTH)
         ones = (1,) * len(size)
         layers, width = [], in_channels
@@ -94,11 +93,13 @@ class VGGDiscriminator(_Whole):
                 brick(wide, wide, norm=norm, stride=steps(before, after), kernel=4),
             ]
             width = wide
-        hidden = nn.Sequential(_linear(width * prod(grids[-1]), 16 * channels, norm), nn.LeakyReLU(SLOPE))
-        super().__init__(size, layers, [hidden, _linear(16 * channels, 1, norm)])
+        hidden = nn.Sequential(
+            _make_linear(width * prod(grids[-1]), 16 * channels, norm), nn.LeakyReLU(SLOPE)
+        )
+        super().__init__(size, layers, [hidden, _make_linear(16 * channels, 1, norm)])
 
 
-class DCGANDiscriminator(_Whole):
+class DCGANDiscriminator(_WholePatch):
     """The discriminator of DCGAN: strided 4 × 4 convolutions, flattened into one logit.
 
     Differs from the paper in kernels of 4 instead of 5 pixels, which meet every pixel equally often, and in
@@ -111,11 +112,6 @@ class DCGANDiscriminator(_Whole):
     channels : int
         Width of the first layer, 64 to 128 in the paper; it doubles with each.
 
-    Raises
-    ------
-    ModelError
-        If the patch is too small or the norm unknown.
-
     References
     ----------
     A. Radford et al., "Unsupervised representation learning with deep convolutional generative adversarial
@@ -125,8 +121,7 @@ class DCGANDiscriminator(_Whole):
     def __init__(
         self, size: Sequence[int], *, in_channels: int = 1, channels: int = 32, norm: str = "batch"
     ) -> None:
-        check_patch("dcgan", size)
-        check_norm(norm)
+        check_patch("dcgan", size, norm)
         grids = halved(size, DEPTH)
         layers, width = [], in_channels
         for level, (before, after) in enumerate(pairwise(grids)):
@@ -134,4 +129,4 @@ class DCGANDiscriminator(_Whole):
             wide = channels * 2**level
             layers.append(brick(width, wide, norm=bare, stride=steps(before, after), kernel=4))
             width = wide
-        super().__init__(size, layers, [_linear(width * prod(grids[-1]), 1, norm)])
+        super().__init__(size, layers, [_make_linear(width * prod(grids[-1]), 1, norm)])

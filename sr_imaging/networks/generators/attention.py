@@ -8,17 +8,11 @@ from torch import Tensor, nn
 from sr_imaging.networks.contrast import box_mean, precise, ratio
 from sr_imaging.networks.layers import conv, crop
 
-from .residual import Residual
+from .residual import Block, Residual
 
 __all__ = ["Attention"]
 
 _DILATION = 3  # of the second depth-wise convolution, as in the paper
-
-
-def _depthwise(dims: int, channels: int, size: int, dilation: int = 1) -> nn.Conv2d | nn.Conv3d:
-    """Return an unpadded convolution of each channel by itself, without bias."""
-    make: type[nn.Conv2d] | type[nn.Conv3d] = nn.Conv2d if dims == 2 else nn.Conv3d
-    return make(channels, channels, size, dilation=dilation, groups=channels, bias=False)
 
 
 class _LargeKernelAttention(nn.Module):
@@ -36,8 +30,8 @@ class _LargeKernelAttention(nn.Module):
         near = 2 * _DILATION - 1
         self.reach = near // 2 + _DILATION * (taps // 2)
         self.kernel = nn.Sequential(
-            _depthwise(dims, channels, near),
-            _depthwise(dims, channels, taps, _DILATION),
+            conv(dims, channels, channels, near, groups=channels),
+            conv(dims, channels, channels, taps, dilation=_DILATION, groups=channels),
             conv(dims, channels, channels, 1),
         )
 
@@ -49,22 +43,11 @@ class _LargeKernelAttention(nn.Module):
         return crop(x, self.reach, self.dims) * gate.to(x.dtype)
 
 
-class _Block(nn.Module):
-    """A convolution and attention, added to what they were made from."""
-
-    def __init__(self, dims: int, channels: int, taps: int) -> None:
-        super().__init__()
-        self.dims = dims
-        attention = _LargeKernelAttention(dims, channels, taps)
-        self.reach = attention.reach + 1
-        self.body = nn.Sequential(
-            conv(dims, channels, channels), nn.LeakyReLU(0.1), attention, conv(dims, channels, channels, 1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shrink ``(B, C, n)`` to ``(B, C, n - 2 * reach)``."""
-        y: Tensor = self.body(x)
-        return y + crop(x, self.reach, self.dims)
+def _attention_block(dims: int, channels: int, taps: int) -> Block:
+    """Return a convolution and attention, added to what they were made from."""
+    attention = _LargeKernelAttention(dims, channels, taps)
+    layers = conv(dims, channels, channels), nn.LeakyReLU(0.1), attention, conv(dims, channels, channels, 1)
+    return Block(nn.Sequential(*layers), attention.reach + 1)
 
 
 class Attention(Residual):
@@ -76,25 +59,14 @@ class Attention(Residual):
 
     Parameters
     ----------
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis; its length is the number of axes.
-    in_channels : int
-        Bands that are super-resolved together; 1 serves any number of bands, one at a time.
+    scale, in_channels, axes, skip
+        As in ``SRResNet``.
     channels : int
         Width of the blocks.
     blocks : int
         Number of blocks; the halo is ``blocks * (3 + 3 * (taps // 2)) + 3``.
     taps : int
         Side of the dilated kernel, odd: attention reaches ``2 + 3 * (taps // 2)`` pixels. The paper has 7.
-    axes : tuple of str, optional
-        As in :class:`~sr_imaging.networks.Generator`.
-    skip : str
-        Interpolation of the skip, a key of ``INTERPOLATIONS``.
-
-    Raises
-    ------
-    ValueError
-        If `taps` is even.
 
     References
     ----------
@@ -115,13 +87,6 @@ class Attention(Residual):
         skip: str = "cubic",
     ) -> None:
         if taps % 2 == 0:
-            raise ValueError(f"taps {taps} is even; a kernel with a middle has an odd side")
-        super().__init__(
-            scale,
-            in_channels=in_channels,
-            channels=channels,
-            blocks=[_Block(len(scale), channels, taps) for _ in range(blocks)],
-            reach=blocks * (3 + _DILATION * (taps // 2)),
-            axes=axes,
-            skip=skip,
-        )
+            raise ValueError(f"taps {taps} is even; give an odd side, which has a middle")
+        made = [_attention_block(len(scale), channels, taps) for _ in range(blocks)]
+        super().__init__(scale, in_channels=in_channels, channels=channels, blocks=made, axes=axes, skip=skip)

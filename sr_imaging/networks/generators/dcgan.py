@@ -1,6 +1,6 @@
 """Unconditional generators: noise to image patches, with no image to start from.
 
-They are no super-resolution networks and have a registry of their own, ``UNCONDITIONAL``.
+They are not super-resolution networks and have a registry of their own, ``UNCONDITIONAL``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from sr_imaging.errors import ModelError
-from sr_imaging.networks.discriminators.layers import build_named, check_patch, halved, steps
+from sr_imaging.networks.building import build_named
+from sr_imaging.networks.discriminators.layers import check_patch, halved, steps
+from sr_imaging.networks.layers import BATCH_NORMS, TRANSPOSED_CONVS
 
 __all__ = ["DCGAN", "UNCONDITIONAL", "build_unconditional"]
 
 DEPTH = 4  # doublings in the paper
-_TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
-    2: nn.ConvTranspose2d,
-    3: nn.ConvTranspose3d,
-}
-_BATCH: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class DCGAN(nn.Module):
@@ -43,11 +40,6 @@ class DCGAN(nn.Module):
         Width of the last hidden layer, 128 in the paper; it doubles with each layer before.
     bound : float
         Largest absolute value of a pixel, in standard deviations of a patch: ``bound * tanh(x / bound)``.
-
-    Raises
-    ------
-    ModelError
-        If the patch is too small.
 
     References
     ----------
@@ -76,10 +68,10 @@ class DCGAN(nn.Module):
         self.size, self.latent, self.bound = tuple(size), latent, bound
         self.start = (widths[0], *grids[0])
         self.project = nn.Linear(latent, prod(self.start), bias=False)
-        layers: list[nn.Module] = [_BATCH[dims](widths[0]), nn.ReLU()]
+        layers: list[nn.Module] = [BATCH_NORMS[dims](widths[0]), nn.ReLU()]
         for (narrow, wide), (before, after) in zip(pairwise(widths), pairwise(grids[:-1]), strict=True):
-            layers += [_grow(narrow, wide, before, after), _BATCH[dims](wide), nn.ReLU()]
-        layers.append(_grow(widths[-1], out_channels, grids[-2], grids[-1]))
+            layers += [_grow_grid(narrow, wide, before, after), BATCH_NORMS[dims](wide), nn.ReLU()]
+        layers.append(_grow_grid(widths[-1], out_channels, grids[-2], grids[-1]))
         self.layers = nn.Sequential(*layers)
         for layer in self.modules():
             if isinstance(layer, nn.Linear | nn.ConvTranspose2d | nn.ConvTranspose3d):
@@ -92,10 +84,10 @@ class DCGAN(nn.Module):
         return out
 
 
-def _grow(in_channels: int, out_channels: int, before: Sequence[int], after: Sequence[int]) -> nn.Module:
+def _grow_grid(in_channels: int, out_channels: int, before: Sequence[int], after: Sequence[int]) -> nn.Module:
     """Return the transposed convolution from one grid to the next."""
     stride = steps(before, after)
-    module: nn.Module = _TRANSPOSED[len(stride)](
+    module: nn.Module = TRANSPOSED_CONVS[len(stride)](
         in_channels,
         out_channels,
         tuple(4 if s == 2 else 3 for s in stride),  # type: ignore[arg-type]
@@ -136,5 +128,7 @@ def build_unconditional(
     ModelError
         If the architecture or an argument is unknown or impossible, or the patch too small.
     """
-    given = {"size": tuple(size), "out_channels": out_channels}
-    return build_named(UNCONDITIONAL, "unconditional generator", architecture, arguments, given)
+    kind = "unconditional generator"
+    return build_named(
+        UNCONDITIONAL, kind, architecture, arguments, size=tuple(size), out_channels=out_channels
+    )

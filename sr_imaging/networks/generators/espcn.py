@@ -6,7 +6,7 @@ from math import prod
 from torch import Tensor, nn
 
 from sr_imaging.networks.contract import GeneratorModule
-from sr_imaging.networks.layers import InterpolationSkip, ZeroMeanConv, conv, shuffle
+from sr_imaging.networks.layers import InterpolationSkip, ZeroMeanConv, conv, shuffle, zero_conv
 
 __all__ = ["ESPCN"]
 
@@ -19,16 +19,10 @@ class ESPCN(GeneratorModule):
 
     Parameters
     ----------
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis; its length is the number of axes.
-    in_channels : int
-        Bands that are super-resolved together; 1 serves any number of bands, one at a time.
+    scale, in_channels, axes, skip
+        As in ``SRResNet``.
     channels : int
         Width of the first layer; the second has half of it.
-    axes : tuple of str, optional
-        As in :class:`~sr_imaging.networks.Generator`.
-    skip : str
-        Interpolation of the skip, a key of ``INTERPOLATIONS``.
 
     References
     ----------
@@ -54,8 +48,7 @@ class ESPCN(GeneratorModule):
             conv(dims, channels, channels // 2),
             nn.LeakyReLU(0.1),
         )
-        self.tail = conv(dims, channels // 2, in_channels * prod(scale))
-        nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
+        self.tail = zero_conv(dims, channels // 2, in_channels * prod(scale))
         self.skip = InterpolationSkip(self.scale, halo, skip)
 
     def forward(self, x: Tensor) -> Tensor:

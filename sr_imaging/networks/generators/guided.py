@@ -1,4 +1,4 @@
-"""Super-resolution beside a second image that is fine already: a panchromatic band, another contrast."""
+"""Super-resolution with a second image that is fine already: a panchromatic band, another contrast."""
 
 from collections.abc import Sequence
 from math import prod
@@ -9,7 +9,9 @@ from torch.nn import functional
 
 from sr_imaging.networks.contract import GeneratorModule
 from sr_imaging.networks.contrast import CONTRAST_REACH, box_mean, differences, local_contrast, ratio
-from sr_imaging.networks.layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle
+from sr_imaging.networks.layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle, zero_conv
+
+from .residual import residual_block
 
 __all__ = ["Guided"]
 
@@ -34,31 +36,15 @@ class _GuideFeatures(nn.Module):
         detail = crop(convolve(guide, weight, stride=self.scale, groups=bands), _AROUND, dims)
         b, c, *n = detail.shape
         detail = detail.reshape(b * bands, c // bands, *n)
-        return ratio(detail, self._contrast(guide)).reshape(b, c, *n)
+        return ratio(detail, self._measure_contrast(guide)).reshape(b, c, *n)
 
-    def _contrast(self, guide: Tensor) -> Tensor:
-        """Contrast of each band by itself, ``(B * G, 1, *(n - 2 * _SEEN))``."""
+    def _measure_contrast(self, guide: Tensor) -> Tensor:
+        """Return the contrast of each band by itself, ``(B * G, 1, *(n - 2 * _SEEN))``."""
         dims = len(self.scale)
         each = guide.reshape(-1, 1, *guide.shape[2:])
         slope = crop(differences(each), [s - 1 for s in self.scale], dims)
         pool = functional.avg_pool2d if dims == 2 else functional.avg_pool3d
         return box_mean(pool(slope, self.scale), _AROUND)
-
-
-class _Block(nn.Module):
-    """Two unpadded convolutions added to what they were made from, cropped to fit."""
-
-    def __init__(self, dims: int, channels: int) -> None:
-        super().__init__()
-        self.dims = dims
-        self.body = nn.Sequential(
-            conv(dims, channels, channels), nn.LeakyReLU(0.1), conv(dims, channels, channels)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shrink ``(B, C, n)`` to ``(B, C, n - 4)``."""
-        y: Tensor = self.body(x)
-        return y + crop(x, 2, self.dims)
 
 
 class Guided(GeneratorModule):
@@ -71,25 +57,14 @@ class Guided(GeneratorModule):
 
     Parameters
     ----------
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis; its length is the number of axes.
-    in_channels : int
-        Bands that are super-resolved together; 1 serves any number of bands, one at a time.
+    scale, in_channels, axes, skip
+        As in ``SRResNet``; no ``("z", "plane")``.
     guide_channels : int
         Bands of the guide.
     channels : int
         Width of the blocks.
     blocks : int
         Number of residual blocks; the halo is ``2 * blocks + 4``.
-    axes : tuple of str, optional
-        ``("y", "x")`` or ``("z", "y", "x")``; the last of z, y, x by default.
-    skip : str
-        Interpolation of the skip, a key of ``INTERPOLATIONS``.
-
-    Raises
-    ------
-    ValueError
-        If `guide_channels` is below 1.
 
     References
     ----------
@@ -122,26 +97,13 @@ class Guided(GeneratorModule):
             nn.LeakyReLU(0.1), conv(dims, channels * (1 + guide_channels), channels, 1), nn.LeakyReLU(0.1)
         )
         self.blocks = nn.Sequential(
-            *(_Block(dims, channels) for _ in range(blocks)), conv(dims, channels, channels)
+            *(residual_block(dims, channels) for _ in range(blocks)), conv(dims, channels, channels)
         )
-        self.tail = conv(dims, channels, in_channels * prod(scale))
-        nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
+        self.tail = zero_conv(dims, channels, in_channels * prod(scale))
         self.skip = InterpolationSkip(self.scale, halo, skip)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """Super-resolve an image beside its guide.
-
-        Parameters
-        ----------
-        x : (B, C, *(n + 2 * halo)) Tensor
-            LR image.
-        guide : (B, G, *((n + 2 * halo) * scale)) Tensor
-            The same place on the HR grid, in any unit.
-
-        Returns
-        -------
-        (B, C, *(n * scale)) float32 Tensor
-        """
+        """Super-resolve ``(B, C, n + 2 * halo)`` with its guide, ``(B, G, (n + 2 * halo) * scale)``."""
         dims = self.spatial_dims
         contrast = crop(local_contrast(x), _SEEN - CONTRAST_REACH, dims)
         own = crop(self.first(x), _SEEN - 1, dims)

@@ -1,6 +1,6 @@
 """A noise map for any generator: one image, several plausible results."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ __all__ = ["Latent", "with_latent"]
 
 
 class Latent(GeneratorModule):
-    """A generator that takes bands of noise beside those of the image, and gives their finer form to it.
+    """A generator that takes bands of noise with those of the image, and adds their finer form to it.
 
     The noise is multiplied by the local contrast of the image, so that it has the image's unit and the whole
     stays equivariant. The generator super-resolves image and noise together; the finer noise is added to the
@@ -49,21 +49,7 @@ class Latent(GeneratorModule):
         self.mix = nn.Parameter(torch.zeros(self.in_channels, latent_channels))
 
     def forward(self, x: Tensor, guide: Tensor | None = None, *, latent: Tensor | None = None) -> Tensor:
-        """Super-resolve ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``.
-
-        Parameters
-        ----------
-        x : (B, C, *(n + 2 * halo)) Tensor
-            LR image.
-        guide : (B, G, *((n + 2 * halo) * scale)) Tensor, optional
-            Second image, where the generator takes one.
-        latent : (B, latent_channels, *(n + 2 * halo)) Tensor, optional
-            Standard normal numbers; drawn in training and zeros in evaluation where not given.
-
-        Returns
-        -------
-        (B, C, *(n * scale)) Tensor
-        """
+        """Super-resolve ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``, with a guide if it takes one."""
         if latent is None:
             shape = (x.shape[0], self.latent_channels, *x.shape[2:])
             draw = torch.randn if self.training else torch.zeros
@@ -75,13 +61,13 @@ class Latent(GeneratorModule):
             contrast = local_contrast(x)
             x, latent = crop(x, margin, self.spatial_dims), crop(latent, margin, self.spatial_dims)
         both = torch.cat([x, (latent * contrast).to(x.dtype)], 1)
-        y: Tensor = self.generator(both, *self._cropped(guide))
+        y: Tensor = self.generator(both, *self._crop_guide(guide))
         image, noise = y[:, : self.in_channels], y[:, self.in_channels :]
         with torch.autocast(x.device.type, enabled=False):
             return image + torch.einsum("cl,bl...->bc...", self.mix.to(noise.dtype), noise)
 
-    def _cropped(self, guide: Tensor | None) -> tuple[Tensor, ...]:
-        """The guide as the inner generator takes it."""
+    def _crop_guide(self, guide: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the guide, where there is one, as the inner generator takes it."""
         if guide is None:
             return ()
         if self.halo is None:
@@ -89,29 +75,11 @@ class Latent(GeneratorModule):
         return (crop(guide, [CONTRAST_REACH * s for s in self.scale], self.spatial_dims),)
 
 
-def with_latent(make: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
-    """Build a generator with the ``latent_channels`` of its arguments; none, or 0, builds it without noise.
-
-    Parameters
-    ----------
-    make : callable
-        Generator family that takes ``in_channels``.
-    arguments : mapping
-        Its arguments, perhaps ``latent_channels`` among them.
-
-    Returns
-    -------
-    nn.Module
-
-    Raises
-    ------
-    ValueError
-        If the number of bands is negative.
-    """
-    own = {key: value for key, value in arguments.items() if key != "latent_channels"}
-    count = arguments.get("latent_channels", 0)
-    if count < 0:
-        raise ValueError(f"latent_channels {count} is negative")
-    if count == 0:
-        return make(**own)
-    return Latent(make(**{**own, "in_channels": own.get("in_channels", 1) + count}), count)
+def with_latent(make: Callable[..., nn.Module], latent_channels: int = 0, **arguments: Any) -> nn.Module:
+    """Return a generator of these arguments that takes `latent_channels` bands of noise; 0 for none."""
+    if latent_channels < 0:
+        raise ValueError(f"latent_channels {latent_channels} is negative")
+    if latent_channels == 0:
+        return make(**arguments)
+    bands = arguments.get("in_channels", 1) + latent_channels
+    return Latent(make(**{**arguments, "in_channels": bands}), latent_channels)

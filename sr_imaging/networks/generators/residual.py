@@ -3,29 +3,45 @@
 from collections.abc import Sequence
 from math import prod
 
+import torch
 from torch import Tensor, nn
 
 from sr_imaging.networks.contract import GeneratorModule
-from sr_imaging.networks.layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle
+from sr_imaging.networks.layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle, zero_conv
 
-__all__ = ["Residual"]
+__all__ = ["Block", "Residual", "residual_block"]
+
+
+class Block(nn.Module):
+    """Unpadded layers, weighted and added to what they were made from, which is cropped by their `reach`."""
+
+    def __init__(self, body: nn.Module, reach: int, weight: float = 1.0) -> None:
+        super().__init__()
+        self.body, self.reach, self.weight = body, reach, weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shrink ``(B, C, n)`` to ``(B, C, n - 2 * reach)``."""
+        y: Tensor = self.body(x)
+        return torch.add(crop(x, self.reach, x.ndim - 2), y, alpha=self.weight)
+
+
+def residual_block(dims: int, channels: int, *, slope: float = 0.1, weight: float = 1.0) -> Block:
+    """Return a block of two 3 × 3 convolutions with LeakyReLU between them, reach 2."""
+    layers = conv(dims, channels, channels), nn.LeakyReLU(slope), conv(dims, channels, channels)
+    return Block(nn.Sequential(*layers), 2, weight)
 
 
 class Residual(GeneratorModule):
-    """Base of the generators that are told apart by their blocks; equivariant where these are.
+    """Base of the generators that differ in their blocks; equivariant where these are.
 
     Parameters
     ----------
-    scale, in_channels, axes
-        As in :class:`~sr_imaging.networks.Generator`.
+    scale, in_channels, axes, skip
+        As in ``SRResNet``.
     channels : int
         Features between the blocks.
-    blocks : sequence of nn.Module
-        Each maps `channels` features to as many, and shrinks its input by its reach on each side.
-    reach : int
-        Of all blocks together, in LR pixels; the halo is ``reach + 3``.
-    skip : str
-        Interpolation of the skip, a key of ``INTERPOLATIONS``.
+    blocks : sequence of Block
+        Each maps `channels` features to as many; the halo is the sum of their reaches, and 3.
     first_act, last_act : nn.Module, optional
         Activation after the first layer, LeakyReLU by default, and before the last, none by default.
     """
@@ -36,22 +52,20 @@ class Residual(GeneratorModule):
         *,
         in_channels: int,
         channels: int,
-        blocks: Sequence[nn.Module],
-        reach: int,
+        blocks: Sequence[Block],
         axes: Sequence[str] | None,
         skip: str,
         first_act: nn.Module | None = None,
         last_act: nn.Module | None = None,
     ) -> None:
-        halo = (reach + 3,) * len(scale)  # first, the blocks, after them, last
+        halo = (sum(block.reach for block in blocks) + 3,) * len(scale)  # first, after the blocks, last
         super().__init__(scale, halo=halo, in_channels=in_channels, axes=axes)
         dims = self.spatial_dims
         first = ZeroMeanConv(dims, in_channels, channels)
         self.first = nn.Sequential(first, first_act or nn.LeakyReLU(0.1))
         self.blocks = nn.Sequential(*blocks, conv(dims, channels, channels))
         self.last_act = last_act or nn.Identity()
-        self.tail = conv(dims, channels, in_channels * prod(scale))
-        nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
+        self.tail = zero_conv(dims, channels, in_channels * prod(scale))
         self.skip = InterpolationSkip(self.scale, halo, skip)
 
     def forward(self, x: Tensor) -> Tensor:

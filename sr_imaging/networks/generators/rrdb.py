@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sr_imaging.networks.layers import conv, crop
 
-from .residual import Residual
+from .residual import Block, Residual
 
 __all__ = ["RRDB"]
 
@@ -35,18 +35,17 @@ class _DenseBlock(nn.Module):
         return last * _SHARE + crop(x, _DENSE, self.dims)
 
 
-class _Block(nn.Module):
+class _DenseChain(Block):
     """Three dense blocks added to what they were made from."""
 
     def __init__(self, dims: int, channels: int, growth: int) -> None:
-        super().__init__()
-        self.dims = dims
-        self.body = nn.Sequential(*(_DenseBlock(dims, channels, growth) for _ in range(_CHAIN)))
+        chain = [_DenseBlock(dims, channels, growth) for _ in range(_CHAIN)]
+        super().__init__(nn.Sequential(*chain), _DENSE * _CHAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shrink ``(B, C, n)`` to ``(B, C, n - 30)``."""
         y: Tensor = self.body(x)
-        return y * _SHARE + crop(x, _DENSE * _CHAIN, self.dims)
+        return y * _SHARE + crop(x, self.reach, x.ndim - 2)  # torch.add by a weight rounds otherwise
 
 
 class RRDB(Residual):
@@ -58,10 +57,8 @@ class RRDB(Residual):
 
     Parameters
     ----------
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis; its length is the number of axes.
-    in_channels : int
-        Bands that are super-resolved together; 1 serves any number of bands, one at a time.
+    scale, in_channels, axes, skip
+        As in ``SRResNet``.
     channels : int
         Width between the dense blocks.
     growth : int
@@ -69,10 +66,6 @@ class RRDB(Residual):
     blocks : int
         Number of residual-in-residual blocks; the halo is ``15 * blocks + 3``. The paper has 23, of 64
         channels and growth 32.
-    axes : tuple of str, optional
-        As in :class:`~sr_imaging.networks.Generator`.
-    skip : str
-        Interpolation of the skip, a key of ``INTERPOLATIONS``.
 
     References
     ----------
@@ -95,8 +88,7 @@ class RRDB(Residual):
             scale,
             in_channels=in_channels,
             channels=channels,
-            blocks=[_Block(len(scale), channels, growth) for _ in range(blocks)],
-            reach=_DENSE * _CHAIN * blocks,
+            blocks=[_DenseChain(len(scale), channels, growth) for _ in range(blocks)],
             axes=axes,
             skip=skip,
             first_act=nn.Identity(),

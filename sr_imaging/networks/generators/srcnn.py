@@ -6,7 +6,7 @@ from math import ceil
 from torch import Tensor, nn
 
 from sr_imaging.networks.contract import GeneratorModule
-from sr_imaging.networks.layers import InterpolationSkip, ZeroMeanConv, conv, crop
+from sr_imaging.networks.layers import InterpolationSkip, ZeroMeanConv, conv, crop, zero_conv
 
 __all__ = ["SRCNN"]
 
@@ -17,21 +17,15 @@ class SRCNN(GeneratorModule):
     """Super-resolution convolutional network, 9-1-5, 2-D or 3-D, any factor on each axis.
 
     Differs from the paper in what makes it equivariant: no biases, LeakyReLU for ReLU, a first layer of
-    zero-mean kernels, and detail added to the interpolated image. It also interpolates by itself: it takes
-    the LR image like any other generator here.
+    zero-mean kernels, and detail added to the interpolated image. It also interpolates by itself, by `skip`:
+    it takes the LR image like any other generator here.
 
     Parameters
     ----------
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis; its length is the number of axes.
-    in_channels : int
-        Bands that are super-resolved together; 1 serves any number of bands, one at a time.
+    scale, in_channels, axes, skip
+        As in ``SRResNet``.
     channels : int
         Width of the first layer; the second has half of it.
-    axes : tuple of str, optional
-        As in :class:`~sr_imaging.networks.Generator`.
-    skip : str
-        Interpolation that makes its image, a key of ``INTERPOLATIONS``.
 
     References
     ----------
@@ -57,8 +51,7 @@ class SRCNN(GeneratorModule):
             conv(dims, channels, channels // 2, 1),
             nn.LeakyReLU(0.1),
         )
-        self.tail = conv(dims, channels // 2, in_channels, 5)
-        nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
+        self.tail = zero_conv(dims, channels // 2, in_channels, 5)
         self.skip = InterpolationSkip(self.scale, inside, skip)
         self.surplus = [ceil(_REACH / s) * s - _REACH for s in self.scale]
 

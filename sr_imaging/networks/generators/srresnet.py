@@ -2,30 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
-
-from sr_imaging.networks.layers import conv, crop
-
-from .residual import Residual
+from .residual import Residual, residual_block
 
 __all__ = ["EDSR", "SRResNet"]
-
-
-class _Block(nn.Module):
-    """Two unpadded convolutions, weighted, added to what they were made from, cropped to fit."""
-
-    def __init__(self, dims: int, channels: int, slope: float, weight: float) -> None:
-        super().__init__()
-        self.dims, self.weight = dims, weight
-        self.body = nn.Sequential(
-            conv(dims, channels, channels), nn.LeakyReLU(slope), conv(dims, channels, channels)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shrink ``(B, C, n)`` to ``(B, C, n - 4)``."""
-        y: Tensor = self.body(x)
-        return torch.add(crop(x, 2, self.dims), y, alpha=self.weight)
 
 
 class SRResNet(Residual):
@@ -66,15 +45,8 @@ class SRResNet(Residual):
         axes: Sequence[str] | None = None,
         skip: str = "cubic",
     ) -> None:
-        super().__init__(
-            scale,
-            in_channels=in_channels,
-            channels=channels,
-            blocks=[_Block(len(scale), channels, 0.1, 1.0) for _ in range(blocks)],
-            reach=2 * blocks,
-            axes=axes,
-            skip=skip,
-        )
+        made = [residual_block(len(scale), channels) for _ in range(blocks)]
+        super().__init__(scale, in_channels=in_channels, channels=channels, blocks=made, axes=axes, skip=skip)
 
 
 class EDSR(Residual):
@@ -86,18 +58,12 @@ class EDSR(Residual):
 
     Parameters
     ----------
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis; its length is the number of axes.
-    in_channels : int
-        Bands that are super-resolved together; 1 serves any number of bands, one at a time.
+    scale, in_channels, axes, skip
+        As in ``SRResNet``.
     channels : int
         Width of the blocks; 256 in the paper's largest.
     blocks : int
         Number of residual blocks, 32 in the paper's largest; the halo is ``2 * blocks + 3``.
-    axes : tuple of str, optional
-        As in :class:`~sr_imaging.networks.Generator`.
-    skip : str
-        Interpolation of the skip, a key of ``INTERPOLATIONS``.
 
     References
     ----------
@@ -114,12 +80,5 @@ class EDSR(Residual):
         axes: Sequence[str] | None = None,
         skip: str = "cubic",
     ) -> None:
-        super().__init__(
-            scale,
-            in_channels=in_channels,
-            channels=channels,
-            blocks=[_Block(len(scale), channels, 0.0, 0.1) for _ in range(blocks)],
-            reach=2 * blocks,
-            axes=axes,
-            skip=skip,
-        )
+        made = [residual_block(len(scale), channels, slope=0.0, weight=0.1) for _ in range(blocks)]
+        super().__init__(scale, in_channels=in_channels, channels=channels, blocks=made, axes=axes, skip=skip)

@@ -1,12 +1,14 @@
 """Encoder of strided and decoder of transposed convolutions, with batch norm and tanh, as DCGAN has them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sr_imaging.networks.contract import GeneratorModule, replicate
 from sr_imaging.networks.interpolation import Interpolation
+from sr_imaging.networks.layers import BATCH_NORMS, CONVS, TRANSPOSED_CONVS
 
 __all__ = ["Transposed"]
 
@@ -22,10 +24,8 @@ class Transposed(GeneratorModule):
 
     Parameters
     ----------
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis; its length is the number of axes.
-    in_channels : int
-        Bands that are super-resolved together; 1 serves any number of bands, one at a time.
+    scale, in_channels, axes, skip
+        As in ``SRResNet``.
     channels : int
         Width at LR; it doubles with each stride of 2.
     levels : int
@@ -33,15 +33,6 @@ class Transposed(GeneratorModule):
     fixed_values : (float, float)
         Offset and unit of the values: it works on ``(x - offset) / unit``, which should lie within -1 and 1.
         Detail is at most one unit.
-    axes : tuple of str, optional
-        As in :class:`~sr_imaging.networks.Generator`.
-    skip : str
-        Interpolation of the skip, a key of ``INTERPOLATIONS``.
-
-    Raises
-    ------
-    ValueError
-        If there is no level, or the unit is not above 0.
 
     References
     ----------
@@ -73,11 +64,11 @@ class Transposed(GeneratorModule):
         )
         dims = self.spatial_dims
         widths = [in_channels, *(channels * 2**k for k in range(levels))]
-        down = [_down(dims, widths[k], widths[k + 1], norm=k > 0) for k in range(levels)]
-        up = [_up(dims, widths[k], max(widths[k - 1], channels)) for k in range(levels, 0, -1)]
+        down = [_halve_sides(dims, widths[k], widths[k + 1], norm=k > 0) for k in range(levels)]
+        up = [_double_sides(dims, widths[k], max(widths[k - 1], channels)) for k in range(levels, 0, -1)]
         self.body = nn.Sequential(*down, *up)
-        self.tail = _last(dims, channels, in_channels, self.scale)
-        self.apply(_fresh)
+        self.tail = _refine_sides(dims, channels, in_channels, self.scale)
+        self.apply(_draw_weights)
         nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
         self.interpolate = Interpolation(skip, self.scale)
 
@@ -90,37 +81,29 @@ class Transposed(GeneratorModule):
         return base + detail.float()
 
 
-def _down(dims: int, before: int, after: int, *, norm: bool) -> nn.Module:
-    """Halve each side; no norm on the image itself, as in the paper."""
-    make: type[nn.Conv2d] | type[nn.Conv3d] = nn.Conv2d if dims == 2 else nn.Conv3d
-    layers: list[nn.Module] = [make(before, after, 4, stride=2, padding=1, bias=not norm)]
-    return nn.Sequential(*layers, *([_norm(dims, after)] if norm else []), nn.LeakyReLU(0.2))
+def _halve_sides(dims: int, before: int, after: int, *, norm: bool) -> nn.Module:
+    """Return a layer that halves each side; without norm on the image itself, as in the paper."""
+    layer = CONVS[dims](before, after, 4, stride=2, padding=1, bias=not norm)
+    return nn.Sequential(layer, *([BATCH_NORMS[dims](after)] if norm else []), nn.LeakyReLU(0.2))
 
 
-def _up(dims: int, before: int, after: int) -> nn.Module:
-    """Double each side."""
-    make: type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]
-    make = nn.ConvTranspose2d if dims == 2 else nn.ConvTranspose3d
-    layer = make(before, after, 4, stride=2, padding=1, bias=False)
-    return nn.Sequential(layer, _norm(dims, after), nn.LeakyReLU(0.2))
+def _double_sides(dims: int, before: int, after: int) -> nn.Module:
+    """Return a layer that doubles each side."""
+    layer = TRANSPOSED_CONVS[dims](before, after, 4, stride=2, padding=1, bias=False)
+    return nn.Sequential(layer, BATCH_NORMS[dims](after), nn.LeakyReLU(0.2))
 
 
-def _last(
+def _refine_sides(
     dims: int, before: int, after: int, scale: Sequence[int]
 ) -> nn.ConvTranspose2d | nn.ConvTranspose3d:
     """Multiply each side by its factor: kernels of about twice the stride, so that all phases overlap."""
-    make: type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]
-    make = nn.ConvTranspose2d if dims == 2 else nn.ConvTranspose3d
-    padding = tuple((s + 1) // 2 for s in scale)
-    kernel = tuple(s + 2 * p for s, p in zip(scale, padding, strict=True))
-    return make(before, after, kernel, stride=tuple(scale), padding=padding, bias=False)  # type: ignore[arg-type]
+    stride: Any = tuple(scale)
+    padding: Any = tuple((s + 1) // 2 for s in scale)
+    kernel: Any = tuple(s + 2 * p for s, p in zip(scale, padding, strict=True))
+    return TRANSPOSED_CONVS[dims](before, after, kernel, stride=stride, padding=padding, bias=False)
 
 
-def _norm(dims: int, channels: int) -> nn.Module:
-    return nn.BatchNorm2d(channels) if dims == 2 else nn.BatchNorm3d(channels)
-
-
-def _fresh(module: nn.Module) -> None:
+def _draw_weights(module: nn.Module) -> None:
     """Draw the paper's fresh weights."""
     if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         nn.init.normal_(module.weight, 0.0, _STD)

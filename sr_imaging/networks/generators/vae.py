@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from sr_imaging.networks.contract import GeneratorModule
 from sr_imaging.networks.contrast import CONTRAST_REACH, local_contrast, precise, ratio
-from sr_imaging.networks.layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle
+from sr_imaging.networks.layers import InterpolationSkip, ZeroMeanConv, conv, crop, shuffle, zero_conv
 
 __all__ = ["VAE"]
 
-_LOG_VARIANCE = 10.0  # bound on both sides: e ** 10 is no sensible variance, and its square still a number
+_LOG_VARIANCE = 10.0  # bound on both sides: beyond any sensible variance, and e ** 20 is still a number
 
 
 class VAE(GeneratorModule):
@@ -26,31 +26,20 @@ class VAE(GeneratorModule):
 
     Parameters
     ----------
-    scale : tuple of int
-        Fine pixels per coarse pixel of each axis; its length is the number of axes.
-    in_channels : int
-        Bands that are super-resolved together; 1 serves any number of bands, one at a time.
+    scale, in_channels, axes, skip
+        As in ``SRResNet``.
     channels : int
         Width of encoder and decoder.
     depth : int
         Convolutions of the encoder, and of the decoder; the halo is ``2 * depth + 3``.
     latent_channels : int
         Numbers of the code at each LR pixel.
-    axes : tuple of str, optional
-        As in :class:`~sr_imaging.networks.Generator`.
-    skip : str
-        Interpolation of the skip, a key of ``INTERPOLATIONS``.
 
     Attributes
     ----------
     divergence : Tensor
         Scalar: the Kullback-Leibler divergence of the code from a standard normal, mean over its numbers, of
         the last forward in training; 0 before.
-
-    Raises
-    ------
-    ValueError
-        If `latent_channels` is below 1.
 
     References
     ----------
@@ -80,34 +69,20 @@ class VAE(GeneratorModule):
         )
         dims = self.spatial_dims
         self.first = ZeroMeanConv(dims, in_channels, channels)
-        self.encoder = _stack(dims, channels, depth)
-        self.code = _biased(dims, channels, 2 * latent_channels, 1)
-        self.decoder = nn.Sequential(
-            _biased(dims, latent_channels, channels, 1), *_stack(dims, channels, depth)
-        )
-        self.tail = conv(dims, channels, in_channels * prod(scale))
-        nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
+        self.encoder = _stack_layers(dims, channels, depth)
+        self.code = conv(dims, channels, 2 * latent_channels, 1, bias=True)
+        widen = conv(dims, latent_channels, channels, 1, bias=True)
+        self.decoder = nn.Sequential(widen, *_stack_layers(dims, channels, depth))
+        self.tail = zero_conv(dims, channels, in_channels * prod(scale))
         self.skip = InterpolationSkip(self.scale, halo, skip)
         self.divergence = torch.zeros(())
 
     def __getstate__(self) -> dict[str, Any]:
-        """State for a copy: the divergence belongs to a step of training, and its graph cannot be copied."""
+        """Return the state for a copy, without the divergence of a step, whose graph cannot be copied."""
         return {**self.__dict__, "divergence": torch.zeros(())}
 
     def forward(self, x: Tensor, latent: Tensor | None = None) -> Tensor:
-        """Super-resolve ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``.
-
-        Parameters
-        ----------
-        x : (B, C, *(n + 2 * halo)) Tensor
-            LR image.
-        latent : (B, latent_channels, *(n + 2 * halo)) Tensor, optional
-            Standard normal numbers.
-
-        Returns
-        -------
-        (B, C, *(n * scale)) float32 Tensor
-        """
+        """Super-resolve ``(B, C, n + 2 * halo)`` to ``(B, C, n * scale)``; `latent` is on the grid of x."""
         contrast = local_contrast(x)
         features = crop(self.first(x), CONTRAST_REACH - 1, self.spatial_dims)
         mean, log_variance = precise(self.code(self.encoder(ratio(features, contrast)))).chunk(2, 1)
@@ -115,13 +90,13 @@ class VAE(GeneratorModule):
         if self.training:
             squares = mean**2 + log_variance.exp() - 1 - log_variance
             self.divergence = squares.mean() / 2
-        detail = self.tail(self.decoder(self._drawn(mean, log_variance, latent)))
+        detail = self.tail(self.decoder(self._draw_code(mean, log_variance, latent)))
         contrast = crop(contrast, (contrast.shape[-1] - detail.shape[-1]) // 2, self.spatial_dims)
         out: Tensor = self.skip(x) + shuffle(detail * contrast, self.scale).float()
         return out
 
-    def _drawn(self, mean: Tensor, log_variance: Tensor, latent: Tensor | None) -> Tensor:
-        """A code of this mean and variance: of the noise given, drawn in training, else the mean."""
+    def _draw_code(self, mean: Tensor, log_variance: Tensor, latent: Tensor | None) -> Tensor:
+        """Return a code of this mean and variance: from the noise given, drawn in training, else the mean."""
         if latent is not None:
             noise = crop(latent, (latent.shape[-1] - mean.shape[-1]) // 2, self.spatial_dims)
         elif self.training:
@@ -131,15 +106,9 @@ class VAE(GeneratorModule):
         return mean + (log_variance / 2).exp() * noise
 
 
-def _biased(dims: int, before: int, after: int, size: int) -> nn.Conv2d | nn.Conv3d:
-    """Return an unpadded convolution with bias."""
-    make: type[nn.Conv2d] | type[nn.Conv3d] = nn.Conv2d if dims == 2 else nn.Conv3d
-    return make(before, after, size)
-
-
-def _stack(dims: int, channels: int, depth: int) -> nn.Sequential:
+def _stack_layers(dims: int, channels: int, depth: int) -> nn.Sequential:
     """Return `depth` convolutions, each after its activation, and a last activation."""
     layers: list[nn.Module] = []
     for _ in range(depth):
-        layers += [nn.LeakyReLU(0.1), _biased(dims, channels, channels, 3)]
+        layers += [nn.LeakyReLU(0.1), conv(dims, channels, channels, bias=True)]
     return nn.Sequential(*layers, nn.LeakyReLU(0.1))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from sr_imaging.errors import ModelError
 from sr_imaging.image.pixels.kernels import LARGEST
 from sr_imaging.networks.contract import GeneratorModule
-from sr_imaging.networks.layers import ZeroMeanConv, conv, crop
+from sr_imaging.networks.layers import ZeroMeanConv, conv, crop, zero_conv
 
 __all__ = ["VDSR"]
 
@@ -28,19 +28,12 @@ class VDSR(GeneratorModule):
     ----------
     scale_range : tuple of (float, float)
         Lowest and highest factor of each axis, 1 to 1000; ``(1, 1)`` for an axis that is not refined.
-    in_channels : int
-        Bands that are super-resolved together; 1 serves any number of bands, one at a time.
+    in_channels, axes
+        As in ``SRResNet``.
     channels : int
-        Width.
+        Width of the hidden layers.
     depth : int
         Number of convolutions, >= 2; the halo in HR pixels.
-    axes : tuple of str, optional
-        As in :class:`~sr_imaging.networks.Generator`.
-
-    Raises
-    ------
-    ModelError
-        If the range is none, or refines nothing.
 
     References
     ----------
@@ -56,23 +49,18 @@ class VDSR(GeneratorModule):
         depth: int = 20,
         axes: Sequence[str] | None = None,
     ) -> None:
-        span = _checked(scale_range)
+        span = _check_range(scale_range)
         if depth < 2:
-            raise ModelError(f"a depth of {depth} is no network; give 2 convolutions or more")
+            raise ModelError(f"depth must be 2 convolutions or more, got {depth}; give for example 20")
+        dims = len(span)
         super().__init__(
-            [1] * len(span),
-            halo=[depth] * len(span),
-            in_channels=in_channels,
-            axes=axes,
-            scale_range=span,
+            [1] * dims, halo=[depth] * dims, in_channels=in_channels, axes=axes, scale_range=span
         )
-        dims = self.spatial_dims
         layers: list[nn.Module] = [ZeroMeanConv(dims, in_channels, channels), nn.LeakyReLU(0.1)]
         for _ in range(depth - 2):
             layers += [conv(dims, channels, channels), nn.LeakyReLU(0.1)]
         self.features = nn.Sequential(*layers)
-        self.tail = conv(dims, channels, in_channels)
-        nn.init.zeros_(self.tail.weight)  # training starts at the interpolated image
+        self.tail = zero_conv(dims, channels, in_channels)
         self.depth = depth
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,11 +70,11 @@ class VDSR(GeneratorModule):
         return out
 
 
-def _checked(scale_range: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """The range as pairs of floats."""
+def _check_range(scale_range: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Return the range as pairs of floats; raise `ModelError` where it is not one, or refines nothing."""
     span = tuple((float(low), float(high)) for low, high in scale_range)
     if not all(isfinite(high) and 1 <= low <= high <= LARGEST for low, high in span):
-        raise ModelError(f"scale_range {span} is no range of factors; give (lowest, highest), 1 to {LARGEST}")
+        raise ModelError(f"scale_range {span} is not a range; give (lowest, highest) factors, 1 to {LARGEST}")
     if all(high == 1 for _, high in span):
         raise ModelError(f"scale_range {span} refines nothing; give one axis a factor above 1")
     return span
