@@ -1,7 +1,4 @@
-"""Networks whose features are compared by a perceptual loss: rebuilt from their weights, part by part.
-
-``FEATURE_NETWORKS`` is the list one can read.
-"""
+"""Networks whose features are compared by a perceptual loss: rebuilt from their weights, part by part."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,43 +16,21 @@ Stages = dict[str, nn.Module]  # what is run one after the other, by name
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """How a network is rebuilt from its weights and taken apart.
+    """How a network is rebuilt from its weights and taken apart."""
 
-    Parameters
-    ----------
-    build : callable
-        Weights by key -> the network they belong to.
-    stages : callable
-        The network -> its parts by name, in the order in which they run.
-    first : str
-        Key of the first weight, which tells the axes and the channels.
-    head : str
-        Start of the keys of the classifier, which is not needed.
-    layers : tuple of str
-        Stages that are compared where none are named.
-    """
-
-    build: Callable[[Tensors], nn.Module]
-    stages: Callable[[Any], Stages]
-    first: str
-    head: str
-    layers: tuple[str, ...]
+    build: Callable[[Tensors], nn.Module]  # weights by key -> the network they belong to
+    stages: Callable[[Any], Stages]  # the network -> its parts by name, in the order in which they run
+    first: str  # key of the first weight, whose shape gives the axes and the channels
+    head: str  # start of the keys of the classifier, which is not needed
+    layers: tuple[str, ...]  # stages that are compared where none are named
 
 
 class _VGG(nn.Module):
     """The convolutional part of a VGG under torchvision's names of weights, with stages by their usual names.
 
-    Parameters
-    ----------
-    convs : sequence of int
-        Number of convolutions of each of the five blocks.
-    first : Tensor
-        The first weight: its shape tells axes and channels.
-
-    References
-    ----------
-    K. Simonyan and A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR
-    2015, table 1.
+    `convs` are the convolutions of each of the five blocks; the shape of the first weight gives axes and
+    channels (K. Simonyan and A. Zisserman, "Very deep convolutional networks for large-scale image
+    recognition", ICLR 2015, table 1).
     """
 
     def __init__(self, convs: Sequence[int], first: Tensor) -> None:
@@ -80,15 +55,12 @@ class _VGG(nn.Module):
         return dict(zip(self.names, self.features, strict=True))
 
 
-def _vgg(convs: Sequence[int]) -> FeatureNetwork:
+def _describe_vgg(convs: Sequence[int]) -> FeatureNetwork:
     """Describe a VGG by the convolutions of its blocks; the last of them, before its ReLU, is compared."""
     first = "features.0.weight"
+    last = (f"conv5_{convs[-1]}",)
     return FeatureNetwork(
-        lambda weights: _VGG(convs, weights[first]),
-        _VGG.stages,
-        first,
-        "classifier.",
-        (f"conv5_{convs[-1]}",),
+        lambda weights: _VGG(convs, weights[first]), _VGG.stages, first, "classifier.", last
     )
 
 
@@ -108,16 +80,15 @@ def _build_resnet(name: str, weights: Tensors) -> nn.Module:
     return module
 
 
-def _resnet_stages(module: nn.Module) -> Stages:
+def _name_resnet_stages(module: nn.Module) -> Stages:
     """Return all that runs before the pooling of the whole image."""
     return dict(takewhile(lambda pair: pair[0] != "avgpool", module.named_children()))
 
 
-def _resnet(name: str) -> FeatureNetwork:
+def _describe_resnet(name: str) -> FeatureNetwork:
     """Describe one of MONAI's ResNets."""
-    return FeatureNetwork(
-        partial(_build_resnet, name), _resnet_stages, "conv1.weight", "fc.", ("layer1", "layer2")
-    )
+    build = partial(_build_resnet, name)
+    return FeatureNetwork(build, _name_resnet_stages, "conv1.weight", "fc.", ("layer1", "layer2"))
 
 
 def _build_densenet(weights: Tensors) -> nn.Module:
@@ -134,22 +105,22 @@ def _build_densenet(weights: Tensors) -> nn.Module:
     return module
 
 
-def _densenet_stages(module: Any) -> Stages:
+def _name_densenet_stages(module: Any) -> Stages:
     """Return the layers before the classifier."""
     return dict(module.features.named_children())
 
 
 FEATURE_NETWORKS: dict[str, FeatureNetwork] = {
-    "vgg11": _vgg((1, 1, 2, 2, 2)),
-    "vgg13": _vgg((2, 2, 2, 2, 2)),
-    "vgg16": _vgg((2, 2, 3, 3, 3)),
-    "vgg19": _vgg((2, 2, 4, 4, 4)),
-    "resnet10": _resnet("resnet10"),
-    "resnet18": _resnet("resnet18"),
-    "resnet50": _resnet("resnet50"),
+    "vgg11": _describe_vgg((1, 1, 2, 2, 2)),
+    "vgg13": _describe_vgg((2, 2, 2, 2, 2)),
+    "vgg16": _describe_vgg((2, 2, 3, 3, 3)),
+    "vgg19": _describe_vgg((2, 2, 4, 4, 4)),
+    "resnet10": _describe_resnet("resnet10"),
+    "resnet18": _describe_resnet("resnet18"),
+    "resnet50": _describe_resnet("resnet50"),
     "densenet121": FeatureNetwork(
         _build_densenet,
-        _densenet_stages,
+        _name_densenet_stages,
         "features.conv0.weight",
         "class_layers.",
         ("denseblock1", "denseblock2"),

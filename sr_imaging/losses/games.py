@@ -1,4 +1,4 @@
-"""Adversarial games on discriminator logits, and the penalties that keep a discriminator smooth.
+"""Adversarial games on discriminator logits, both sides of each.
 
 Every registry is a dict literal: to add a game is to write its two sides and one line.
 """
@@ -34,38 +34,16 @@ class GeneratorSide(Protocol):
 
 @dataclass(frozen=True)
 class Adversarial:
-    """Both sides of an adversarial game and what else the game asks for.
-
-    Parameters
-    ----------
-    discriminator : callable
-        ``(logits of HR, logits of SR, smooth=0.0) -> scalar`` that the discriminator minimises. `smooth` is
-        taken from the label of HR (one-sided label smoothing, Salimans et al. 2016, section 3.4).
-    generator : callable
-        ``(logits of SR, logits of HR) -> scalar`` that the generator minimises.
-    uses_hr : bool
-        Whether the generator's side needs the logits of HR; others take None.
-    labels : bool
-        Whether HR has a label that can be smoothed.
-    boundary : float or None
-        Logit above which a patch is taken for HR; None where only differences of logits mean something.
-    weight_clip : float
-        Bound that the weights of the discriminator are clipped to after each of its steps; 0 does not clip.
-    penalty : str
-        Key of ``PENALTIES`` that the game is not itself without; empty for none.
-    saturates : bool
-        Whether a discriminator that is always right has little left to teach; a Wasserstein critic is meant
-        to come close to it.
-    """
+    """Both sides of an adversarial game and what else the game asks for."""
 
     discriminator: DiscriminatorSide
     generator: GeneratorSide
-    uses_hr: bool = False
-    labels: bool = False
-    boundary: float | None = 0.0
-    weight_clip: float = 0.0
-    penalty: str = ""
-    saturates: bool = True
+    uses_hr: bool = False  # the generator's side needs the logits of HR; others take None
+    labels: bool = False  # HR has a label that can be smoothed, one-sided (Salimans et al. 2016, section 3.4)
+    boundary: float | None = 0.0  # logit above which a patch counts as HR; None: only differences count
+    weight_clip: float = 0.0  # bound of the discriminator's weights after each of its steps; 0 does not clip
+    penalty: str = ""  # key of PENALTIES that belongs to the game; empty for none
+    saturates: bool = True  # a discriminator that is always right has little left to teach; not so a critic
 
 
 def vanilla_discriminator(hr: Tensor, sr: Tensor, *, smooth: float = 0.0) -> Tensor:
@@ -76,7 +54,7 @@ def vanilla_discriminator(hr: Tensor, sr: Tensor, *, smooth: float = 0.0) -> Ten
     I. Goodfellow et al., "Generative adversarial nets", NeurIPS 2014, eq. 1. T. Salimans et al., "Improved
     techniques for training GANs", NeurIPS 2016, section 3.4 (labels).
     """
-    return _towards(hr, 1.0 - smooth) + softplus(sr).mean()
+    return _cross_entropy(hr, 1.0 - smooth) + softplus(sr).mean()
 
 
 def vanilla_generator(sr: Tensor, hr: Tensor | None = None) -> Tensor:
@@ -110,13 +88,13 @@ def least_squares_generator(sr: Tensor, hr: Tensor | None = None) -> Tensor:
 
 
 def hinge_discriminator(hr: Tensor, sr: Tensor, *, smooth: float = 0.0) -> Tensor:
-    """Push HR above 1 and SR below -1, and leave alone what is beyond.
+    """Return the loss that pushes HR above 1 and SR below -1, and leaves alone what is beyond.
 
     References
     ----------
     J. Lim and J. Ye, "Geometric GAN", arXiv 1705.02894, 2017, eq. 10.
     """
-    _no_labels("hinge", smooth)
+    _refuse_smoothing("hinge", smooth)
     return relu(1 - hr).mean() + relu(1 + sr).mean()
 
 
@@ -127,12 +105,12 @@ def wasserstein_discriminator(hr: Tensor, sr: Tensor, *, smooth: float = 0.0) ->
     ----------
     M. Arjovsky et al., "Wasserstein generative adversarial networks", ICML 2017, eq. 2 and algorithm 1.
     """
-    _no_labels("wgan", smooth)
+    _refuse_smoothing("wgan", smooth)
     return sr.mean() - hr.mean()
 
 
 def mean_generator(sr: Tensor, hr: Tensor | None = None) -> Tensor:
-    """Raise the logits of SR: the generator's side of the hinge and the Wasserstein games.
+    """Return the loss that raises the logits of SR, in the hinge and the Wasserstein games.
 
     References
     ----------
@@ -142,18 +120,18 @@ def mean_generator(sr: Tensor, hr: Tensor | None = None) -> Tensor:
 
 
 def relativistic_discriminator(hr: Tensor, sr: Tensor, *, smooth: float = 0.0) -> Tensor:
-    """Push HR above the average SR, and SR below the average HR.
+    """Return the loss that pushes HR above the average SR, and SR below the average HR.
 
     References
     ----------
     A. Jolicoeur-Martineau, "The relativistic discriminator", ICLR 2019, section 4.2. X. Wang et al.,
     "ESRGAN: enhanced super-resolution generative adversarial networks", ECCVW 2018, eq. 1.
     """
-    return _towards(hr - sr.mean(), 1.0 - smooth) + softplus(sr - hr.mean()).mean()
+    return _cross_entropy(hr - sr.mean(), 1.0 - smooth) + softplus(sr - hr.mean()).mean()
 
 
 def relativistic_generator(sr: Tensor, hr: Tensor | None = None) -> Tensor:
-    """Push SR above the average HR, and HR below the average SR.
+    """Return the loss that pushes SR above the average HR, and HR below the average SR.
 
     References
     ----------
@@ -165,12 +143,12 @@ def relativistic_generator(sr: Tensor, hr: Tensor | None = None) -> Tensor:
     return softplus(hr - sr.mean()).mean() + softplus(hr.mean() - sr).mean()
 
 
-def _towards(logits: Tensor, label: float) -> Tensor:
-    """Cross-entropy of logits with one label."""
+def _cross_entropy(logits: Tensor, label: float) -> Tensor:
+    """Return the mean cross-entropy of logits with one label."""
     return (label * softplus(-logits) + (1.0 - label) * softplus(logits)).mean()
 
 
-def _no_labels(name: str, smooth: float) -> None:
+def _refuse_smoothing(name: str, smooth: float) -> None:
     """Raise where a game without labels is asked to smooth them."""
     if smooth:
         with_labels = [key for key, game in ADVERSARIAL_LOSSES.items() if game.labels]
@@ -197,23 +175,12 @@ ADVERSARIAL_LOSSES: dict[str, Adversarial] = {
 
 
 def accuracy(game: Adversarial, hr: Tensor, sr: Tensor) -> tuple[float, float]:
-    """Return the shares of HR and of SR verdicts that are right.
+    """Return the shares of right verdicts among logits of HR and of SR, in 0 to 1.
 
-    Parameters
-    ----------
-    game : Adversarial
-        Its `boundary` parts HR from SR; where it has none, a verdict is right that lies on its side of the
-        other one's mean.
-    hr, sr : Tensor
-        Logits.
+    The `boundary` of the game separates HR from SR; where it has none, a verdict is right that lies on its
+    side of the other one's mean.
 
-    Returns
-    -------
-    (float, float)
-        In 0 to 1.
-
-    Examples
-    --------
+    >>> import torch
     >>> accuracy(ADVERSARIAL_LOSSES["hinge"], torch.tensor([1.0, -1.0]), torch.tensor([-3.0]))
     (0.5, 1.0)
     """
@@ -224,24 +191,7 @@ def accuracy(game: Adversarial, hr: Tensor, sr: Tensor) -> tuple[float, float]:
 def check_adversarial(
     loss: str, *, smooth: float = 0.0, penalty: str = "", discriminator: nn.Module | None = None
 ) -> None:
-    """Raise unless a game, its label smoothing, its penalty and the discriminator go together.
-
-    Parameters
-    ----------
-    loss : str
-        Key of ``ADVERSARIAL_LOSSES``.
-    smooth : float
-        What is taken from the label of HR, 0 to below 0.5.
-    penalty : str
-        Key of ``PENALTIES`` that is asked for beside the game's own; empty for none.
-    discriminator : nn.Module, optional
-        Looked through for batch norm where there is a gradient penalty.
-
-    Raises
-    ------
-    ConfigError
-        Naming what does not fit.
-    """
+    """Raise `ConfigError` unless a game, its label smoothing, a further penalty and the discriminator fit."""
     if loss not in ADVERSARIAL_LOSSES:
         known = ", ".join(ADVERSARIAL_LOSSES)
         raise ConfigError(f"unknown adversarial.loss {loss!r}; use one of {known}")
@@ -251,6 +201,6 @@ def check_adversarial(
     if not 0 <= smooth < 0.5:
         raise ConfigError(f"label smoothing {smooth:g} is not in 0 to below 0.5; give for example 0.1")
     if not game.labels:
-        _no_labels(loss, smooth)
+        _refuse_smoothing(loss, smooth)
     if discriminator is not None and "gradient" in (penalty, game.penalty):
         refuse_batch_norm(discriminator)

@@ -25,15 +25,13 @@ __all__ = [
     "total_variation",
 ]
 
-DATA_RANGE = (
-    5.0  # standard deviations; between the percentiles 0.5 and 99.5 of a normal distribution lie 5.15
-)
+DATA_RANGE = 5.0  # standard deviations; 5.15 lie between percentiles 0.5 and 99.5 of a normal one
 WINDOW = 7  # pixels, as in sr_imaging.evaluation.metrics.pixels.ssim
 SHORTEST = 1e-3  # standard deviations: a spectrum below this has no direction
 
 
 def charbonnier(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean of ``sqrt(d ** 2 + 1e-6)``: L1 that is smooth at zero.
+    """Return the mean of ``sqrt(d ** 2 + 1e-6)``: L1 that is smooth at zero.
 
     References
     ----------
@@ -54,22 +52,16 @@ PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def structural_similarity(
     sr: Tensor, hr: Tensor, *, data_range: float = DATA_RANGE, window: int = WINDOW
 ) -> Tensor:
-    """Return 1 less the mean structural similarity, as `sr_imaging.evaluation.metrics.pixels.ssim` measures
-    it.
+    """Return 1 less the mean structural similarity, measured as `evaluation.metrics.pixels.ssim` does.
 
     Parameters
     ----------
-    sr, hr : (B, C, Y, X) or (B, C, Z, Y, X) Tensor
+    sr, hr : (B, C, *n) Tensor
         Estimate and truth, each axis at least `window` long.
     data_range : float
         Range of the values. It is the same for all patches, so that what is faint in its scan weighs little.
     window : int
         Side of the uniform window, in pixels; windows lie wholly inside.
-
-    Returns
-    -------
-    Tensor
-        Scalar, 0 where both are equal.
 
     References
     ----------
@@ -93,11 +85,6 @@ def structural_similarity(
 def gradient(sr: Tensor, hr: Tensor) -> Tensor:
     """Return the mean absolute difference of the steps between neighbours, averaged over the axes.
 
-    Parameters
-    ----------
-    sr, hr : (B, C, *n) Tensor
-        Estimate and truth, each axis at least 2 long.
-
     References
     ----------
     M. Mathieu et al., "Deep multi-scale video prediction beyond mean square error", ICLR 2016 (there
@@ -112,11 +99,6 @@ def fourier(sr: Tensor, hr: Tensor) -> Tensor:
     The transform is orthonormal, so that amplitudes of patches of any size are about one; all frequencies
     count, since half of them would count those of one axis unlike those of another.
 
-    Parameters
-    ----------
-    sr, hr : (B, C, *n) Tensor
-        Estimate and truth.
-
     References
     ----------
     D. Fuoli et al., "Fourier space losses for efficient perceptual image super-resolution", ICCV 2021.
@@ -127,12 +109,7 @@ def fourier(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def total_variation(sr: Tensor, hr: Tensor) -> Tensor:
-    """Return the mean absolute step between neighbours of the estimate, averaged over the axes.
-
-    Parameters
-    ----------
-    sr, hr : (B, C, *n) Tensor
-        Estimate, each axis at least 2 long; the truth is not looked at.
+    """Return the mean absolute step between neighbours of the estimate alone, averaged over the axes.
 
     References
     ----------
@@ -147,11 +124,6 @@ def spectral_angle(sr: Tensor, hr: Tensor) -> Tensor:
 
     Patches are shifted by the mean of each band, so the angle is that between departures from the mean
     spectrum. Pixels whose spectrum is all but zero in one of the two have no direction and do not count.
-
-    Parameters
-    ----------
-    sr, hr : (B, C, *n) Tensor
-        Estimate and truth of at least 2 bands.
 
     References
     ----------
@@ -170,7 +142,7 @@ def spectral_angle(sr: Tensor, hr: Tensor) -> Tensor:
     return angles.sum() / counted
 
 
-# estimate and truth of one shape, (B, C, *n) -> scalar
+# estimate and truth (B, C, *n), n at least 2, for ssim 7; for spectral_angle C at least 2 -> scalar
 STRUCTURE_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ssim": structural_similarity,
     "gradient": gradient,
@@ -181,22 +153,7 @@ STRUCTURE_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def check_losses(names: Iterable[str], in_channels: int, size: Sequence[int] = ()) -> None:
-    """Raise unless structure terms are known and fit the patches.
-
-    Parameters
-    ----------
-    names : iterable of str
-        Keys of ``STRUCTURE_LOSSES``.
-    in_channels : int
-        Bands of a patch.
-    size : sequence of int
-        Sides of an HR patch in pixels, where they are known.
-
-    Raises
-    ------
-    ConfigError
-        Naming the first term that does not.
-    """
+    """Raise `ConfigError` at the first structure term that is unknown or does not fit such patches."""
     for name in names:
         if name not in STRUCTURE_LOSSES:
             raise ConfigError(f"unknown structure term {name!r}; use one of {', '.join(STRUCTURE_LOSSES)}")
@@ -214,17 +171,9 @@ def check_losses(names: Iterable[str], in_channels: int, size: Sequence[int] = (
 
 
 def feature_matching(sr: Sequence[Tensor], hr: Sequence[Tensor]) -> Tensor:
-    """Return the mean L1 distance between the discriminator's feature maps of SR and HR.
+    """Return the mean L1 distance between the discriminator's feature maps of SR and HR, layer by layer.
 
-    Parameters
-    ----------
-    sr, hr : sequence of (B, C, ...) Tensor
-        Feature maps layer by layer; those of HR take no gradient.
-
-    Returns
-    -------
-    Tensor
-        Scalar.
+    Those of HR take no gradient.
 
     References
     ----------

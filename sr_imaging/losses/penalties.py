@@ -27,26 +27,13 @@ def r1_penalty(discriminator: nn.Module, hr: Tensor, sr: Tensor, places: Tensor 
     """Return half the squared gradient of the verdict at HR: its weight is the paper's gamma.
 
     The verdict of a patch is the mean of its logits, so the penalty does not grow with their number.
-
-    Parameters
-    ----------
-    discriminator : nn.Module
-        Returns a list of feature maps, the logits last.
-    hr, sr : (B, C, *n) Tensor
-        Patches; `sr` is not looked at.
-    places : Tensor, optional
-        Not looked at.
-
-    Returns
-    -------
-    Tensor
-        Scalar with a gradient to the weights of the discriminator; float32 whatever precision is in force.
+    Arguments and result are those of :func:`gradient_penalty`; `sr` and `places` are not used.
 
     References
     ----------
     L. Mescheder et al., "Which training methods for GANs do actually converge?", ICML 2018, eq. 9.
     """
-    return _slope(discriminator, hr).square().sum(1).mean() / 2
+    return _differentiate_verdict(discriminator, hr).square().sum(1).mean() / 2
 
 
 def gradient_penalty(
@@ -54,7 +41,7 @@ def gradient_penalty(
 ) -> Tensor:
     """Return how far the gradient of the verdict is from length 1, between HR and SR.
 
-    No batch norm: the gradient of one verdict would be that of the whole batch (section 4 of the paper).
+    Batch norm is refused: the gradient of one verdict would be that of the whole batch (section 4).
 
     Parameters
     ----------
@@ -70,11 +57,6 @@ def gradient_penalty(
     Tensor
         Scalar with a gradient to the weights of the discriminator; float32 whatever precision is in force.
 
-    Raises
-    ------
-    ConfigError
-        If the discriminator normalises by batch statistics.
-
     References
     ----------
     I. Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017, eq. 3.
@@ -83,12 +65,12 @@ def gradient_penalty(
     places = torch.rand(len(hr), device=hr.device) if places is None else places
     share = places.view(-1, *[1] * (hr.ndim - 1))
     between = share * hr.float() + (1 - share) * sr.float()
-    length: Tensor = torch.linalg.vector_norm(_slope(discriminator, between), dim=1)
+    length: Tensor = torch.linalg.vector_norm(_differentiate_verdict(discriminator, between), dim=1)
     return ((length - 1) ** 2).mean()
 
 
 def refuse_batch_norm(discriminator: nn.Module) -> None:
-    """Raise where a norm mixes the patches of a batch."""
+    """Raise `ConfigError` where a norm mixes the patches of a batch."""
     norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
     if any(isinstance(layer, norms) for layer in discriminator.modules()):
         raise ConfigError(
@@ -97,8 +79,8 @@ def refuse_batch_norm(discriminator: nn.Module) -> None:
         )
 
 
-def _slope(discriminator: nn.Module, x: Tensor) -> Tensor:
-    """Gradient of each patch's mean logit with respect to the patch, ``(B, pixels)``, differentiable."""
+def _differentiate_verdict(discriminator: nn.Module, x: Tensor) -> Tensor:
+    """Return the gradient of each patch's mean logit with respect to the patch, ``(B, pixels)``."""
     x = x.detach().float().requires_grad_()
     with torch.autocast(x.device.type, enabled=False):
         logits: Tensor = discriminator(x)[-1]
