@@ -62,20 +62,20 @@ def blend_models(
     """
     if not 0 <= alpha <= 1:
         raise ModelError(f"alpha {alpha:g} does not lie between two models; give 0 to 1")
-    start, end = _loaded(first), _loaded(second)
+    start, end = _load_with_card(first), _load_with_card(second)
     _check_alike(start.card, end.card)
     from sr_imaging.networks import build_generator
 
     blend: Any = build_generator(start.card.architecture, start.card.arguments)
     pairs = zip(start.state_dict().items(), end.state_dict().values(), strict=True)
-    blend.load_state_dict({key: _between(one, other, alpha) for (key, one), other in pairs})
+    blend.load_state_dict({key: _blend_weight(one, other, alpha) for (key, one), other in pairs})
     blend.fixed_values = start.fixed_values
-    blend.card = _card(start.card, end.card, alpha)
+    blend.card = _blend_cards(start.card, end.card, alpha)
     made: nn.Module = blend.eval().requires_grad_(False)
     return made
 
 
-def _loaded(model: Any) -> Any:
+def _load_with_card(model: Any) -> Any:
     """Return a module with a card."""
     if isinstance(model, str | os.PathLike):
         return load_model(model)
@@ -102,30 +102,30 @@ def _check_alike(first: ModelCard, second: ModelCard) -> None:
         )
 
 
-def _between(start: "Tensor", end: "Tensor", alpha: float) -> "Tensor":
+def _blend_weight(start: "Tensor", end: "Tensor", alpha: float) -> "Tensor":
     """Return a weight on the way; counters, which have no between, are those of the nearer end."""
     if start.is_floating_point():
         return start.lerp(end, alpha)  # exact at both ends
     return start if alpha < 0.5 else end
 
 
-def _card(first: ModelCard, second: ModelCard, alpha: float) -> ModelCard:
+def _blend_cards(first: ModelCard, second: ModelCard, alpha: float) -> ModelCard:
     """Return the card of a blend: what both state, and how it was made."""
     pair = (first, second)
     parts = [f"{card.name} (sha256 {card.sha256 or 'unknown'})" for card in pair]
     spacing = None
     if first.spacing_unit == second.spacing_unit:
-        spacing = _hull(first.spacing_range, second.spacing_range)
+        spacing = _join_ranges(first.spacing_range, second.spacing_range)
     digest = hashlib.sha256(json.dumps([first.sha256, second.sha256, alpha]).encode()).hexdigest()
     return replace(
         first,
         name=f"{first.name}-to-{second.name}-{alpha:g}",
         description=f"weights {1 - alpha:g} of {parts[0]} and {alpha:g} of {parts[1]}",
-        value_range=_hull(first.value_range, second.value_range),
+        value_range=_join_ranges(first.value_range, second.value_range),
         spacing_range=spacing,
         spacing_unit=first.spacing_unit if spacing else "",
-        degradation=_both(first.degradation, second.degradation),
-        licence=_both(first.licence, second.licence),
+        degradation=_join_texts(first.degradation, second.degradation),
+        licence=_join_texts(first.licence, second.licence),
         data_sources=tuple(dict.fromkeys([*first.data_sources, *second.data_sources])),
         metrics={},
         bf16_loss_db=None,
@@ -134,11 +134,13 @@ def _card(first: ModelCard, second: ModelCard, alpha: float) -> ModelCard:
     )
 
 
-def _hull(one: tuple[float, float] | None, other: tuple[float, float] | None) -> tuple[float, float] | None:
+def _join_ranges(
+    one: tuple[float, float] | None, other: tuple[float, float] | None
+) -> tuple[float, float] | None:
     """Return the range that holds two; None where one is unknown."""
     return None if one is None or other is None else (min(one[0], other[0]), max(one[1], other[1]))
 
 
-def _both(first: str, second: str) -> str:
+def _join_texts(first: str, second: str) -> str:
     """Return what both say, or one after the other."""
     return "; ".join(dict.fromkeys(text for text in (first, second) if text))

@@ -120,31 +120,17 @@ def card_text(card: ModelCard) -> str:
 
 
 def parse_card(text: str, source: Any) -> ModelCard:
-    """Read a card strictly.
+    """Return the card that :func:`card_text` wrote; `source` is its file, for the messages.
 
-    Parameters
-    ----------
-    text : str
-        JSON as :func:`card_text` writes it.
-    source : path
-        Its file, for the messages.
-
-    Returns
-    -------
-    ModelCard
-
-    Raises
-    ------
-    ModelError
-        If the text is no JSON of a card, of a newer format, or an entry is unknown, missing or of a kind that
-        it cannot be.
+    Raises `ModelError` if the text is not JSON of a card, of a newer format, or an entry is unknown, missing
+    or of an impossible kind.
     """
     try:
         stored = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"the card of {source} is no JSON ({error}); copy it again") from error
+        raise ModelError(f"the card of {source} is not JSON ({error}); copy it again") from error
     if not isinstance(stored, dict) or not isinstance(stored.get("format"), int):
-        raise ModelError(f"the card of {source} states no format; save it with save_model")
+        raise ModelError(f"the card of {source} does not state its format; save it with save_model")
     if stored["format"] > FORMAT:
         raise ModelError(f"{source} has format {stored['format']}, newer than {FORMAT}; update sr_imaging")
     del stored["format"]

@@ -32,34 +32,11 @@ def save_discriminator(
     loss: str = "",
     overwrite: bool = False,
 ) -> Path:
-    """Save a discriminator with what rebuilds it.
+    """Save a module of `build_discriminator` with its arguments and return the file.
 
-    Parameters
-    ----------
-    module : nn.Module
-        Built by ``build_discriminator(architecture, arguments, size=size, in_channels=in_channels)``.
-    path : path
-        Name that ends in ``.safetensors``; beside a model ``NAME-gan.safetensors`` it is
-        ``NAME-gan.discriminator.safetensors``.
-    architecture, arguments, size, in_channels
-        As in :func:`sr_imaging.networks.discriminators.registry.build_discriminator`; `size` in HR pixels.
-    loss : str
-        Key of ``sr_imaging.losses.games.ADVERSARIAL_LOSSES`` that it was trained with, by which its verdicts
-        are read; where it is not known, they are read against each other.
-    overwrite : bool
-        Replace an existing file.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    ModelError
-        If the weights are not those of the architecture and arguments, or a weight is not finite.
-    WriteError
-        If the file exists or cannot be written.
+    Its name ends in ``.safetensors``; next to a model ``NAME-gan.safetensors`` it is
+    ``NAME-gan.discriminator.safetensors``. `loss` is the game of ``ADVERSARIAL_LOSSES`` that it was trained
+    with, by which its verdicts are read; where it is not known, they are read against each other.
     """
     path = Path(path)
     facts = {
@@ -70,67 +47,49 @@ def save_discriminator(
         "loss": loss,
     }
     tensors = tensors_of(module)
-    check_tensors(tensors, _built(facts), path)
+    check_tensors(tensors, _build_from_facts(facts), path)
     text = json.dumps({"format": _FORMAT, **facts})
     write_weights(tensors, path, key=_KEY, text=text, overwrite=overwrite)
     return path
 
 
 def load_discriminator(path: str | os.PathLike[str]) -> "nn.Module":
-    """Load a discriminator.
+    """Load a discriminator, frozen in evaluation mode; nothing in a file is executed.
 
-    Parameters
-    ----------
-    path : path
-        Written by :func:`save_discriminator`.
-
-    Returns
-    -------
-    nn.Module
-        In evaluation mode and frozen; maps ``(B, in_channels, *size)`` to a list of feature maps, the logits
-        last. Its attributes ``size`` and ``in_channels`` say what it takes, ``loss`` how its verdicts read.
-
-    Raises
-    ------
-    ModelError
-        If there is no such file, or it is damaged, foreign, pickled or of a newer format, or its weights are
-        not those of its architecture. Nothing in a file is executed.
+    It maps ``(B, in_channels, *size)`` to a list of feature maps, the logits last. Its attributes ``size``
+    and ``in_channels`` say what it takes, ``loss`` how its verdicts read.
     """
     import torch
 
     path = Path(path)
     text, tensors = read_weights(path, key=_KEY, saved_by="save_discriminator")
-    facts = _parsed(text, path)
+    facts = _parse_facts(text, path)
     with torch.device("meta"):  # no memory is taken before the weights are known to fit
-        outline = _built(facts)
+        outline = _build_from_facts(facts)
     check_tensors(tensors, outline, path)
-    module: Any = _built(facts)
+    module: Any = _build_from_facts(facts)
     module.load_state_dict(tensors)
     module.size, module.in_channels, module.loss = tuple(facts["size"]), facts["in_channels"], facts["loss"]
     frozen: nn.Module = module.eval().requires_grad_(False)
     return frozen
 
 
-def _built(facts: Mapping[str, Any]) -> "nn.Module":
+def _build_from_facts(facts: Mapping[str, Any]) -> "nn.Module":
     """Return a discriminator of these facts with fresh weights."""
     from sr_imaging.networks.discriminators.registry import build_discriminator
 
-    return build_discriminator(
-        facts["architecture"],
-        facts["arguments"],
-        size=tuple(facts["size"]),
-        in_channels=facts["in_channels"],
-    )
+    size, in_channels = tuple(facts["size"]), facts["in_channels"]
+    return build_discriminator(facts["architecture"], facts["arguments"], size=size, in_channels=in_channels)
 
 
-def _parsed(text: str, path: Path) -> dict[str, Any]:
+def _parse_facts(text: str, path: Path) -> dict[str, Any]:
     """Read the metadata strictly."""
     try:
         stored = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"the metadata of {path} is no JSON ({error}); copy it again") from error
+        raise ModelError(f"the metadata of {path} is not JSON ({error}); copy it again") from error
     if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
-        raise ModelError(f"{path} is no discriminator of format {_FORMAT}; update sr_imaging")
+        raise ModelError(f"{path} is not a discriminator of format {_FORMAT}; update sr_imaging")
     facts = {key: stored.get(key) for key in _FACTS}
     texts = isinstance(facts["architecture"], str) and isinstance(facts["loss"], str)
     right = texts and are_arguments(facts["arguments"])

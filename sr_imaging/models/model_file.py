@@ -93,8 +93,8 @@ def load_model(name_or_path: str | os.PathLike[str], *, scale: Sequence[float] |
 
     if name_or_path in CLASSICAL:
         return _load_classical(str(name_or_path), scale)
-    path = _find(name_or_path)
-    card, tensors = _read(path)
+    path = _find_file(name_or_path)
+    card, tensors = _read_file(path)
     if scale is not None and tuple(scale) != tuple(card.scale):
         raise ModelError(f"{card.name} has scale {card.scale}, not {tuple(scale)}; leave scale out")
     if card.architecture not in GENERATORS:
@@ -107,10 +107,10 @@ def load_model(name_or_path: str | os.PathLike[str], *, scale: Sequence[float] |
     generator.load_state_dict(tensors)
     if card.values["kind"] == "fixed":
         generator.fixed_values = (float(card.values["offset"]), float(card.values["scale"]))
-    return _with_card(generator, card)
+    return _attach_card(generator, card)
 
 
-def _with_card(generator: "nn.Module", card: ModelCard) -> "nn.Module":
+def _attach_card(generator: "nn.Module", card: ModelCard) -> "nn.Module":
     """Attach the card and freeze the module for inference."""
     generator.card = card  # type: ignore[assignment]
     return generator.eval().requires_grad_(False)
@@ -125,7 +125,7 @@ def _load_classical(name: str, scale: Sequence[float] | None) -> "nn.Module":
     generator = build_generator(name, arguments)
     card = ModelCard.of(generator, name=name, architecture=name, arguments=arguments)
     digest = hashlib.sha256(json.dumps([name, list(card.scale)]).encode()).hexdigest()
-    return _with_card(generator, replace(card, description=f"{name}, a classical method", sha256=digest))
+    return _attach_card(generator, replace(card, description=f"{name}, a classical method", sha256=digest))
 
 
 def list_models() -> list[ModelCard]:
@@ -145,27 +145,11 @@ def list_models() -> list[ModelCard]:
 
 
 def read_card(path: str | os.PathLike[str]) -> ModelCard:
-    """Return the card of a model file without loading its weights.
-
-    Parameters
-    ----------
-    path : path
-        Model file, or the name of a bundled model.
-
-    Returns
-    -------
-    ModelCard
-        With ``sha256`` filled.
-
-    Raises
-    ------
-    ModelError
-        As :func:`load_model`.
-    """
-    return _read(_find(path), weights=False)[0]
+    """Return the card of a model file or a bundled name with its ``sha256``, without loading the weights."""
+    return _read_file(_find_file(path), weights=False)[0]
 
 
-def _find(name_or_path: str | os.PathLike[str]) -> Path:
+def _find_file(name_or_path: str | os.PathLike[str]) -> Path:
     """Return the file of a bundled name or a path."""
     path = Path(name_or_path)
     bundled = ZOO / f"{name_or_path}.safetensors"
@@ -185,7 +169,7 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
     raise ModelError(f"no model {str(name_or_path)!r}; use a model file or one of {known}")
 
 
-def _read(path: Path, *, weights: bool = True) -> "tuple[ModelCard, dict[str, torch.Tensor]]":
+def _read_file(path: Path, *, weights: bool = True) -> "tuple[ModelCard, dict[str, torch.Tensor]]":
     """Read card and tensors of a file."""
     text, tensors = read_weights(path, key=_KEY, saved_by="save_model", weights=weights)
     return replace(parse_card(text, path), sha256=file_sha256(path)), tensors

@@ -1,12 +1,10 @@
-"""A safetensors file with one JSON string in its metadata: read without executing anything, written whole.
-
-What the string says is the matter of `model_file` and `discriminator_file`.
-"""
+"""A safetensors file with one JSON string in its metadata: read without executing anything, written whole."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -28,24 +26,7 @@ def tensors_of(module: "nn.Module") -> "dict[str, torch.Tensor]":
 def write_weights(
     tensors: "Mapping[str, torch.Tensor]", path: Path, *, key: str, text: str, overwrite: bool
 ) -> None:
-    """Write tensors and one metadata string; the file appears whole or not at all.
-
-    Parameters
-    ----------
-    tensors : mapping
-        As :func:`tensors_of` returns them.
-    path : Path
-        The file.
-    key, text : str
-        The metadata string and its name.
-    overwrite : bool
-        Replace an existing file.
-
-    Raises
-    ------
-    WriteError
-        If the file exists or cannot be written.
-    """
+    """Write tensors and one metadata string by its key; the file appears whole or not at all."""
     from safetensors.torch import save
 
     with whole_output(path, overwrite=overwrite) as temporary:
@@ -56,70 +37,46 @@ def write_weights(
 def read_weights(
     path: Path, *, key: str, saved_by: str, weights: bool = True
 ) -> "tuple[str, dict[str, torch.Tensor]]":
-    """Return the metadata string and the tensors of a file, with a clear word on files of another kind.
+    """Return the metadata string of a key, and the tensors where `weights` are wanted.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    key : str
-        Name of the metadata string.
-    saved_by : str
-        The function that writes such files, for the messages.
-    weights : bool
-        Read the tensors too.
-
-    Returns
-    -------
-    (str, dict of Tensor)
-
-    Raises
-    ------
-    ModelError
-        If the file is pickled, damaged, unreadable, or has no such string.
+    Raises `ModelError` if the file is pickled, damaged, unreadable, or has no such string; `saved_by` is the
+    function that writes such files, for the messages.
     """
-    try:
-        if _is_pickle(path):
-            raise ModelError(
-                f"{path} is a pickled checkpoint, which could run code; export it with {saved_by}"
-            )
-        with safe_open(path, framework="pt" if weights else "np") as file:
-            metadata = file.metadata() or {}
-            if key not in metadata:
-                raise ModelError(f"{path} is safetensors without a card of ours; save it with {saved_by}")
-            names = file.keys() if weights else ()
-            return metadata[key], {name: file.get_tensor(name) for name in names}
-    except SafetensorError as error:
-        raise ModelError(f"{path} is no complete safetensors file ({error}); copy it again") from error
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error}); check the file and its permissions") from error
+    remedy = f"export it with {saved_by}"
+    with _open_safetensors(path, framework="pt" if weights else "np", remedy=remedy) as file:
+        metadata = file.metadata() or {}
+        if key not in metadata:
+            raise ModelError(f"{path} is safetensors without a card of ours; save it with {saved_by}")
+        names = file.keys() if weights else ()
+        return metadata[key], {name: file.get_tensor(name) for name in names}
 
 
 def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
-    """Return the tensors of anybody's safetensors file.
+    """Return the tensors of any safetensors file; `ModelError` if it is pickled, damaged or unreadable."""
+    remedy = (
+        "where you trust it, convert it once: safetensors.torch.save_file("
+        f"torch.load({path.name!r}, weights_only=True), {path.stem + '.safetensors'!r})"
+    )
+    with _open_safetensors(path, framework="pt", remedy=remedy) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
-    Raises
-    ------
-    ModelError
-        If the file is pickled, damaged or unreadable.
-    """
+
+@contextmanager
+def _open_safetensors(path: Path, *, framework: str, remedy: str) -> Iterator[Any]:
+    """Open a safetensors file; what is wrong with it, also while it is read, becomes a `ModelError`."""
     try:
         if _is_pickle(path):
-            raise ModelError(
-                f"{path} is a pickled checkpoint, which could run code; where you trust it, convert it once: "
-                f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), "
-                f"{path.stem + '.safetensors'!r})"
-            )
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            raise ModelError(f"{path} is a pickled checkpoint, which could run code; {remedy}")
+        with safe_open(path, framework=framework) as file:
+            yield file
     except SafetensorError as error:
-        raise ModelError(f"{path} is no complete safetensors file ({error}); copy it again") from error
+        raise ModelError(f"{path} is not a complete safetensors file ({error}); copy it again") from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error}); check the file and its permissions") from error
 
 
 def _is_pickle(path: Path) -> bool:
-    """Tell a pickle or a zip of pickles by its first bytes.
+    """Recognise a pickle or a zip of pickles by its first bytes.
 
     A safetensors file begins with the length of its header, which may be the same bytes, but its ninth byte
     is the brace that opens the header.
@@ -142,7 +99,9 @@ def check_tensors(tensors: "Mapping[str, torch.Tensor]", module: "nn.Module", pa
         if key not in tensors:
             raise ModelError(f"{path} lacks the weight {key!r}; it is not of the architecture its card names")
         if key not in expected:
-            raise ModelError(f"{path} has a weight {key!r} that its architecture has not; the card is wrong")
+            raise ModelError(
+                f"{path} has a weight {key!r} that its architecture does not have; the card is wrong"
+            )
         have, want = tensors[key], expected[key]
         if have.shape != want.shape:
             raise ModelError(

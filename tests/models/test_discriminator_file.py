@@ -65,7 +65,7 @@ def test_weights_of_other_facts_are_not_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("{", "no JSON"),
+        ("{", "is not JSON"),
         (json.dumps({"format": 2}), "format 1"),
         (
             json.dumps({"format": 1, **FACTS, "size": [24, "32"], "in_channels": 3, **LOSS}),
@@ -90,7 +90,7 @@ def test_foreign_metadata_is_refused(text: str, match: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("content", "match"),
-    [(None, "cannot be read"), (b"PK\x03\x04 zip", "pickled checkpoint"), (b"12345678{", "no complete")],
+    [(None, "cannot be read"), (b"PK\x03\x04 zip", "pickled checkpoint"), (b"12345678{", "not a complete")],
 )
 def test_file_of_another_kind_is_refused(content: bytes | None, match: str, tmp_path: Path) -> None:
     if content is not None:

@@ -169,7 +169,10 @@ def test_fixed_values_of_the_card_reach_the_generator(tmp_path: Path) -> None:
     ("change", "text"),
     [
         (lambda t: t.pop("tail.weight"), "lacks the weight 'tail.weight'"),
-        (lambda t: t.update(extra=torch.zeros(2)), "has a weight 'extra' that its architecture has not"),
+        (
+            lambda t: t.update(extra=torch.zeros(2)),
+            "has a weight 'extra' that its architecture does not have",
+        ),
         (
             lambda t: t.update({"tail.weight": t["tail.weight"][:, :1].contiguous()}),
             "weight 'tail.weight' of .* has shape (6, 1, 3, 3), not (6, 2, 3, 3)",
@@ -201,8 +204,8 @@ def test_first_wrong_weight_is_named(model_path: Path, change: Any, text: str) -
     ("change", "text"),
     [
         (put(format=2), "has format 2, newer than 1; update sr_imaging"),
-        (put(format="1"), "states no format"),
-        (lambda s: s.pop("format") and None, "states no format"),
+        (put(format="1"), "does not state its format"),
+        (lambda s: s.pop("format") and None, "does not state its format"),
         (put(colour="red"), "has an unknown entry 'colour'; update"),
         (lambda s: s.pop("scale") and None, "lacks 'scale'"),
         (lambda s: s.pop("arguments") and None, "lacks 'arguments'"),
@@ -234,12 +237,12 @@ def test_first_wrong_weight_is_named(model_path: Path, change: Any, text: str) -
         (put(spacing_range=[1.0]), "has [1.0] in 'spacing_range'"),
         (put(bf16_loss_db="small"), "has 'small' in 'bf16_loss_db'"),
         (put(metrics=[]), "has [] in 'metrics'"),
-        (lambda s: [s], "states no format"),
-        (lambda s: "null", "states no format"),
-        (lambda s: "{", "is no JSON"),
-        (lambda s: "[" * 100_000, "is no JSON"),
-        (lambda s: '{"format": ' + "9" * 5000 + "}", "is no JSON"),
-        (lambda s: "", "is no JSON"),
+        (lambda s: [s], "does not state its format"),
+        (lambda s: "null", "does not state its format"),
+        (lambda s: "{", "is not JSON"),
+        (lambda s: "[" * 100_000, "is not JSON"),
+        (lambda s: '{"format": ' + "9" * 5000 + "}", "is not JSON"),
+        (lambda s: "", "is not JSON"),
     ],
 )
 def test_wrong_card_is_refused(model_path: Path, change: Any, text: str) -> None:
@@ -260,7 +263,7 @@ def test_pickle_is_refused_and_never_run(tmp_path: Path, version: int) -> None:
 def test_old_pickle_is_refused_and_never_run(tmp_path: Path) -> None:
     path = tmp_path / "bomb.safetensors"
     path.write_bytes(pickle.dumps(Bomb(), protocol=0))
-    with pytest.raises(ModelError, match="is no complete safetensors file"):
+    with pytest.raises(ModelError, match="is not a complete safetensors file"):
         load_model(path)
     assert EXECUTED == []
 
@@ -300,7 +303,7 @@ def test_truncated_file_is_refused(model_path: Path, share: float) -> None:
     path = model_path.with_name("cut.safetensors")
     path.write_bytes(whole[: int(len(whole) * share)])
     for read in (load_model, read_card):
-        with pytest.raises(ModelError, match=r"is no complete safetensors file .*; copy it again"):
+        with pytest.raises(ModelError, match=r"is not a complete safetensors file .*; copy it again"):
             read(path)
 
 
@@ -309,7 +312,7 @@ def test_truncated_file_is_refused(model_path: Path, share: float) -> None:
 def test_random_bytes_are_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "random.safetensors"
     path.write_bytes(data)
-    with pytest.raises(ModelError, match=r"is no complete safetensors file|is a pickled checkpoint"):
+    with pytest.raises(ModelError, match=r"is not a complete safetensors file|is a pickled checkpoint"):
         load_model(path)
 
 
