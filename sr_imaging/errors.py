@@ -4,11 +4,6 @@ Every error that a user can cause is a :class:`SrImagingError`; a subclass exist
 catches it.
 """
 
-from collections.abc import Mapping
-from dataclasses import fields
-from math import isfinite
-from typing import Any
-
 __all__ = [
     "CancelledError",
     "ConfigError",
@@ -19,8 +14,6 @@ __all__ = [
     "ResourceError",
     "SrImagingError",
     "WriteError",
-    "require",
-    "require_finite",
 ]
 
 
@@ -29,7 +22,7 @@ class SrImagingError(Exception):
 
 
 class GridError(SrImagingError, ValueError):
-    """The coordinates do not form an even grid, or the asked grid does not exist."""
+    """The coordinates do not form an even grid, or the requested grid does not exist."""
 
 
 class InputTypeError(SrImagingError, TypeError):
@@ -58,26 +51,3 @@ class ResourceError(SrImagingError, RuntimeError):
 
 class CancelledError(SrImagingError):
     """The caller asked for the work to stop; nothing half-done is left."""
-
-
-def require(ok: bool, message: str) -> None:
-    """Raise a ConfigError unless a setting is possible."""
-    if not ok:
-        raise ConfigError(message)
-
-
-def require_finite(settings: Any, table: str, *, but: str = "") -> None:
-    """Raise a ConfigError where a number of a dataclass is not finite; `but` names a field that may be so."""
-    for one in fields(settings):
-        value = getattr(settings, one.name)
-        require(
-            one.name == but or _is_finite(value),
-            f"{table}.{one.name} {value!r} is not finite; give a number",
-        )
-
-
-def _is_finite(value: Any) -> bool:
-    """Tell whether all numbers of a value are finite."""
-    if isinstance(value, Mapping | list | tuple):
-        return all(map(_is_finite, value.values() if isinstance(value, Mapping) else value))
-    return not isinstance(value, float) or isfinite(value)

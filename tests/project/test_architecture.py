@@ -15,6 +15,7 @@ import sr_imaging
 # Each may import those above it.
 ORDER = (
     "errors",
+    "bounds",
     "image",
     "io",
     "degradation",
@@ -48,7 +49,7 @@ HOMES = {
 }
 # A place, and what of other people's it may not import.
 MAY_NOT_USE = {
-    r"sr_imaging\.errors": HEAVY | {"numpy", "scipy"},
+    r"sr_imaging\.(errors|bounds)": HEAVY | {"numpy", "scipy"},
     r"sr_imaging\.image\.(grid\..*|stored_numbers)": HEAVY - {"xarray"} | {"scipy", "rioxarray"},
     r"sr_imaging\.(image|io)(\..*)?|sr_imaging\.degradation\.(?!tensors).*": {"torch", "monai"},
     r"sr_imaging\.(networks|losses)(\..*)?": HEAVY - {"torch", "monai"} | {"rioxarray", "pathlib", "os"},

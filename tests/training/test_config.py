@@ -1,5 +1,6 @@
 """Settings: strict TOML, types, impossible values."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,10 @@ import pytest
 
 import sr_imaging
 from sr_imaging import ConfigError
+from sr_imaging.degradation.settings import DegradationConfig
 from sr_imaging.networks import build_generator
+from sr_imaging.training.config.data import DataConfig
+from sr_imaging.training.config.phases import FeatureConfig, ScheduleConfig
 from sr_imaging.training.config.run import TrainConfig, parse_config, read_config
 
 LEAST: dict[str, Any] = {"name": "run", "data": {"train": ["*.tif"]}}
@@ -58,8 +62,8 @@ def test_number_that_is_not_finite_is_refused(path: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "match"),
     [
-        ("seed", 2**64, "not in 0 to 2"),
-        ("name", "a\0b", "no plain file name"),
+        ("seed", 2**64, r"^seed must be at least 0 and below 9\d+, got 18\d+; give for example 0$"),
+        ("name", "a\0b", "must be a plain file name"),
         ("data.validation_images", 0, "hold nothing out"),
         ("degradation", {"noise_sigma": 0.5}, "have no kind; set noise"),
         ("degradation", {"noise": "gaussian"}, "has no strength; set noise_sigma"),
@@ -101,24 +105,24 @@ def test_wrong_type_is_refused(path: str, value: object) -> None:
     ("path", "value", "match"),
     [
         ("data.train", [], "names no scans"),
-        ("data.patch", 0, "not positive"),
-        ("data.patch", [8, -1], "not positive"),
-        ("data.batch", 0, "not positive"),
-        ("data.held_out", 1.0, "no fraction"),
-        ("data.clip", [5, 5], "no range"),
+        ("data.patch", 0, "must be at least 1, got 0 LR pixels; give for example 32"),
+        ("data.patch", [8, -1], r"must be at least 1, got \(8, -1\) LR pixels"),
+        ("data.batch", 0, "data.batch must be at least 1, got 0 patches; give for example 16"),
+        ("data.held_out", 1.0, "must be at least 0 and below 1, got 1.0; give for example 0.1"),
+        ("data.clip", [5, 5], "must be a lower and a higher value"),
         ("model.arguments", {"scale": [1, 1]}, "whole factors above 1"),
         ("model.arguments", {"scale": [2.5, 2]}, "whole factors above 1"),
         ("model.arguments", {"channels": 3}, "whole factors above 1"),
-        ("degradation.psf", "disc", "unknown psf"),
-        ("degradation.sigma", [0.5, 0.4], "no range"),
+        ("degradation.psf", "disc", "unknown degradation.psf 'disc'; use one of gaussian, box"),
+        ("degradation.sigma", [0.5, 0.4], "must be above 0 and below 10, the lower one first, got"),
         ("pixel.steps", 0, "both 0"),
-        ("pixel.rate", -1.0, "not positive"),
-        ("adversarial.weight", -1.0, "negative"),
+        ("pixel.rate", -1.0, "pixel.rate must be above 0, got -1.0; give for example 0.001"),
+        ("adversarial.weight", -1.0, "must be at least 0, got -1.0"),
         ("loop.precision", "fp8", "unknown loop.precision"),
-        ("loop.ema", 1.0, "not in 0 to below 1"),
+        ("loop.ema", 1.0, "must be at least 0 and below 1, got 1.0"),
         ("loop.patience", 2, "nothing is held out"),
         ("perceptual.weights", "vgg.safetensors", "for the adversarial phase, which has no steps"),
-        ("name", "a/b", "no plain file name"),
+        ("name", "a/b", "must be a plain file name"),
     ],
 )
 def test_impossible_value_is_refused(path: str, value: object, match: str) -> None:
@@ -136,7 +140,9 @@ def test_missing_key_is_named(missing: str) -> None:
 def test_toml_arrays_and_whole_numbers_become_tuples_and_floats(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('name = "a"\n[data]\ntrain = ["b"]\npatch = [8, 16]\n[degradation]\nsigma = [0, 1]\n')
-    with pytest.raises(ConfigError, match="no range above 0"):
+    with pytest.raises(
+        ConfigError, match=r"degradation.sigma must be above 0 and below 10, .* got \(0.0, 1.0\) LR pixels"
+    ):
         read_config(path)
     path.write_text(path.read_text().replace("[0, 1]", "1"))
     config = read_config(path)
@@ -149,7 +155,7 @@ def test_file_that_is_no_toml_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read .*run\.toml"):
         read_config(path)
     path.write_text("name = [")
-    with pytest.raises(ConfigError, match="no valid TOML"):
+    with pytest.raises(ConfigError, match="not valid TOML"):
         read_config(path)
 
 
@@ -173,3 +179,19 @@ def test_bundled_settings_train_on_training_scans_only(path: Path, shared_data: 
 
 def test_settings_of_python_and_toml_are_one_type() -> None:
     assert isinstance(parse_config(LEAST), TrainConfig)
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        (lambda: ScheduleConfig("stairs"), "unknown schedule.kind 'stairs'; use one of constant, step"),
+        (lambda: FeatureConfig(weight=-0.1), "perceptual/content.weight must be at least 0, got -0.1"),
+        (lambda: DataConfig(("a.tif",), patch=()), r"data.patch must be at least 1, got \(\) LR pixels"),
+        (lambda: DegradationConfig(psf=("box", "disc")), "unknown degradation.psf 'disc'"),
+        (lambda: DegradationConfig(fwhm=20.0), "fwhm must be above 0 and below 20, got 20.0 LR pixels"),
+        (lambda: DegradationConfig(scale=(0.5, 2.0)), "scale must be at least 1, the lower one first, got"),
+    ],
+)
+def test_impossible_value_is_refused_in_python_as_well(settings: Callable[[], object], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        settings()

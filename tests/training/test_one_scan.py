@@ -165,7 +165,7 @@ def test_command_line_trains_on_one_scan(tmp_path: Path) -> None:
     ("arguments", "match"),
     [
         ([], "give RUN.TOML or --self SCAN"),
-        (["run.toml", "--self", "a.tif"], "one of them"),
+        (["run.toml", "--self", "a.tif"], "one of the two"),
         (["run.toml", "--steps", "3"], "go with --self"),
     ],
 )

@@ -12,28 +12,10 @@ __all__ = ["build"]
 
 
 def build(cls: Any, table: Mapping[str, Any], *, source: str, prefix: str = "") -> Any:
-    """Fill a dataclass from a table.
+    """Return a dataclass from a table; its fields are plain types, tuples, dicts, dataclasses or unions.
 
-    Parameters
-    ----------
-    cls : type
-        Dataclass whose fields are annotated with plain types, tuples, dicts, dataclasses or unions of them.
-    table : mapping
-        Values by field name.
-    source : str
-        Where the table comes from, for messages.
-    prefix : str
-        Key of the table itself with a dot at its end, for messages.
-
-    Returns
-    -------
-    object
-        An instance of `cls`.
-
-    Raises
-    ------
-    ConfigError
-        If a key is unknown (its nearest neighbour is named), missing, or of the wrong type.
+    `source` says in messages where the table comes from, and `prefix` is its own key with a dot at its end.
+    Raises `ConfigError` if a key is unknown (its nearest neighbour is named), missing, or of the wrong type.
     """
     known = {f.name: f for f in fields(cls)}
     hints = get_type_hints(cls)
@@ -43,36 +25,36 @@ def build(cls: Any, table: Mapping[str, Any], *, source: str, prefix: str = "") 
             near = difflib.get_close_matches(key, known, 1)
             remedy = f"did you mean {prefix + near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise ConfigError(f"unknown key {prefix + key!r} in {source}; {remedy}")
-        values[key] = _convert(value, hints[key], prefix + key, source)
+        values[key] = _convert_value(value, hints[key], prefix + key, source)
     for name, one in known.items():
         if name not in values and one.default is MISSING and one.default_factory is MISSING:
             raise ConfigError(f"{source} lacks the key {prefix + name!r}; add it")
     return cls(**values)
 
 
-def _convert(value: Any, hint: Any, key: str, source: str) -> Any:
+def _convert_value(value: Any, hint: Any, key: str, source: str) -> Any:
     """Return a TOML value as the annotated type; whole numbers may stand for floats, nothing else moves."""
     if is_dataclass(hint) and isinstance(value, Mapping):
         return build(hint, value, source=source, prefix=key + ".")
     if get_origin(hint) is UnionType:
         for option in get_args(hint):
-            if _fits(value, option):
-                return _convert(value, option, key, source)
-    elif _fits(value, hint):
+            if _is_of_type(value, option):
+                return _convert_value(value, option, key, source)
+    elif _is_of_type(value, hint):
         if get_origin(hint) is tuple:
-            return tuple(_convert(item, get_args(hint)[0], key, source) for item in value)
+            return tuple(_convert_value(item, get_args(hint)[0], key, source) for item in value)
         return float(value) if hint is float else dict(value) if get_origin(hint) is dict else value
     wanted = str(hint) if get_origin(hint) else hint.__name__
     raise ConfigError(f"{key} in {source} is {value!r}, not {wanted}; correct its type")
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _is_of_type(value: Any, hint: Any) -> bool:
     """Tell whether a TOML value can stand for an annotated type."""
     origin = get_origin(hint)
     if origin is tuple:
         item = get_args(hint)
         sized = item[-1] is Ellipsis or (isinstance(value, list | tuple) and len(value) == len(item))
-        return isinstance(value, list | tuple) and sized and all(_fits(one, item[0]) for one in value)
+        return isinstance(value, list | tuple) and sized and all(_is_of_type(one, item[0]) for one in value)
     if origin is dict:
         return isinstance(value, Mapping)
     if hint is float:

@@ -10,50 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sr_imaging.degradation.settings import DegradationConfig, as_range
-from sr_imaging.errors import ConfigError, require
+from sr_imaging.bounds import bounded, check_settings, require
+from sr_imaging.degradation.settings import DegradationConfig
+from sr_imaging.errors import ConfigError
 
 from .data import DataConfig, ModelConfig
 from .from_table import build
-from .phases import AdversarialConfig, FeatureConfig, LoopConfig, PixelConfig, ScheduleConfig
+from .phases import AdversarialConfig, FeatureConfig, LoopConfig, PixelConfig
 
-__all__ = [
-    "AdversarialConfig",
-    "DataConfig",
-    "DegradationConfig",
-    "FeatureConfig",
-    "LoopConfig",
-    "ModelConfig",
-    "PixelConfig",
-    "ScheduleConfig",
-    "TrainConfig",
-    "as_range",
-    "parse_config",
-    "read_config",
-]
+__all__ = ["TrainConfig", "parse_config", "read_config"]
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole training run.
+    """A whole training run; the last four describe it on the card of its model."""
 
-    Parameters
-    ----------
-    name : str
-        Name of the model and stem of its files.
-    data, model, degradation, pixel, adversarial, perceptual, content, loop
-        The parts.
-    output : str
-        Folder for model files, log and checkpoint, relative to the working folder.
-    seed : int
-        Everything random follows from it.
-    modality, description, licence : str
-        For the model card.
-    data_sources : tuple of str
-        For the model card: what it was trained on, with licences.
-    """
-
-    name: str
+    name: str  # of the model, and stem of its files
     data: DataConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     degradation: DegradationConfig = field(default_factory=DegradationConfig)
@@ -62,17 +34,17 @@ class TrainConfig:
     perceptual: FeatureConfig = field(default_factory=FeatureConfig)
     content: FeatureConfig = field(default_factory=FeatureConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
-    output: str = "runs"
-    seed: int = 0
+    output: str = "runs"  # folder for model files, log and checkpoint, relative to the working folder
+    seed: int = bounded(0, low=0, below=2**63)  # everything random follows from it
     modality: str = ""
     description: str = ""
     licence: str = ""
-    data_sources: tuple[str, ...] = ()
+    data_sources: tuple[str, ...] = ()  # what it was trained on, with licences
 
     def __post_init__(self) -> None:
+        check_settings(self)
         plain = self.name and Path(self.name).name == self.name and self.name.isprintable()
-        require(bool(plain), f"name {self.name!r} is no plain file name; give for example 'raster-x2'")
-        require(0 <= self.seed < 2**63, f"seed {self.seed} is not in 0 to 2^63; give a smaller whole number")
+        require(bool(plain), f"name {self.name!r} must be a plain file name; give for example 'raster-x2'")
         total = self.pixel.steps + self.adversarial.steps
         batch, parts = self.data.batch, self.loop.accumulate
         require(
@@ -95,54 +67,19 @@ class TrainConfig:
 
 
 def read_config(path: str | os.PathLike[str]) -> TrainConfig:
-    """Read a training run from a TOML file.
-
-    Parameters
-    ----------
-    path : path
-        File whose tables and keys are the fields of :class:`TrainConfig`.
-
-    Returns
-    -------
-    TrainConfig
-        Checked.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing or no TOML, or a setting is unknown, of the wrong type or impossible.
-    """
+    """Return the training run of a TOML file; raise `ConfigError` where it or a setting is wrong."""
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no valid TOML: {error}; correct that line") from error
+        raise ConfigError(f"{path} is not valid TOML: {error}; correct that line") from error
     return parse_config(table, source=str(path))
 
 
 def parse_config(table: Mapping[str, Any], *, source: str = "the settings") -> TrainConfig:
-    """Build a training run from nested dicts, as TOML gives them.
+    """Return a training run from nested dicts, as TOML gives them; raise `ConfigError` if a setting is wrong.
 
-    Parameters
-    ----------
-    table : mapping
-        Keys are the fields of :class:`TrainConfig`.
-    source : str
-        Where they come from, for messages.
-
-    Returns
-    -------
-    TrainConfig
-        Checked.
-
-    Raises
-    ------
-    ConfigError
-        If a setting is unknown, missing, of the wrong type or impossible.
-
-    Examples
-    --------
     >>> parse_config({"name": "a", "data": {"train": ["*.tif"], "patch": 24}}).data.patch
     24
     """
