@@ -64,7 +64,7 @@ def degrade(
     ------
     GridError
         If the grid is uneven, a factor is below 1, an axis is shorter than its factor, or `psf` names an axis
-        that the array has not.
+        that the array does not have.
     InputTypeError
         If the values are not real numbers.
 
@@ -111,7 +111,7 @@ class _CoarseAxis:
 
     @property
     def depth(self) -> int:
-        """HR pixels that a kernel sees beyond its block."""
+        """Number of HR pixels that a kernel sees beyond its block."""
         return 0 if self.kernel is None else (len(self.kernel) - self.step) // 2
 
     def seen(self) -> "_CoarseAxis":
@@ -123,7 +123,7 @@ class _CoarseAxis:
 
 @dataclass(frozen=True)
 class _BlockJob:
-    """What is done to every block."""
+    """How every block is degraded."""
 
     axes: dict[int, _CoarseAxis]
     nodata: float | None
@@ -143,7 +143,7 @@ def _read_factors(da: xr.DataArray, scale: float | Sequence[float] | Mapping[Any
     else:
         values = [scale] * len(dims) if isinstance(scale, int | float) else list(scale)
         if len(values) != len(dims):
-            raise GridError(f"scale {tuple(values)} has not one number for each of the axes {tuple(dims)}")
+            raise GridError(f"scale {tuple(values)} must have one number for each of the axes {tuple(dims)}")
         chosen = dict(zip(dims.values(), values, strict=True))
     for dim, s in chosen.items():
         if dim not in dims.values():

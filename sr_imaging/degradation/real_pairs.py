@@ -86,7 +86,7 @@ def aligned_pair(fine: xr.DataArray, coarse: xr.DataArray) -> AlignedPair:
     Raises
     ------
     GridError
-        If the axes, CRS or directions differ, the coarse pixels are no whole number of fine ones, or the
+        If the axes, CRS or directions differ, a coarse pixel is not a whole number of fine ones, or the
         scans do not overlap; with the numbers.
 
     Examples

@@ -58,8 +58,8 @@ class Degraded(MapTransform):
 def degrade_batch(hr: Tensor, psf: Psf | Sequence[Psf], scale: Sequence[int]) -> Tensor:
     """Return (B, C, *n) of a batch (B, C, *(n * scale + 2 * margin)): the operator of ``sr_imaging.degrade``.
 
-    `psf` is one for all axes or one for each. A GridError is raised for a size that is no whole multiple of
-    the scale plus the margins.
+    `psf` is one for all axes or one for each. A GridError is raised for a size that is not a whole multiple
+    of the scale plus the margins.
     """
     for axis, (one, s) in enumerate(zip(_spread_psf(psf, len(scale)), scale, strict=True)):
         if s == 1:

@@ -63,7 +63,7 @@ def mean_on_grid(fine: xr.DataArray, grid: xr.DataArray) -> tuple[xr.DataArray, 
         ends = (wanted.edge + wanted.step * np.arange(wanted.size + 1) - line.edge) / line.step
         low, high = np.minimum(ends[:-1], ends[1:]), np.maximum(ends[:-1], ends[1:])
         least = (high - low) * (0.5 - ROUNDING)
-        low, high = low.clip(0, line.size), high.clip(0, line.size)  # of a pixel at the border, what is seen
+        low, high = low.clip(0, line.size), high.clip(0, line.size)  # a border pixel counts by what is seen
         inside = np.flatnonzero(high - low > least)
         if not inside.size:
             raise GridError(f"the guide does not cover the scan along {axis}; give one of the same place")
@@ -120,7 +120,7 @@ def align_lines(fine: xr.DataArray, coarse: xr.DataArray) -> dict[str, tuple[Lin
 
 
 def _find_moves(fine: xr.DataArray, coarse: xr.DataArray, axes: list[str]) -> dict[str, tuple[float, float]]:
-    """What takes a coordinate of the coarse scan into the frame of the fine one: direction and distance."""
+    """Return how a coordinate of the coarse scan moves into the frame of the fine one: sign and distance."""
     check_same_frame(fine, coarse)
     if "volume_ref" not in fine.coords:
         return dict.fromkeys(axes, (1.0, 0.0))
@@ -141,8 +141,8 @@ def check_same_frame(
 ) -> None:
     """Raise a GridError unless two images lie in one frame: one patient's, or that of one CRS.
 
-    Volumes that do not both state a frame of reference UID may lie in one. A raster without CRS lies in none
-    but that of another without, unless it `may_lack_crs`.
+    Volumes that do not both state a frame of reference UID count as one frame. Two rasters must both state a
+    CRS or both none, unless one of them `may_lack_crs`.
     """
     volumes = ["volume_ref" in da.coords for da in (one, other)]
     if volumes[0] != volumes[1]:

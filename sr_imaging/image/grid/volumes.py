@@ -15,12 +15,13 @@ from .reference import axis_step
 def affine(da: xr.DataArray) -> np.ndarray:
     """Return the (4, 4) float64 affine from the index (z, y, x, 1) at voxel centres to LPS x, y, z in mm.
 
-    An axis that is no dim counts with its scalar coordinate, or 0. A GridError is raised if the array has no
-    ``volume_ref`` (attrs ``origin``, ``direction``, ``spacing``), or an axis states no spacing.
+    An axis that is not a dim counts with its scalar coordinate, or 0. A GridError is raised if the array has
+    no ``volume_ref`` (attrs ``origin``, ``direction``, ``spacing``), or an axis states no spacing.
     """
     if "volume_ref" not in da.coords:
         raise GridError(
-            "the array has no volume_ref coord; read it with sr_imaging.read, or build it with volumes.volume"
+            "the array has no volume_ref coord; read it with sr_imaging.read, or build it with "
+            "sr_imaging.image.grid.volumes.volume"
         )
     attrs = da.coords["volume_ref"].attrs
     direction = np.asarray(attrs["direction"], dtype=np.float64).reshape(3, 3)

@@ -24,8 +24,7 @@ def mask_of(da: xr.DataArray) -> Any | None:
 def hide_masked(da: xr.DataArray, mask: Any, values: Values) -> tuple[Any, Values]:
     """Return the data as floats with NaN where masked, and how these are stored.
 
-    `mask` has the shape of the data, True where valid; the result of what is returned stays in physical
-    units.
+    `mask` has the shape of the data, True where valid; results of the two stay in physical units.
     """
     where: Any = dask.array.where if _is_lazy(da.data, mask) else np.where
     data = where(mask, da.data.astype(values.work_dtype), values.work_dtype.type(np.nan))

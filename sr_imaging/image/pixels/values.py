@@ -23,7 +23,7 @@ class Values:
 
     dtype: np.dtype[Any]  # in memory
     out_dtype: np.dtype[Any]  # of the result
-    nodata: float | int | None = None  # as stored; NaN and infinities are invalid in any case
+    nodata: float | int | None = None  # as stored; NaN and infinities are always invalid
     factor: float = 1.0  # physical = stored * factor + offset, of packed integers that were not decoded
     offset: float = 0.0
     low: float = -np.inf  # range of the result in physical units, by the packing of a decoded array
@@ -104,7 +104,7 @@ class Values:
         info = np.iinfo(self.out_dtype)
         invalid = ~np.isfinite(values)
         high = float(info.max)
-        if high > info.max:  # the largest 64-bit integers are no floats and would wrap
+        if high > info.max:  # the largest 64-bit integers are not floats and would wrap
             high = float(np.nextafter(high, 0))
         wide = values.astype(np.float64) if self.out_dtype.itemsize >= 4 else values
         stored = np.clip(np.rint(np.where(invalid, 0, wide)), info.min, high).astype(self.out_dtype)
