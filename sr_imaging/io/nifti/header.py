@@ -32,17 +32,17 @@ class Header:
     header: Any
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    offset: int
-    data_path: Path
+    offset: int  # byte where the voxels start, after unpacking
+    data_path: Path  # the file itself, or the .img of a pair
 
     @property
     def nbytes(self) -> int:
-        """Size of the voxels as stored."""
+        """Return the size of the voxels as stored."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_header(path: Path) -> Header:
-    """Read and judge the header."""
+    """Return the header; a ReadError says what of it makes no sense."""
     import nibabel
 
     raw = first_bytes(path)
