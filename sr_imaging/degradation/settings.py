@@ -81,7 +81,7 @@ class DegradationConfig:
         kinds = (self.psf,) * axes if isinstance(self.psf, str) else self.psf
         require(
             len(kinds) == axes,
-            f"degradation.psf {kinds} has not one name for each of {axes} axes; correct it",
+            f"degradation.psf {kinds} must have one name for each of {axes} axes; correct it",
         )
         thick = _interpolate_range(self.thickness, thickness)
         return tuple(

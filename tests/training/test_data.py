@@ -327,7 +327,7 @@ def test_patch_that_the_strides_of_a_generator_cannot_take_is_refused(pair: Path
 
 
 def test_psf_of_another_number_of_axes_is_refused(pair: Path) -> None:
-    with pytest.raises(ConfigError, match="not one name for each of 2 axes"):
+    with pytest.raises(ConfigError, match="must have one name for each of 2 axes"):
         drawn(pair, DATA, DegradationConfig(psf=("box", "box", "box")))
 
 
