@@ -15,11 +15,11 @@ from sr_imaging.image.pixels.values import values_of
 from sr_imaging.image.stored_numbers import is_flag, normalise_numbers
 
 from .model_choice import Choice
+from .options import Progress
 
 __all__ = ["Each", "upscale_all"]
 
 Container = xr.Dataset | xr.DataTree
-Progress = Callable[[int, int], None]
 Each = Callable[[xr.DataArray, Any, Progress | None], xr.DataArray]
 _PLACES = ("xc", "yc", "mask")  # coords on the pixels that an image needs beside those of its dims
 _PER_IMAGE = 1000  # steps of progress
@@ -28,36 +28,19 @@ _PER_IMAGE = 1000  # steps of progress
 def upscale_all(
     obj: Container, each: Each, choose: Callable[[xr.DataArray], Choice], progress: Progress | None
 ) -> Container:
-    """Super-resolve every image of a dataset or a tree.
+    """Return a dataset or a tree with every image super-resolved.
 
-    Parameters
-    ----------
-    obj : Dataset or DataTree
-        Images are the variables of real numbers with y, x and all other spatial dims that an image here has.
-    each : callable
-        ``each(da, generator, progress)`` super-resolves one of them.
-    choose : callable
-        What a model does to one of them; the choice for the first holds for all of its group.
-    progress : callable, optional
-        Called as ``progress(done, total)``.
+    Images are the variables of real numbers with y, x and all other spatial dims that an image here has.
+    ``each(da, generator, progress)`` super-resolves one of them; what `choose` returns for the first holds
+    for all of its group. Of the others, those without a refined dim stay; the rest, and coords, are
+    interpolated linearly where they hold numbers and repeated where they hold anything else.
 
-    Returns
-    -------
-    Dataset or DataTree
-        Variables without a refined dim are those of `obj`. The others beside the images, and coords, are
-        interpolated linearly where they hold numbers and repeated where they hold anything else.
-
-    Raises
-    ------
-    GridError
-        If its variables lie on two grids.
-    InputTypeError
-        If it has no image.
+    Raises GridError if the variables lie on two grids, InputTypeError if there is no image.
     """
     tree = xr.DataTree(obj) if isinstance(obj, xr.Dataset) else obj
     nodes = {node.path: node for node in tree.subtree}
     groups = {path: node.to_dataset() for path, node in nodes.items()}
-    images = {path: _images(ds) for path, ds in groups.items()}
+    images = {path: _find_images(ds) for path, ds in groups.items()}
     first = {path: names[0] for path, names in images.items() if names}
     if not first:
         names = ", ".join(f"{v} {ds[v].dims}" for ds in groups.values() for v in ds.data_vars) or "nothing"
@@ -66,19 +49,19 @@ def upscale_all(
             "rename the dims of its images to y and x"
         )
     choices = {path: choose(groups[path][name]) for path, name in first.items()}
-    shares = _shares(progress, sum(map(len, images.values())))
+    shares = _share_progress(progress, sum(map(len, images.values())))
     finer = {}
     for path, ds in groups.items():
-        choice = choices.get(path) or _choice_of_kin(nodes[path], choices)
-        finer[path] = ds if choice is None else _finer(ds, images[path], choice, each, shares)
+        choice = choices.get(path) or _choose_like_kin(nodes[path], choices)
+        finer[path] = ds if choice is None else _refine_group(ds, images[path], choice, each, shares)
     if isinstance(obj, xr.Dataset):
         return finer["/"]
     return xr.DataTree.from_dict(finer, name=tree.name)
 
 
-def _images(ds: xr.Dataset) -> list[Any]:
-    """Names of the variables of real numbers with y, x and as many spatial dims as any of them."""
-    axes, helpers = {}, _referred(ds)
+def _find_images(ds: xr.Dataset) -> list[Any]:
+    """Return the names of the variables of real numbers with y, x and as many spatial dims as any of them."""
+    axes, helpers = {}, _find_referred(ds)
     for name, da in ds.data_vars.items():
         dims = {} if name in helpers else spatial_dims(da)
         if da.dtype.kind in "biuf" and {"y", "x"} <= dims.keys():
@@ -91,8 +74,8 @@ def _images(ds: xr.Dataset) -> list[Any]:
     return [name for name, dims in axes.items() if len(dims) == most]
 
 
-def _choice_of_kin(node: xr.DataTree, choices: Mapping[str, Choice]) -> Choice | None:
-    """The choice that holds for a group without images: of one whose dims it has, or some of them."""
+def _choose_like_kin(node: xr.DataTree, choices: Mapping[str, Choice]) -> Choice | None:
+    """Return the choice for a group without images: that of a kin whose dims it has, or some of them."""
     kin = [*node.descendants, *node.parents]
     spatial = {dim: node.sizes[dim] for dim in node.dims}
     for other in kin:
@@ -103,14 +86,14 @@ def _choice_of_kin(node: xr.DataTree, choices: Mapping[str, Choice]) -> Choice |
     return None
 
 
-def _finer(
+def _refine_group(
     ds: xr.Dataset, images: list[Any], choice: Choice, each: Each, shares: Iterable[Progress | None]
 ) -> xr.Dataset:
-    """One group on the refined grid."""
+    """Return one group on the refined grid."""
     scale = {dim: s for dim, s in choice.scale.items() if s != 1 and dim in ds.dims}
-    helpers = [name for name in ds.data_vars if name in _referred(ds)]
+    helpers = [name for name in ds.data_vars if name in _find_referred(ds)]
     with_coords = ds.set_coords(helpers)
-    frame = _frame(with_coords, images, scale)
+    frame = _refine_coords(with_coords, images, scale)
     variables: dict[Any, Any] = {}
     references: dict[Any, xr.DataArray] = {}
     for name in ds.data_vars:
@@ -118,30 +101,34 @@ def _finer(
             continue
         if name in images:
             da = with_coords[name]
-            idle = [c for c in da.coords if c not in da.dims and c not in _PLACES and _touched(da[c], scale)]
+            idle = [
+                c for c in da.coords if c not in da.dims and c not in _PLACES and _refined_dims(da[c], scale)
+            ]
             sr = each(da.drop_vars(idle), choice.generator, next(iter(shares)))
             references |= {c: sr.coords[c] for c in sr.coords if not sr.coords[c].ndim}
             variables[name] = sr.variable
         else:
-            variables[name] = _beside(with_coords[name], scale)
+            variables[name] = _refine_other(with_coords[name], scale)
     frame = frame.assign_coords(references)
     variables |= {name: frame.coords[name].variable for name in helpers if name in frame.coords}
     made = {name: variables[name] for name in ds.data_vars if name in variables}
     finer = xr.Dataset(
-        made, coords=frame.drop_vars(helpers, errors="ignore").coords, attrs=_attrs(ds, variables, images)
+        made,
+        coords=frame.drop_vars(helpers, errors="ignore").coords,
+        attrs=_merge_attrs(ds, variables, images),
     )
     finer.encoding = {key: value for key, value in ds.encoding.items() if key not in STALE_ENCODING}
     return finer
 
 
-def _referred(ds: xr.Dataset) -> set[Any]:
-    """Names that the variables refer to for their place: grid mappings and the bounds of cells."""
+def _find_referred(ds: xr.Dataset) -> set[Any]:
+    """Return the names of grid mappings and bounds of cells, to which the variables refer for their place."""
     stated = [(*v.attrs.items(), *v.encoding.items()) for v in ds.variables.values()]
     return {value for items in stated for key, value in items if key in ("grid_mapping", "bounds")}
 
 
-def _frame(ds: xr.Dataset, images: list[Any], scale: Mapping[Any, float]) -> xr.DataArray:
-    """All coords of a group on the refined grid, on an array that takes no memory."""
+def _refine_coords(ds: xr.Dataset, images: list[Any], scale: Mapping[Any, float]) -> xr.DataArray:
+    """Return all coords of a group on the refined grid, on an array that takes no memory."""
     nothing = np.zeros((), bool)
     frame = xr.DataArray(np.broadcast_to(nothing, tuple(ds.sizes.values())), dims=tuple(ds.sizes))
     frame = frame.assign_coords(ds.coords)
@@ -152,14 +139,14 @@ def _frame(ds: xr.Dataset, images: list[Any], scale: Mapping[Any, float]) -> xr.
     return refine(frame, np.broadcast_to(nothing, shape), scale)
 
 
-def _touched(da: xr.DataArray, scale: Mapping[Any, float]) -> list[Any]:
-    """Dims of a variable that are refined."""
+def _refined_dims(da: xr.DataArray, scale: Mapping[Any, float]) -> list[Any]:
+    """Return the dims of a variable that are refined."""
     return [dim for dim in da.dims if dim in scale]
 
 
-def _beside(da: xr.DataArray, scale: Mapping[Any, float]) -> xr.Variable:
-    """A variable that is no image at the new centres: linear if it holds numbers, else repeated."""
-    factors = {da.get_axis_num(dim): scale[dim] for dim in _touched(da, scale)}
+def _refine_other(da: xr.DataArray, scale: Mapping[Any, float]) -> xr.Variable:
+    """Return what is not an image at the new centres: linear if it holds numbers, else repeated."""
+    factors = {da.get_axis_num(dim): scale[dim] for dim in _refined_dims(da, scale)}
     if not factors:
         return da.variable
     da = normalise_numbers(da)
@@ -167,21 +154,21 @@ def _beside(da: xr.DataArray, scale: Mapping[Any, float]) -> xr.Variable:
         data = repeat_nearest(da.data, factors)
     else:
         values = values_of(da)
-        floats = _by_block(da.data, values.decode, values.work_dtype)
+        floats = _apply(da.data, values.decode, values.work_dtype)
         floats = resample(floats, {axis: (1, s) for axis, s in factors.items()}, "linear")
-        data = _by_block(floats, values.encode, values.out_dtype)
+        data = _apply(floats, values.encode, values.out_dtype)
     encoding = {key: value for key, value in da.encoding.items() if key not in STALE_ENCODING}
     return xr.Variable(da.dims, data, dict(da.attrs), encoding)
 
 
-def _by_block(data: Any, function: Callable[[np.ndarray], np.ndarray], dtype: Any) -> Any:
-    """Apply a function of arrays, lazily to a lazy one."""
+def _apply(data: Any, function: Callable[[np.ndarray], np.ndarray], dtype: Any) -> Any:
+    """Return a function of an array, lazily of a lazy one."""
     lazy = isinstance(data, dask.array.Array)
     return data.map_blocks(function, dtype=dtype) if lazy else function(data)
 
 
-def _attrs(ds: xr.Dataset, variables: Mapping[Any, Any], images: list[Any]) -> dict[Any, Any]:
-    """Attributes of a group, with the line of history that its images have got."""
+def _merge_attrs(ds: xr.Dataset, variables: Mapping[Any, Any], images: list[Any]) -> dict[Any, Any]:
+    """Return the attributes of a group, with the line of history that its images have got."""
     attrs = dict(ds.attrs)
     for name in images[:1]:
         line = str(variables[name].attrs["history"]).split("\n")[-1]
@@ -189,18 +176,17 @@ def _attrs(ds: xr.Dataset, variables: Mapping[Any, Any], images: list[Any]) -> d
     return attrs
 
 
-def _shares(progress: Progress | None, count: int) -> Iterable[Progress | None]:
-    """One callback for each of `count` images, together one progress of the whole."""
+def _share_progress(progress: Progress | None, count: int) -> Iterable[Progress | None]:
+    """Return one callback for each of `count` images, together one progress of the whole."""
+    if progress is None:
+        return iter([None] * count)
     done = [0] * count
 
-    def tell(number: int) -> Progress | None:
-        if progress is None:
-            return None
-
+    def share(number: int) -> Progress:
         def step(tiles: int, total: int) -> None:
             done[number] = _PER_IMAGE * tiles // max(total, 1)
             progress(sum(done), _PER_IMAGE * count)
 
         return step
 
-    return iter([tell(number) for number in range(count)])
+    return iter([share(number) for number in range(count)])

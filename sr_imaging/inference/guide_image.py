@@ -36,32 +36,13 @@ log = logging.getLogger(__name__)
 def guide_for(da: xr.DataArray, guide: Any, choice: Choice, channel: int | None) -> Guide | None:
     """Return the guide of an image in the layout of the image's data, or None where the model takes none.
 
-    Parameters
-    ----------
-    da : DataArray
-        The image.
-    guide : DataArray, ndarray, dask array or None
-        What the caller gave: spatial dims as those of `da`; on the grid that the model makes, or anywhere
-        over it with pixels at most as large, whose area means are then taken, lazily; bands of its own along
-        ``band`` or a dim that `da` lacks; any other dims as in `da`.
-    choice : Choice
-        The model and its factors.
-    channel : int or None
-        Axis of the bands of `da` that the model takes together.
+    `guide` has the spatial dims of `da`, on the grid that the model makes, or anywhere over it with pixels at
+    most as large, whose area means are then taken, lazily; bands of its own along ``band`` or a dim that `da`
+    lacks; any other dims as in `da`. `channel` is the axis of those bands of `da` that go together.
 
-    Returns
-    -------
-    Guide or None
-
-    Raises
-    ------
-    ModelError
-        If the model takes a guide and there is none, or the other way round, or its bands are not as many as
-        the model takes.
-    GridError
-        If it does not cover the result, is coarser, in another CRS or frame, or its grid is uneven.
-    InputTypeError
-        If it is no array of real numbers.
+    Raises ModelError if there is a guide and the model takes none, or the other way round, or its bands are
+    not as many as the model takes; GridError if it does not cover the result, is coarser, in another CRS or
+    frame, or uneven; InputTypeError if it is not an array of real numbers.
     """
     bands = getattr(choice.generator, "guide_channels", 0)
     if guide is None:
@@ -72,24 +53,24 @@ def guide_for(da: xr.DataArray, guide: Any, choice: Choice, channel: int | None)
         return None
     if not bands:
         raise ModelError(f"{choice.name} takes no guide; leave it out or choose a guided model")
-    guide = normalise_numbers(_named(guide, da))
+    guide = normalise_numbers(_name_dims(guide, da))
     values = values_of(guide)
     check_grid(guide)
-    guide = _on_grid(da, guide, choice.scale if choice.interpolated else choice.model_scale)
+    guide = _bring_to_grid(da, guide, choice.scale if choice.interpolated else choice.model_scale)
     values = values_of(guide)
     data, mask = guide.data, mask_of(guide)
     if mask is not None:
         data, values = hide_masked(guide, mask, values)
     bare = xr.DataArray(data, dims=guide.dims)
-    return Guide(_laid(bare, da, choice, channel), values)
+    return Guide(_arrange_dims(bare, da, choice, channel), values)
 
 
-def _named(guide: Any, da: xr.DataArray) -> xr.DataArray:
-    """Give a plain guide of a plain image its dims."""
+def _name_dims(guide: Any, da: xr.DataArray) -> xr.DataArray:
+    """Return a plain guide of a plain image under the image's dims."""
     if isinstance(guide, xr.DataArray):
         return guide
     if not isinstance(guide, np.ndarray | dask.array.Array) or isinstance(guide, np.ma.MaskedArray):
-        raise InputTypeError(f"a {type(guide).__name__} is no guide; give a DataArray")
+        raise InputTypeError(f"a {type(guide).__name__} cannot be a guide; give a DataArray")
     axes = tuple(spatial_dims(da).values())
     if guide.ndim not in (len(axes), len(axes) + 1):
         raise InputTypeError(
@@ -98,31 +79,33 @@ def _named(guide: Any, da: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(guide, dims=[*([_OWN] if guide.ndim > len(axes) else []), *axes])
 
 
-def _on_grid(da: xr.DataArray, guide: xr.DataArray, scale: Mapping[Any, float]) -> xr.DataArray:
+def _bring_to_grid(da: xr.DataArray, guide: xr.DataArray, scale: Mapping[Any, float]) -> xr.DataArray:
     """Return the guide pixel by pixel on the refined grid of the image: as it is, or its area means."""
     ours, theirs = spatial_dims(da), spatial_dims(guide)
     if ours.keys() != theirs.keys():
         raise GridError(f"the guide has dims {guide.dims}, the image {da.dims}; give both the same axes")
     check_same_frame(da, guide, "image and guide", may_lack_crs=True)
-    off = _offsets(da, guide)
+    off = _find_offsets(da, guide)
     for axis, dim in ours.items():
         have, want = guide.sizes[theirs[axis]], fine_size(da.sizes[dim], scale.get(dim, 1))
         first, last = off.get(axis, (0.0, float(have - want)))
         if max(abs(first), abs(last)) > _TOLERANCE or have != want:
             where = (
-                f"off the result's grid along {dim!r}: by {_pixels(first)} pixels at its first edge and "
-                f"{_pixels(last)} at its last, {have} for {want} pixels"
+                f"off the result's grid along {dim!r}: by {round(first, 3):+g} pixels at its first edge and "
+                f"{round(last, 3):+g} at its last, {have} for {want} pixels"
             )
             placed = [{*dims.values()} <= {*one.coords} for one, dims in ((da, ours), (guide, theirs))]
             if not all(placed):
                 raise GridError(f"the guide is {where}; resample it onto that grid")
             log.info("the guide is %s; its area means are taken, by its coordinates", where)
-            return _averaged(da, guide, scale, where)
+            return _take_means(da, guide, scale, where)
     return guide
 
 
-def _averaged(da: xr.DataArray, guide: xr.DataArray, scale: Mapping[Any, float], where: str) -> xr.DataArray:
-    """Area means of the guide on the refined grid of the image, as training takes them."""
+def _take_means(
+    da: xr.DataArray, guide: xr.DataArray, scale: Mapping[Any, float], where: str
+) -> xr.DataArray:
+    """Return area means of the guide on the refined grid of the image, as training takes them."""
     dims = spatial_dims(da).values()
     one = da.isel({dim: 0 for dim in da.dims if dim not in dims}, drop=True)
     sizes = [fine_size(n, scale.get(dim, 1)) for dim, n in one.sizes.items()]
@@ -133,24 +116,19 @@ def _averaged(da: xr.DataArray, guide: xr.DataArray, scale: Mapping[Any, float],
     return mean.drop_attrs()
 
 
-def _pixels(number: float) -> str:
-    return f"{round(number, 3):+g}"
-
-
-def _offsets(da: xr.DataArray, guide: xr.DataArray) -> dict[str, tuple[float, float]]:
-    """Pixels of the guide by which its first and last edges lie beyond those of the image, by axis."""
+def _find_offsets(da: xr.DataArray, guide: xr.DataArray) -> dict[str, tuple[float, float]]:
+    """Return by how many of its pixels the guide's first and last edges lie beyond the image's, by axis."""
     if "volume_ref" in da.coords:
-        axes: tuple[str, ...] = AXES
-        return _corner_offsets(affine(da), affine(guide), _sizes(da, axes), _sizes(guide, axes), axes)
+        return _find_corner_offsets(affine(da), affine(guide), _find_sizes(da), _find_sizes(guide), AXES)
     off: dict[str, tuple[float, float]] = {}
-    matrices = [_raster_matrix(array) for array in (da, guide)]
-    if matrices[0] is not None:
-        if matrices[1] is None:
+    ours_to_world, theirs_to_world = _find_matrix(da), _find_matrix(guide)
+    if ours_to_world is not None:
+        if theirs_to_world is None:
             raise GridError(
                 "the guide has no coordinates along y and x; give it those of the grid of the result"
             )
-        axes = ("y", "x")
-        off = _corner_offsets(matrices[0], matrices[1], _sizes(da, axes), _sizes(guide, axes), axes)
+        sizes, fine = _find_sizes(da)[1:], _find_sizes(guide)[1:]
+        off = _find_corner_offsets(ours_to_world, theirs_to_world, sizes, fine, AXES[1:])
     ours, theirs = spatial_dims(da), spatial_dims(guide)
     for axis in ours.keys() - off.keys():
         if ours[axis] in da.coords and theirs[axis] in guide.coords:
@@ -160,13 +138,14 @@ def _offsets(da: xr.DataArray, guide: xr.DataArray) -> dict[str, tuple[float, fl
     return off
 
 
-def _sizes(da: xr.DataArray, axes: tuple[str, ...]) -> list[int]:
+def _find_sizes(da: xr.DataArray) -> list[int]:
+    """Return the pixels along z, y and x, 1 where the array has no such axis."""
     dims = spatial_dims(da)
-    return [da.sizes[dims[axis]] if axis in dims else 1 for axis in axes]
+    return [da.sizes[dims[axis]] if axis in dims else 1 for axis in AXES]
 
 
-def _raster_matrix(da: xr.DataArray) -> np.ndarray | None:
-    """Index (y, x, 1) at pixel centres to world (x, y, 1), or None where nothing states it."""
+def _find_matrix(da: xr.DataArray) -> np.ndarray | None:
+    """Return the (3, 3) matrix of index (y, x, 1) at pixel centres to world (x, y, 1), None if not stated."""
     numbers = geo_transform(da)
     if numbers is None:
         return None
@@ -174,10 +153,10 @@ def _raster_matrix(da: xr.DataArray) -> np.ndarray | None:
     return np.array([[b, a, x0 + (a + b) / 2], [e, d, y0 + (d + e) / 2], [0, 0, 1]])
 
 
-def _corner_offsets(
+def _find_corner_offsets(
     ours: np.ndarray, theirs: np.ndarray, sizes: list[int], fine: list[int], axes: tuple[str, ...]
 ) -> dict[str, tuple[float, float]]:
-    """Largest distance of the guide's faces from those of the image, over all corners."""
+    """Return the largest distance of the guide's faces from the image's over all corners, in guide pixels."""
     to_guide = np.linalg.inv(theirs) @ ours
     off = {axis: [0.0, 0.0] for axis in axes}
     for corner in product((0, 1), repeat=len(axes)):
@@ -189,8 +168,8 @@ def _corner_offsets(
     return {axis: (first, last) for axis, (first, last) in off.items()}
 
 
-def _laid(guide: xr.DataArray, da: xr.DataArray, choice: Choice, channel: int | None) -> Any:
-    """Data of the guide with the dims of the image, its bands in place of the image's or at the end."""
+def _arrange_dims(guide: xr.DataArray, da: xr.DataArray, choice: Choice, channel: int | None) -> Any:
+    """Return the guide's data with the dims of the image, its bands in place of the image's or at the end."""
     ours, theirs = spatial_dims(da), spatial_dims(guide)
     bands = getattr(choice.generator, "guide_channels", 0)
     have = ", ".join(f"{dim}={n}" for dim, n in guide.sizes.items())
@@ -201,12 +180,12 @@ def _laid(guide: xr.DataArray, da: xr.DataArray, choice: Choice, channel: int | 
     if len(own) > 1 or (guide.sizes[own[0]] if own else 1) != bands:
         raise ModelError(f"{choice.name} takes a guide of {bands} bands, this one has {have}; select them")
     names = {theirs[axis]: dim for axis, dim in ours.items()} | dict.fromkeys(own, _OWN)
-    laid = guide.rename(names)
+    renamed = guide.rename(names)
     order = [_OWN if k == channel else dim for k, dim in enumerate(da.dims)]
     order += [_OWN] if channel is None else []
     lengths = {**da.sizes, _OWN: bands}
     for dim in others:
         if dim not in own and (dim not in order or guide.sizes[dim] != da.sizes[dim]):
             raise ModelError(f"dim {dim!r} of the guide ({have}) is not that of the image; select one of it")
-    missing = {dim: lengths[dim] for dim in order if dim not in laid.dims}
-    return laid.expand_dims(missing).transpose(*order).data
+    missing = {dim: lengths[dim] for dim in order if dim not in renamed.dims}
+    return renamed.expand_dims(missing).transpose(*order).data

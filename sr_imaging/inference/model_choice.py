@@ -35,60 +35,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Choice:
-    """A model and what it does to the dims of one array.
-
-    Parameters
-    ----------
-    generator : Generator
-        The model.
-    name : str
-        What provenance calls it.
-    method : str
-        Interpolation that reaches a target spacing after the model, or the grid of the result before it.
-    dims : tuple of hashable
-        Dims of the array that the model works on, in the order of its axes.
-    model_scale : dict
-        Fine pixels per coarse pixel that the model makes, by dim.
-    scale : dict
-        Fine pixels per coarse pixel of the result, by dim; differs only where a target spacing asks for it,
-        or where the model does any factor.
-    interpolated : bool
-        Whether the model does any factor: it works on the image interpolated to the grid of the result.
-    """
+    """A model and what it does to the dims of one array."""
 
     generator: Generator
-    name: str
-    method: str
-    dims: tuple[Any, ...]
-    model_scale: dict[Any, int]
+    name: str  # in provenance
+    method: str  # interpolation that reaches a target spacing after the model, or the grid before it
+    dims: tuple[Any, ...]  # that the model works on, in the order of its axes
+    model_scale: dict[Any, int]  # fine pixels per coarse pixel that the model makes, by dim
+    # fine pixels per coarse pixel of the result, by dim: others than the model's where a target spacing asks
+    # for them, or where the model does any factor
     scale: dict[Any, float]
-    interpolated: bool = False
+    interpolated: bool = False  # the model does any factor: it works on the image interpolated to that grid
 
 
 def choose(da: xr.DataArray, model: Any, scale: Scale, spacing: Spacing) -> Choice:
-    """Choose model and factors after the rules of ``docs/architecture.md``.
+    """Choose model and factors by the rules of ``docs/architecture.md``.
 
-    Parameters
-    ----------
-    da : DataArray
-        With recognised spatial dims.
-    model : str, path or Generator
-        ``"auto"``, a name, a path, or a module.
-    scale : number, tuple, mapping or None
-        Asked factor: of the model's axes, of the last dims in z, y, x order, or by dim or axis.
-    spacing : number, mapping or None
-        Target spacing in the axes' unit, instead of `scale`.
-
-    Returns
-    -------
-    Choice
-
-    Raises
-    ------
-    ModelError
-        If there is no such model, or it does not do what is asked.
-    GridError
-        If the array lacks the axes or the spacing, or is as fine already.
+    Raises ModelError if there is no such model or it does not do what is asked, and GridError if the array
+    lacks the axes or the spacing, or is as fine already.
     """
     if scale is not None and spacing is not None:
         raise ModelError("both scale and spacing were given; ask for one of them")
@@ -100,13 +64,12 @@ def choose(da: xr.DataArray, model: Any, scale: Scale, spacing: Spacing) -> Choi
     else:
         request = Request(dims, factors=factors_of_spacing(grid_spacing(da), dims, spacing), exact=True)
     if isinstance(model, str) and model in CLASSICAL:
-        return _classical(model, request)
-    generator, name = _generator(da, model, request)
-    return _fit(generator, name, request)
+        return _choose_classical(model, request)
+    return _choose_fixed(*_load_generator(da, model, request), request)
 
 
-def _classical(name: str, request: Request) -> Choice:
-    """A classical method does any whole factor; an interpolation does others by resampling alone."""
+def _choose_classical(name: str, request: Request) -> Choice:
+    """Return the choice of a classical method, for whole factors; an interpolation resamples to others."""
     if request.number is None and request.factors is None:
         raise ModelError(f"the method {name!r} has no scale of its own; give scale=2 or the like")
     order = tuple(request.dims.values())
@@ -127,30 +90,30 @@ def _classical(name: str, request: Request) -> Choice:
     return Choice(generator, name, method, order, model_scale, wanted)
 
 
-def _generator(da: xr.DataArray, model: Any, request: Request) -> tuple[Generator, str]:
-    """The module to run and its name."""
+def _load_generator(da: xr.DataArray, model: Any, request: Request) -> tuple[Generator, str]:
+    """Return the module to run and its name."""
     if isinstance(model, str | os.PathLike):
-        name = model
-        if name == "auto":
-            path = ZOO / f"{_auto(da, request)}.safetensors"
-            log.info("model 'auto' is %s", path.stem)
-            loaded: Any = _bundled(path, path.stat().st_mtime_ns) if path.is_file() else load_model(path.stem)
-        else:
-            loaded = load_model(name)
+        loaded: Any = _load_auto(_name_auto(da, request)) if model == "auto" else load_model(model)
         return loaded, loaded.card.name
     check_generator(model)
     card = getattr(model, "card", None)
     return model, card.name if card is not None else type(model).__name__
 
 
+def _load_auto(name: str) -> Any:
+    """Return a bundled model, loaded once for many scans; it is frozen, and run as a copy."""
+    log.info("model 'auto' is %s", name)
+    path = ZOO / f"{name}.safetensors"
+    return _load_once(path, path.stat().st_mtime_ns) if path.is_file() else load_model(name)
+
+
 @lru_cache(maxsize=8)
-def _bundled(path: Path, mtime_ns: int) -> Any:
-    """A bundled model, loaded once for many scans; it is frozen, and run as a copy."""
+def _load_once(path: Path, mtime_ns: int) -> Any:
     return load_model(path)
 
 
-def _auto(da: xr.DataArray, request: Request) -> str:
-    """Name of the bundled model for an array, or an error that says what was looked at."""
+def _name_auto(da: xr.DataArray, request: Request) -> str:
+    """Return the name of the bundled model for an array; a ModelError says what was looked at."""
     if "z" not in request.dims:
         asked = {2.0 if request.number is None else request.number}
         if request.factors is not None:
@@ -158,16 +121,16 @@ def _auto(da: xr.DataArray, request: Request) -> str:
         name = f"raster-x{max(asked):g}"
         if len(asked) == 1 and (ZOO / f"{name}.safetensors").is_file():
             return name
-        raise _no_model(f"a raster {da.dims}", request)
+        raise _refuse(f"a raster {da.dims}", request)
     modality = da.coords["volume_ref"].attrs.get("modality") if "volume_ref" in da.coords else None
     if _refines_z(da, request):
         return "ct-through-x4" if modality == "CT" else "mr-through-x4"
     have = ", ".join(f"{dim} {value:g}" for dim, value in grid_spacing(da).items())
-    raise _no_model(f"a volume of spacing {have or 'unknown'}", request)
+    raise _refuse(f"a volume of spacing {have or 'unknown'}", request)
 
 
 def _refines_z(da: xr.DataArray, request: Request) -> bool:
-    """Whether the volume has thick slices, or z alone is to be refined."""
+    """Return whether the volume has thick slices, or z alone is to be refined."""
     dims = request.dims
     if request.factors is not None:
         refined = [dim for dim, factor in request.factors.items() if factor > 1]
@@ -177,8 +140,8 @@ def _refines_z(da: xr.DataArray, request: Request) -> bool:
     return known and has_thick_slices(*(have[dims[axis]] for axis in AXES))
 
 
-def _no_model(what: str, request: Request) -> ModelError:
-    """Say what no bundled model does, and what there is."""
+def _refuse(what: str, request: Request) -> ModelError:
+    """Return the error that says what no bundled model does, and what there is."""
     asked = "no scale given" if request.number is None and request.factors is None else f"scale {request}"
     names = ", ".join(path.stem for path in sorted(ZOO.glob("*.safetensors"))) or "none"
     return ModelError(
@@ -186,8 +149,8 @@ def _no_model(what: str, request: Request) -> ModelError:
     )
 
 
-def _fit(generator: Generator, name: str, request: Request) -> Choice:
-    """Match a generator's axes and scale with the dims and what was asked."""
+def _choose_fixed(generator: Generator, name: str, request: Request) -> Choice:
+    """Return the choice of a generator, whose axes and scale must match the dims and what was asked."""
     dims = request.dims
     through = generator.axes == PLANE_AXES
     numbers = (generator.scale[0], 1, 1) if through else generator.scale
@@ -195,7 +158,7 @@ def _fit(generator: Generator, name: str, request: Request) -> Choice:
     own = {dim: int(s) for dim, s in zip(order, numbers, strict=True)}
     if (spans := getattr(generator, "scale_range", None)) is not None:
         spans = (spans[0], (1.0, 1.0), (1.0, 1.0)) if through else spans
-        return _any_factor(generator, name, request, dict(zip(order, spans, strict=True)))
+        return _choose_any_factor(generator, name, request, dict(zip(order, spans, strict=True)))
     made = {dim: float(own.get(dim, 1)) for dim in dims.values()}
     if request.exact and request.factors is not None:
         wanted = {dim: request.factors.get(dim, 1.0) for dim in dims.values()}
@@ -209,10 +172,10 @@ def _fit(generator: Generator, name: str, request: Request) -> Choice:
     return Choice(generator, name, "cubic", order, own, made)
 
 
-def _any_factor(
+def _choose_any_factor(
     generator: Generator, name: str, request: Request, spans: Mapping[Any, tuple[float, float]]
 ) -> Choice:
-    """Match the range of a model that does any factor with what was asked."""
+    """Return the choice of a model that does any factor, if what was asked is in its range."""
     can = ", ".join(f"{dim} by {low:g} to {high:g}" for dim, (low, high) in spans.items() if high > 1)
     if request.number is None and request.factors is None:
         raise ModelError(f"{name} refines {can}; give a scale in that range or a target spacing")

@@ -34,35 +34,22 @@ def model_sha256(module: Any) -> str:
 
 @dataclass(frozen=True)
 class Facts:
-    """Model, its hash, what it was computed in and on, its halo by dim if finite, the seed of its noise."""
+    """What made a result."""
 
-    name: str
-    sha256: str
+    name: str  # of the model
+    sha256: str  # of the model
     precision: str
     device: str
-    halo: Mapping[Any, int] | None = None
-    seed: int | None = None
+    halo: Mapping[Any, int] | None = None  # coarse pixels by dim, if finite
+    seed: int | None = None  # of the noise, if any
 
 
 def with_provenance(da: xr.DataArray, scale: Mapping[Any, float], facts: Facts) -> xr.DataArray:
-    """Return an array that says how it was made.
+    """Return an array whose attrs say how it was made, `scale` being fine pixels per coarse pixel by dim.
 
-    Parameters
-    ----------
-    da : DataArray
-        The result.
-    scale : mapping
-        Fine pixels per coarse pixel by dim.
-    facts : Facts
-        What made it.
-
-    Returns
-    -------
-    DataArray
-        With attrs ``sr_model``, ``sr_model_sha256``, ``sr_version``, ``sr_scale`` (z, y, x order),
-        ``sr_precision``, ``sr_device``, ``sr_halo`` (coarse pixels that a result sees beside its own, z, y,
-        x order), ``sr_seed`` of a model that draws noise, and one more line of ``history``, after the CF
-        conventions.
+    They are ``sr_model``, ``sr_model_sha256``, ``sr_version``, ``sr_scale`` and ``sr_halo`` (both in z, y, x
+    order), ``sr_precision``, ``sr_device``, ``sr_seed`` of a model that draws noise, and one more line of
+    ``history``, after the CF conventions.
     """
     dims = spatial_dims(da).values()
     factors = " ".join(f"{scale.get(dim, 1):.17g}" for dim in dims)

@@ -19,16 +19,12 @@ _PLANE = "plane"  # either of the two axes that a through-plane model leaves as 
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller asked for, by dim.
+    """What the caller asked for."""
 
-    `number` is a plain scale, for whatever axes the model refines; `factors` are by dim, and `exact` where a
-    target spacing asks for them.
-    """
-
-    dims: dict[str, Any]
-    number: float | None = None
-    factors: dict[Any, float] | None = None
-    exact: bool = False
+    dims: dict[str, Any]  # of the array by axis
+    number: float | None = None  # a plain scale, for whatever axes the model refines
+    factors: dict[Any, float] | None = None  # by dim
+    exact: bool = False  # a target spacing asks for the factors
 
     def __str__(self) -> str:
         if self.factors is None:
@@ -37,14 +33,14 @@ class Request:
 
 
 def factors_of_scale(dims: dict[str, Any], scale: Scale) -> Request:
-    """Read a scale: a number, one number for each of the last dims, or numbers by dim or axis."""
+    """Return a scale as a request: a number, one for each of the last dims, or numbers by dim or axis."""
     if scale is None:
         return Request(dims)
-    given = _numbers("scale", scale)
+    given = _parse_numbers("scale", scale)
     if isinstance(given, float):
         request = Request(dims, number=given)
     elif isinstance(given, dict):
-        request = Request(dims, factors={_dim(dims, key): s for key, s in given.items()})
+        request = Request(dims, factors={_find_dim(dims, key): s for key, s in given.items()})
     else:
         if len(given) > len(dims):
             raise ModelError(f"scale {given} has more numbers than the dims {list(dims.values())}")
@@ -55,8 +51,8 @@ def factors_of_scale(dims: dict[str, Any], scale: Scale) -> Request:
     return request
 
 
-def _numbers(what: str, value: Any) -> float | tuple[float, ...] | dict[Hashable, float]:
-    """A number, a tuple of some or some by name, or an error that says what may be given."""
+def _parse_numbers(what: str, value: Any) -> float | tuple[float, ...] | dict[Hashable, float]:
+    """Return a number, a tuple of numbers or numbers by name; a ModelError says what may be given."""
     value = value.tolist() if isinstance(value, np.ndarray) else value
     remedy = "give a number, one number per dim, or numbers by dim"
     some = (
@@ -67,7 +63,7 @@ def _numbers(what: str, value: Any) -> float | tuple[float, ...] | dict[Hashable
         else [value]
     )
     if not all(isinstance(number, Real) and not isinstance(number, bool) for number in some):
-        raise ModelError(f"{what} {value!r} is no number; {remedy}")
+        raise ModelError(f"{what} {value!r} must be a number; {remedy}")
     if not some:
         raise ModelError(f"{what} {value!r} names no dim; {remedy}")
     if isinstance(value, Mapping):
@@ -75,8 +71,8 @@ def _numbers(what: str, value: Any) -> float | tuple[float, ...] | dict[Hashable
     return tuple(map(float, value)) if isinstance(value, list | tuple) else float(value)
 
 
-def _dim(dims: Mapping[str, Any], key: Hashable) -> Any:
-    """The dim that a caller names, by its own name or by its axis."""
+def _find_dim(dims: Mapping[str, Any], key: Hashable) -> Any:
+    """Return the dim that a caller names, by its own name or by its axis."""
     if key in dims.values():
         return key
     if key in dims:
@@ -96,12 +92,12 @@ def dims_of_axes(name: str, axes: Sequence[str], dims: Mapping[str, Any]) -> tup
 def factors_of_spacing(
     have: Mapping[Any, float], dims: Mapping[str, Any], spacing: Spacing
 ) -> dict[Any, float]:
-    """Factors that reach a target spacing; a plain number leaves finer axes as they are."""
-    given = _numbers("spacing", spacing)
+    """Return the factors by dim that reach a target spacing; a plain number leaves finer axes as they are."""
+    given = _parse_numbers("spacing", spacing)
     if isinstance(given, tuple):
         raise ModelError(f"spacing {spacing!r} names no dims; give a number or numbers by dim")
     if isinstance(given, dict):
-        want = {_dim(dims, key): value for key, value in given.items()}
+        want = {_find_dim(dims, key): value for key, value in given.items()}
     else:
         want = {dim: min(given, have.get(dim, 0.0)) for dim in dims.values()}
     factors = {}

@@ -398,7 +398,7 @@ def test_guide_for_a_model_without_one_is_refused() -> None:
 @pytest.mark.parametrize("guide", ["pan.tif", np.zeros(3), np.ma.masked_array([[1.0]])])
 def test_what_is_no_array_of_the_image_is_no_guide(guide: Any) -> None:
     da, _, module = setup_raster()
-    with pytest.raises(InputTypeError, match=r"no guide; give a DataArray|has not the axes"):
+    with pytest.raises(InputTypeError, match=r"cannot be a guide; give a DataArray|has not the axes"):
         sr_imaging.upscale(da, module, guide=guide)
 
 

@@ -15,7 +15,7 @@ from sr_imaging.image.pixels.values import Values
 from sr_imaging.inference.trained_range import TrainedValues
 
 from .cluster import current_client
-from .companions import Beside, Guide, context_of
+from .companions import Block, Guide, context_of
 from .delivery import Delivery, as_node
 from .engine import Engine
 from .progress import steps_of
@@ -26,38 +26,20 @@ __all__ = ["Job", "compute"]
 
 @dataclass(frozen=True)
 class Job:
-    """What is done to every block of an array.
-
-    Parameters
-    ----------
-    engine : Engine
-        Generator and device.
-    delivery : Delivery
-        The same where blocks are computed, which may be elsewhere.
-    values : Values
-        How the pixels are stored.
-    spatial : tuple of int
-        Axes of the array that the generator works on, in its order.
-    channel : int or None
-        Axis of the bands that it takes together.
-    seed : int
-        Of the noise that the generator takes, if any.
-    guide : Guide, optional
-        The second image that it takes, if any.
-    """
+    """What is done to every block of an array."""
 
     engine: Engine
-    delivery: Delivery
-    values: Values
-    spatial: tuple[int, ...]
-    channel: int | None
-    seed: int = 0
+    delivery: Delivery  # the same engine where blocks are computed, which may be elsewhere
+    values: Values  # how the pixels are stored
+    spatial: tuple[int, ...]  # axes of the array that the generator works on, in its order
+    channel: int | None  # axis of the bands that it takes together
+    seed: int = 0  # of the noise that it takes, if any
     guide: Guide | None = None
     trained: TrainedValues | None = None
 
     @property
     def depth(self) -> dict[int, int]:
-        """Context along each spatial axis: the halo, and what filling invalid pixels in it may look at."""
+        """Context along each spatial axis in LR pixels: the halo, and what fills its invalid pixels."""
         hidden = None if self.guide is None else self.guide.values
         context = context_of(self.engine.generator, self.values, hidden)
         return dict(zip(self.spatial, context, strict=True))
@@ -69,26 +51,14 @@ class Job:
 
 
 def compute(data: Any, job: Job, progress: Callable[[int, int], None] | None = None) -> Any:
-    """Super-resolve an array.
+    """Return an array of stored values super-resolved; nothing of a dask array is computed yet.
 
-    Parameters
-    ----------
-    data : numpy or dask array
-        Stored values.
-    job : Job
-        What to do.
-    progress : callable, optional
-        Called as ``progress(done, total)`` after each tile.
-
-    Returns
-    -------
-    numpy or dask array
-        Same kind as `data`; nothing of a dask array is computed yet.
+    `progress` is called as ``progress(done, total)`` after each tile.
     """
     if job.guide is not None and job.channel is None:  # the bands of the guide need an axis
         return compute(data[..., None], replace(job, channel=data.ndim), progress)[..., 0]
     if isinstance(data, dask.array.Array):
-        return _lazy(data, job, progress)
+        return _compute_lazily(data, job, progress)
     step = steps_of(progress, _count_tiles([(n,) for n in data.shape], job))
     guide = None if job.guide is None else replace(job.guide, data=np.asarray(job.guide.data))
     return run(
@@ -97,22 +67,24 @@ def compute(data: Any, job: Job, progress: Callable[[int, int], None] | None = N
         job.values,
         spatial=job.spatial,
         channel=job.channel,
-        beside=Beside(job.seed, guide=guide),
+        block=Block(job.seed, guide=guide),
         trained=job.trained,
         progress=step,
     )
 
 
-def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> Any:
-    """Give each block its neighbours' context and run the tiler on it."""
+def _compute_lazily(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> Any:
+    """Return a lazy array whose blocks are tiled with their neighbours' context."""
     whole = [a for a in job.spatial if job.engine.needs_whole or data.shape[a] <= job.depth[a]]
     whole += [] if job.channel is None else [job.channel]
     thin = [a for a in job.spatial if a not in whole and min(data.chunks[a]) < job.depth[a]]
-    data = data.rechunk(dict.fromkeys(whole, -1) | {a: _thick(data.chunks[a], job.depth[a]) for a in thin})
+    data = data.rechunk(
+        dict.fromkeys(whole, -1) | {a: _length_of_chunks(data.chunks[a], job.depth[a]) for a in thin}
+    )
     depth = {a: d for a, d in job.depth.items() if len(data.chunks[a]) > 1}
     overlap: Any = dask.array.overlap.overlap
     seen = overlap(data, depth, boundary="none", allow_rechunk=True)
-    cores = [_without_context(c, depth.get(a, 0)) for a, c in enumerate(seen.chunks)]
+    cores = [_trim_context(c, depth.get(a, 0)) for a, c in enumerate(seen.chunks)]
     chunks = [tuple(n * job.scale.get(a, 1) for n in c) for a, c in enumerate(cores)]
     client = current_client()  # its workers cut their own tiles, so that blocks are counted
     total = _count_tiles(cores, job) if client is None else prod(map(len, cores))
@@ -129,7 +101,7 @@ def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> A
         [g.name for g in guide],
     )
     block = partial(
-        _block,
+        _compute_block,
         values=job.values,
         spatial=job.spatial,
         channel=job.channel,
@@ -153,7 +125,7 @@ def _lazy(data: Any, job: Job, progress: Callable[[int, int], None] | None) -> A
 
 
 def _guide_blocks(guide: Any, chunks: Sequence[Sequence[int]], job: Job, depth: dict[int, int]) -> Any:
-    """Cut a guide as the image is cut, with the same context."""
+    """Return a guide cut as the image is, with the same context."""
     fine = {a: tuple(n * job.scale.get(a, 1) for n in c) for a, c in enumerate(chunks) if a != job.channel}
     lazy: Any = dask.array.asarray(guide)
     overlap: Any = dask.array.overlap.overlap
@@ -165,21 +137,21 @@ def _guide_blocks(guide: Any, chunks: Sequence[Sequence[int]], job: Job, depth: 
     )
 
 
-def _thick(chunks: Sequence[int], depth: int) -> int:
-    """Length of even chunks of at least `depth`, the remainder too: Zarr takes no larger last chunk."""
+def _length_of_chunks(chunks: Sequence[int], depth: int) -> int:
+    """Return the length of even chunks of at least `depth`, the last too: Zarr takes no larger last chunk."""
     size, length = max(*chunks, depth), sum(chunks)
     while 0 < length % size < depth:
         size += 1
     return min(size, length)
 
 
-def _without_context(chunks: Sequence[int], depth: int) -> tuple[int, ...]:
-    """Lengths of overlapping chunks without what they share; the outer sides share nothing."""
+def _trim_context(chunks: Sequence[int], depth: int) -> tuple[int, ...]:
+    """Return the lengths of overlapping chunks without what they share; the outer sides share nothing."""
     last = len(chunks) - 1
     return tuple(n - depth * (k > 0) - depth * (k < last) for k, n in enumerate(chunks))
 
 
-def _block(
+def _compute_block(
     block: np.ndarray,
     *guide: np.ndarray,
     delivery: Delivery,
@@ -195,13 +167,13 @@ def _block(
     tilewise: bool,
     block_info: Any = None,
 ) -> np.ndarray:
-    """Super-resolve one block; at the border of the array it has no context on that side."""
+    """Return one block super-resolved; at the border of the array it has no context on that side."""
     place, count = block_info[0]["chunk-location"], block_info[0]["num-chunks"]
     context = [
         (depth.get(a, 0) * (place[a] > 0), depth.get(a, 0) * (place[a] < count[a] - 1)) for a in spatial
     ]
     before = {a: low for a, (low, _) in zip(spatial, context, strict=True)}
-    beside = Beside(
+    place_of_block = Block(
         seed=seed,
         start=tuple(s[place[a]] - before.get(a, 0) for a, s in enumerate(starts)),
         shape=tuple(s[-1] for s in starts),
@@ -214,7 +186,7 @@ def _block(
         spatial=spatial,
         channel=channel,
         context=context,
-        beside=beside,
+        block=place_of_block,
         trained=trained,
         progress=step if tilewise else None,
     )
@@ -224,7 +196,7 @@ def _block(
 
 
 def _count_tiles(chunks: Sequence[Sequence[int]], job: Job) -> int:
-    """Number of tiles that an array of these chunks takes."""
+    """Return the number of tiles that an array of these chunks takes."""
     images = [
         prod(block)
         for block in product(*(c for a, c in enumerate(chunks) if a != job.channel and a not in job.spatial))

@@ -39,22 +39,10 @@ def current_client() -> "Client | None":
 def connect(place: str) -> "Iterator[Client]":
     """Yield the client of a cluster, which computes all dask arrays in the block.
 
-    Parameters
-    ----------
-    place : str
-        ``local:2`` starts two worker processes here, for as long as the block runs; they share the cores, and
-        each has a GPU of its own where there are as many. An address like ``tcp://10.0.0.5:8786`` joins the
-        cluster of that scheduler.
-
-    Yields
-    ------
-    Client
-
-    Raises
-    ------
-    ConfigError
-        If the text names no cluster, dask.distributed is not installed, no scheduler answers, or its workers
-        have no package like this one.
+    ``local:2`` starts two worker processes here, for as long as the block runs; they share the cores, and
+    each has a GPU of its own where there are as many. An address like ``tcp://10.0.0.5:8786`` joins the
+    cluster of that scheduler. Raises ConfigError if the text names no cluster, dask.distributed is not
+    installed, no scheduler answers, or its workers have no package like this one.
     """
     try:
         import distributed
@@ -64,17 +52,21 @@ def connect(place: str) -> "Iterator[Client]":
         ) from error
     if local := _LOCAL.fullmatch(place):
         count = int(local[1])
-        with _unchanged(cores_of(count)), _local(count) as cluster, distributed.Client(cluster) as client:
+        with (
+            _restore_environment(cores_of(count)),
+            _start_workers(count) as cluster,
+            distributed.Client(cluster) as client,
+        ):
             yield client
     elif _ADDRESS.fullmatch(place):
-        with _joined(place) as client:
+        with _join_cluster(place) as client:
             yield client
     else:
         raise ConfigError(f"unknown cluster {place!r}; give local:2 or an address like tcp://10.0.0.5:8786")
 
 
-def _local(count: int) -> Any:
-    """Worker processes of this machine."""
+def _start_workers(count: int) -> Any:
+    """Return a cluster of worker processes on this machine."""
     from distributed import Nanny, Scheduler, SpecCluster
     from distributed.system import MEMORY_LIMIT
 
@@ -88,8 +80,8 @@ def _local(count: int) -> Any:
 
 
 @contextmanager
-def _unchanged(names: Iterable[str]) -> Iterator[None]:
-    """Variables of this process, which dask sets for those that it starts, as they were before the block."""
+def _restore_environment(names: Iterable[str]) -> Iterator[None]:
+    """Restore variables of this process after the block: dask sets them here for those that it starts."""
     before = {name: os.environ[name] for name in names if name in os.environ}
     try:
         yield
@@ -124,8 +116,8 @@ def gpu_of(number: int) -> dict[str, str]:
 
 
 @contextmanager
-def _joined(address: str) -> "Iterator[Client]":
-    """The client of a cluster that runs already, its workers tried."""
+def _join_cluster(address: str) -> "Iterator[Client]":
+    """Yield the client of a cluster that runs already, its workers tried."""
     import distributed
 
     try:
@@ -137,7 +129,7 @@ def _joined(address: str) -> "Iterator[Client]":
     with client:
         try:
             client.wait_for_workers(1, timeout=_TIMEOUT_S)
-            found = set(client.run(_version).values())
+            found = set(client.run(_get_version).values())
         except TimeoutError as error:
             raise ConfigError(f"the cluster at {address} has no workers; start some") from error
         except ImportError as error:
@@ -152,25 +144,17 @@ def _joined(address: str) -> "Iterator[Client]":
         yield client
 
 
-def _version() -> str:
-    """What a worker has installed."""
+def _get_version() -> str:
+    """Return the version that a worker has installed."""
     return __version__
 
 
 @dataclass(frozen=True)
 class Line:
-    """What joins a worker to those who wait for its work; used from any of its threads.
+    """What joins a worker to those who wait for its work; used from any of its threads."""
 
-    Parameters
-    ----------
-    topic : str
-        What it is about.
-    worker, client : object
-        Of dask.distributed, in the worker's process.
-    """
-
-    topic: str
-    worker: Any
+    topic: str  # what it is about
+    worker: Any  # of dask.distributed, like the client, in the worker's process
     client: Any
 
     def tell(self, message: Any) -> None:
@@ -178,8 +162,8 @@ class Line:
         self.worker.log_event(self.topic, message)
 
     def is_asked_to_stop(self) -> bool:
-        """Whether someone asked, with :func:`ask_to_stop`."""
-        return bool(_stop(self.client, self.topic).is_set())
+        """Return whether someone asked, with :func:`ask_to_stop`."""
+        return bool(_stop_event(self.client, self.topic).is_set())
 
 
 def line_home(topic: str) -> Line | None:
@@ -193,7 +177,8 @@ def line_home(topic: str) -> Line | None:
         return None
 
 
-def _stop(client: Any, topic: str) -> Any:
+def _stop_event(client: Any, topic: str) -> Any:
+    """Return the event by which the workers of a topic are asked to stop."""
     from distributed import Event
 
     return Event(f"{topic}-stop", client)
@@ -211,5 +196,5 @@ def unlisten(client: "Client", topic: str) -> None:
 
 
 def ask_to_stop(client: "Client", topic: str) -> Any:
-    """Ask the workers that tell of a topic to stop; an awaitable in the thread of the client."""
-    return _stop(client, topic).set()
+    """Ask the workers that report on a topic to stop; an awaitable in the thread of the client."""
+    return _stop_event(client, topic).set()

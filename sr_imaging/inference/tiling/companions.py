@@ -15,102 +15,69 @@ from sr_imaging.degradation.noise import normal_at
 from sr_imaging.image.pixels.values import Values
 from sr_imaging.networks import Generator
 
-__all__ = ["Beside", "Companions", "Guide", "context_of", "fine_reach"]
+__all__ = ["Block", "Companions", "Guide", "context_of", "fine_reach"]
 
 
 @dataclass(frozen=True)
 class Guide:
     """A second image on the grid of the result.
 
-    Parameters
-    ----------
-    data : numpy or dask array
-        Stored values. It has the axes of the image, spatial ones refined; its bands lie along the axis of the
-        image's bands, or along one more axis at the end where the image's bands go one by one.
-    values : Values
-        How they are stored.
+    It has the axes of the image, spatial ones refined; its bands lie along the axis of the image's bands, or
+    along one more axis at the end where the image's bands go one by one.
     """
 
-    data: Any
-    values: Values
+    data: Any  # numpy or dask array of stored values
+    values: Values  # how they are stored
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What a block of an array needs beside its pixels.
+class Block:
+    """Where a block lies in the whole array, and what a generator takes beside its pixels."""
 
-    Parameters
-    ----------
-    seed : int
-        Of the noise of the whole array.
-    start : sequence of int, optional
-        Index of the block's first pixel in the whole array, by axis; the block is the whole by default.
-    shape : sequence of int, optional
-        Of the whole array.
-    guide : Guide, optional
-        The second image of the block's pixels; the image then has an axis of bands.
-    """
-
-    seed: int = 0
-    start: tuple[int, ...] | None = None
-    shape: tuple[int, ...] | None = None
-    guide: Guide | None = None
+    seed: int = 0  # of the noise of the whole array
+    start: tuple[int, ...] | None = None  # index of its first pixel, by axis; the block is the whole if None
+    shape: tuple[int, ...] | None = None  # of the whole array
+    guide: Guide | None = None  # of the block's pixels; the image then has an axis of bands
 
 
 @dataclass(frozen=True)
 class Companions:
-    """The same for ``(N, C, *n)``, whatever axes the array had.
+    """The same for ``(N, C, *n)``, whatever axes the array had."""
 
-    Parameters
-    ----------
-    seed : int
-        Of the noise.
-    place : (N,) int ndarray
-        Index of each image among all images of the whole array.
-    start : tuple of int
-        Index of the first pixel along each spatial axis of the whole array.
-    shape : tuple of int
-        Number of images of the whole array, and its length along each spatial axis.
-    guide : (N, G, *(n * scale)) ndarray, optional
-        Stored values of the second image.
-    values : Values, optional
-        How they are stored.
-    """
-
-    seed: int
-    place: np.ndarray
-    start: tuple[int, ...]
-    shape: tuple[int, ...]
-    guide: np.ndarray | None = None
-    values: Values | None = None
+    seed: int  # of the noise
+    place: np.ndarray  # (N,) int: index of each image among all images of the whole array
+    start: tuple[int, ...]  # index of the first pixel along each spatial axis of the whole array
+    shape: tuple[int, ...]  # number of images of the whole array, and its length along each spatial axis
+    guide: np.ndarray | None = None  # (N, G, *(n * scale)) stored values of the second image
+    values: Values | None = None  # how they are stored
 
     @classmethod
     def of(
         cls,
-        beside: Beside,
+        block: Block,
         array: np.ndarray,
         front: Sequence[int],
         spatial: Sequence[int],
         channel: int | None,
     ) -> "Companions":
-        """Bring what a block needs into the order ``(N, C, *n)`` of its `front`, channel and spatial axes."""
-        shape = beside.shape or array.shape
-        start = beside.start or (0,) * array.ndim
+        """Return what a block needs in the order ``(N, C, *n)`` of its `front`, channel and spatial axes."""
+        shape = block.shape or array.shape
+        start = block.start or (0,) * array.ndim
         lead = [array.shape[axis] for axis in front]
         many = prod(shape[axis] for axis in front)
         place = np.arange(many).reshape([shape[axis] for axis in front])
         place = place[tuple(slice(start[a], start[a] + n) for a, n in zip(front, lead, strict=True))].ravel()
         guide = None
-        if beside.guide is not None:
-            fine = beside.guide.data.transpose([*front, channel, *spatial])
+        if block.guide is not None:
+            fine = block.guide.data.transpose([*front, channel, *spatial])
             guide = fine.reshape(prod(lead), *fine.shape[len(lead) :])
         return cls(
-            seed=beside.seed,
+            seed=block.seed,
             place=place,
             start=tuple(start[axis] for axis in spatial),
             shape=(many, *(shape[axis] for axis in spatial)),
             guide=guide,
-            values=None if beside.guide is None else beside.guide.values,
+            values=None if block.guide is None else block.guide.values,
         )
 
     def noise(self, images: slice, pixels: Sequence[slice], bands: int) -> np.ndarray:

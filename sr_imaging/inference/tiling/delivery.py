@@ -32,17 +32,7 @@ _LOCK = threading.Lock()
 
 
 class Delivery:
-    """A generator, and what is asked of the engine that runs it.
-
-    Parameters
-    ----------
-    generator : Generator
-        Not changed.
-    sha256 : str
-        Its hash.
-    settings : EngineSettings
-        Met where the engine is made.
-    """
+    """A generator, with its hash, and what is asked of the engine that runs it, met where that is made."""
 
     def __init__(self, generator: Generator, sha256: str, settings: EngineSettings) -> None:
         self.generator = generator
@@ -58,20 +48,14 @@ class Delivery:
 
     @property
     def engine(self) -> Engine:
-        """The engine in this process, made at its first use.
-
-        Raises
-        ------
-        ConfigError
-            If device, precision or tile is impossible here.
-        """
+        """The engine in this process, made at its first use; a ConfigError says what is impossible here."""
         with self._lock:
             if self._engine is None:
                 self._engine = make_engine(self.generator, self.settings)
             return self._engine
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrive, (self.token, _on_cpu(self.generator), self.sha256, self.settings)
+        return _take_delivery, (self.token, _move_to_cpu(self.generator), self.sha256, self.settings)
 
 
 def sketch(delivery: Delivery) -> Engine:
@@ -92,16 +76,16 @@ def as_node(delivery: Delivery) -> Delayed:
     return cast(Delayed, node)
 
 
-def _on_cpu(generator: Generator) -> Generator:
-    """The generator, or a copy of it whose weights another machine can hold."""
+def _move_to_cpu(generator: Generator) -> Generator:
+    """Return the generator, or a copy of it whose weights another machine can hold."""
     module = cast(nn.Module, generator)
     if all(tensor.device == torch.device("cpu") for tensor in module.state_dict().values()):
         return generator
     return cast(Generator, copy.deepcopy(module).cpu())
 
 
-def _arrive(token: str, generator: Generator, sha256: str, settings: EngineSettings) -> Delivery:
-    """The delivery of this name in this process: the one that came first, which may be ready."""
+def _take_delivery(token: str, generator: Generator, sha256: str, settings: EngineSettings) -> Delivery:
+    """Return the delivery of this name in this process: the one that came first, which may be ready."""
     with _LOCK:
         known = _ARRIVED.pop(token, None) or Delivery(generator, sha256, settings)
         _ARRIVED[token] = known

@@ -30,30 +30,16 @@ SMALLEST_TILE = 8  # LR pixels; below this a pass is nearly all context
 
 @dataclass(frozen=True)
 class Engine:
-    """A generator made ready for a device.
+    """A generator made ready for a device."""
 
-    Parameters
-    ----------
-    generator : Generator
-        On `device`, in evaluation mode, never one of the caller's own objects.
-    device : str
-        ``cpu``, ``cuda``, ``cuda:1``, … .
-    precision : str
-        ``float32`` or ``bf16``.
-    tile : tuple of int
-        Largest LR pixels of a tile, one per axis of the generator.
-    pixels : int
-        LR pixels, halo included, that one pass takes at most; small images go together.
-    """
-
-    generator: Generator
-    device: str
-    precision: str
-    tile: tuple[int, ...]
-    pixels: int
+    generator: Generator  # on `device`, in evaluation mode, never one of the caller's own objects
+    device: str  # cpu, cuda, cuda:1, ...
+    precision: str  # float32 or bf16
+    tile: tuple[int, ...]  # most LR pixels of a tile along each axis of the generator
+    pixels: int  # LR pixels, halo included, that one pass takes at most; small images go together
 
     def images_in_pass(self, shape: Sequence[int]) -> int:
-        """Number of images of `shape` LR pixels whose tiles go through the network together."""
+        """Return the number of images of `shape` LR pixels whose tiles go through the network together."""
         halo = self.generator.halo or (0,) * len(self.tile)
         taken = (min(n, t) + 2 * h for n, t, h in zip(shape, self.tile, halo, strict=True))
         return max(1, self.pixels // max(prod(taken), 1))
@@ -94,7 +80,7 @@ def _choose_precision(precision: str, device: str, generator: Generator) -> str:
 
 
 def _check_tile(tile: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    """Check a tile that the caller asked for."""
+    """Return a tile that the caller asked for, one number for each axis."""
     numbers = (tile,) * dims if np.ndim(tile) == 0 else tuple(cast("Sequence[int]", tile))
     shape = tuple(int(n) for n in numbers if isinstance(n, Integral))
     if len(shape) != len(numbers) or len(shape) != dims or min(shape) < 1:
@@ -103,7 +89,7 @@ def _check_tile(tile: int | Sequence[int], dims: int) -> tuple[int, ...]:
 
 
 def _memory_budget(max_memory: int | None, device: str) -> int:
-    """Bytes that one pass may take."""
+    """Return the bytes that one pass may take."""
     if max_memory is not None:
         return max_memory
     free = torch.cuda.mem_get_info(device)[0] if device != "cpu" else psutil.virtual_memory().available
@@ -111,21 +97,10 @@ def _memory_budget(max_memory: int | None, device: str) -> int:
 
 
 def tile_shape(generator: Generator, *, budget: int, device: str) -> tuple[tuple[int, ...], int]:
-    """Return the tile that is fastest and fits a memory budget.
+    """Return the LR pixels along each axis of the fastest tile that fits `budget` bytes, and those of a pass.
 
-    Parameters
-    ----------
-    generator : Generator
-        Measured by running it once on a few pixels.
-    budget : int
-        Bytes.
-    device : str
-        The largest useful tile differs: a CPU's is one whose features stay in its cache.
-
-    Returns
-    -------
-    tuple of int, int
-        LR pixels of a tile along each axis, and of a pass with its halo.
+    The generator is measured by running it once on a few pixels. The largest useful tile of a CPU is one
+    whose features stay in its cache.
     """
     dims = generator.spatial_dims
     halo = generator.halo or (0,) * dims
@@ -137,7 +112,7 @@ def tile_shape(generator: Generator, *, budget: int, device: str) -> tuple[tuple
 
 
 def _bytes_per_pixel(generator: Generator) -> int:
-    """Most memory per LR pixel that a layer holds: its input, its output, and one more for the workspace."""
+    """Return the most bytes per LR pixel that a layer holds: input, output, and as much for the workspace."""
     module = cast(nn.Module, generator)
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     halo = generator.halo or (0,) * generator.spatial_dims
@@ -150,12 +125,12 @@ def _bytes_per_pixel(generator: Generator) -> int:
         peak[0] = max(peak[0], held + (output.numel() if isinstance(output, Tensor) else 0))
 
     hooks = [m.register_forward_hook(note) for m in module.modules() if not list(m.children()) or m is module]
-    beside = {}
+    more = {}
     if bands := getattr(generator, "guide_channels", 0):
         fine = [int(n * s) for n, s in zip(shape, generator.scale, strict=True)]
-        beside["guide"] = torch.zeros(1, bands, *fine, device=device)
+        more["guide"] = torch.zeros(1, bands, *fine, device=device)
     with torch.inference_mode():
-        cast(Any, generator)(torch.zeros(1, generator.in_channels, *shape, device=device), **beside)
+        cast(Any, generator)(torch.zeros(1, generator.in_channels, *shape, device=device), **more)
     for hook in hooks:
         hook.remove()
     return max(4 * peak[0] // prod(shape), 4)

@@ -1,4 +1,4 @@
-"""Progress told to the caller from wherever the work is done: threads here, or the workers of a cluster."""
+"""Progress reported to the caller from where the work is done: threads here, or workers of a cluster."""
 
 import threading
 import uuid
@@ -8,25 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from sr_imaging.errors import CancelledError
+from sr_imaging.inference.options import Progress
 
 from .cluster import ask_to_stop, line_home, listen, unlisten
 
 __all__ = ["Steps", "steps_of"]
 
-Progress = Callable[[int, int], None]
-
 
 class Steps:
-    """Counts steps for a caller; what reaches another process tells this one of its steps.
+    """Counts steps for a caller, who may raise a ``CancelledError`` in `progress` to stop.
 
-    Parameters
-    ----------
-    progress : callable
-        Called as ``progress(done, total)`` after each step; raises a ``CancelledError`` to stop.
-    total : int
-        Number of steps.
-    client : distributed.Client, optional
-        Of the cluster that takes them.
+    A copy that reaches another process reports its steps to this one, over the `client` of the cluster.
     """
 
     def __init__(self, progress: Progress, total: int, client: Any = None) -> None:
@@ -37,35 +29,35 @@ class Steps:
         self.topic = f"sr-progress-{uuid.uuid4().hex}"
         _HERE[self.topic] = self
         if client is not None:
-            listen(client, self.topic, _listener(weakref.ref(self), client, self.topic))
+            listen(client, self.topic, _make_listener(weakref.ref(self), client, self.topic))
             weakref.finalize(self, unlisten, client, self.topic)
 
     def __call__(self) -> None:
-        """Count one step and tell the caller."""
+        """Count one step and report it to the caller."""
         with self._lock:
             self._done += 1
             self._progress(min(self._done, self._total), self._total)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrive, (self.topic,)
+        return _find_steps, (self.topic,)
 
 
 _HERE: "weakref.WeakValueDictionary[str, Steps]" = weakref.WeakValueDictionary()
 
 
 def steps_of(progress: Progress | None, total: int, client: Any = None) -> Steps | None:
-    """Return the steps of a caller who wants to be told of them."""
+    """Return the steps of a caller who wants to hear of them, else None."""
     return None if progress is None else Steps(progress, total, client)
 
 
 @dataclass(frozen=True)
-class _Far:
-    """Steps taken in another process than the caller's; they are lost where no cluster joins the two."""
+class _RemoteSteps:
+    """Steps in another process than the caller's; they are lost where no cluster joins the two."""
 
     topic: str
 
     def __call__(self) -> None:
-        """Tell of a step; raise where the caller asked to stop."""
+        """Report a step; raise where the caller asked to stop."""
         line = line_home(self.topic)
         if line is None:
             return
@@ -74,13 +66,13 @@ class _Far:
             raise CancelledError("the caller asked to stop")
 
 
-def _arrive(topic: str) -> Callable[[], None]:
-    """The steps of this topic, or what stands for them in another process."""
-    return _HERE.get(topic) or _Far(topic)
+def _find_steps(topic: str) -> Callable[[], None]:
+    """Return the steps of this topic, or what stands for them in another process."""
+    return _HERE.get(topic) or _RemoteSteps(topic)
 
 
-def _listener(steps: "weakref.ref[Steps]", client: Any, topic: str) -> Callable[[Any], Any]:
-    """What is done at each message; it must not keep the steps alive."""
+def _make_listener(steps: "weakref.ref[Steps]", client: Any, topic: str) -> Callable[[Any], Any]:
+    """Return what is done at each message; it must not keep the steps alive."""
 
     def heard(_: Any) -> Any:
         counted = steps()

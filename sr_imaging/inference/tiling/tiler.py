@@ -21,7 +21,7 @@ from sr_imaging.image.pixels.values import Values
 from sr_imaging.inference.trained_range import TrainedValues
 from sr_imaging.networks import replicate
 
-from .companions import Beside, Companions, context_of, fine_reach
+from .companions import Block, Companions, context_of, fine_reach
 from .engine import SMALLEST_TILE, Engine
 from .tile_arithmetic import Tile, Window, halve, split, window_of
 
@@ -39,7 +39,7 @@ def run(
     spatial: Sequence[int],
     channel: int | None = None,
     context: Sequence[tuple[int, int]] | None = None,
-    beside: Beside | None = None,
+    block: Block | None = None,
     trained: TrainedValues | None = None,
     progress: Callable[[], None] | None = None,
 ) -> np.ndarray:
@@ -53,7 +53,7 @@ def run(
     if trained is not None:
         trained.check(array, values)
     front = [k for k in range(array.ndim) if k not in spatial and k != channel]
-    companions = Companions.of(beside or Beside(), array, front, spatial, channel)
+    companions = Companions.of(block or Block(), array, front, spatial, channel)
     order = [*front, *([] if channel is None else [channel]), *spatial]
     images = array.transpose(order)
     if channel is None:
@@ -77,7 +77,7 @@ def _run_images(
     companions: Companions,
     progress: Callable[[], None] | None,
 ) -> np.ndarray:
-    """Super-resolve the part `whole` of ``(N, C, *n)``."""
+    """Return the part `whole` of ``(N, C, *n)`` super-resolved."""
     generator = engine.generator
     scale = tuple(int(s) for s in generator.scale)
     fine = tuple(n * s for n, s in zip(whole.shape, scale, strict=True))
@@ -91,7 +91,7 @@ def _run_images(
             try:
                 made = _run_tile(images, some, tile, engine=engine, values=values, companions=companions)
             except RuntimeError as error:
-                pending += _smaller(some, tile, error)[::-1]
+                pending += _halve_work(some, tile, error)[::-1]
                 continue
             out[(some, slice(None), *tile.fine(scale, whole.start))] = made
             if progress is not None:
@@ -99,8 +99,8 @@ def _run_images(
     return out
 
 
-def _smaller(some: slice, tile: Tile, error: RuntimeError) -> list[tuple[slice, Tile]]:
-    """Halve a batch, then a tile that was too large for the memory; pass any other error on."""
+def _halve_work(some: slice, tile: Tile, error: RuntimeError) -> list[tuple[slice, Tile]]:
+    """Return the halves of a batch, or of a tile, that needs too much memory; raise any other error again."""
     if not isinstance(error, torch.cuda.OutOfMemoryError) and "allocate memory" not in str(error):
         raise error
     if torch.cuda.is_available():
@@ -120,7 +120,7 @@ def _smaller(some: slice, tile: Tile, error: RuntimeError) -> list[tuple[slice, 
 def _run_tile(
     images: np.ndarray, some: slice, tile: Tile, *, engine: Engine, values: Values, companions: Companions
 ) -> np.ndarray:
-    """Super-resolve one tile of some of ``(N, C, *n)``."""
+    """Return one tile of some of ``(N, C, *n)`` super-resolved, as stored values."""
     generator = engine.generator
     halo = cast("tuple[int, ...]", generator.halo)
     scale = tuple(int(s) for s in generator.scale)
@@ -128,7 +128,7 @@ def _run_tile(
     narrow = window_of(tile, images.shape[2:], halo)
     seen = values.decode(images[(some, slice(None), *wide.slices)])
     invalid = ~np.isfinite(seen) if values.may_be_invalid else None
-    core = _core(tile, [s.start for s in wide.slices])
+    core = _core_slices(tile, [s.start for s in wide.slices])
     if invalid is not None and not invalid.any():
         invalid = None
     if invalid is not None:
@@ -140,9 +140,9 @@ def _run_tile(
     if bands := getattr(generator, "latent_channels", 0):
         noise = companions.noise(some, narrow.slices, bands)
     if companions.guide is not None:
-        guide, hidden = _seen_guide(companions, some, tile, (wide, narrow), engine)
-    inner = seen[_within(narrow, wide, (1,) * len(scale))]
-    made = _forward(inner, narrow.missing, engine, noise, guide, comfort=values.comfort)
+        guide, hidden = _decode_guide(companions, some, tile, (wide, narrow), engine)
+    inner = seen[_slices_within(narrow, wide, (1,) * len(scale))]
+    made = _run_generator(inner, narrow.missing, engine, noise, guide, comfort=values.comfort)
     if hidden is not None:
         made = np.where(hidden, made.dtype.type(np.nan), made)
     if invalid is not None:
@@ -150,10 +150,10 @@ def _run_tile(
     return values.encode(made)
 
 
-def _seen_guide(
+def _decode_guide(
     companions: Companions, some: slice, tile: Tile, windows: tuple[Window, Window], engine: Engine
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Finite guide ``(N, G, *n)`` of a tile's narrow window, and the pixels of the tile it does not show."""
+    """Return the finite guide ``(N, G, *n)`` in a tile's narrow window, and the tile's pixels it lacks."""
     values = cast(Values, companions.values)
     scale = [int(s) for s in engine.generator.scale]
     wide, narrow = windows
@@ -164,11 +164,11 @@ def _seen_guide(
         core = tile.fine(scale, [w.start for w in wide.slices])
         hidden = invalid[(slice(None), slice(None), *core)].any(1, keepdims=True)
         seen = _fill(seen, invalid, None if engine.needs_whole else fine_reach(engine.generator))
-    return seen[_within(narrow, wide, scale)], hidden
+    return seen[_slices_within(narrow, wide, scale)], hidden
 
 
-def _within(narrow: Window, wide: Window, scale: Sequence[int]) -> tuple[slice, ...]:
-    """Slices of a narrow window in what a wide one saw, on a grid `scale` times as fine."""
+def _slices_within(narrow: Window, wide: Window, scale: Sequence[int]) -> tuple[slice, ...]:
+    """Return the slices of a narrow window in what a wide one saw, on a grid `scale` times as fine."""
     inner = zip(narrow.slices, wide.slices, scale, strict=True)
     return (
         slice(None),
@@ -177,13 +177,13 @@ def _within(narrow: Window, wide: Window, scale: Sequence[int]) -> tuple[slice, 
     )
 
 
-def _core(tile: Tile, origin: Sequence[int]) -> tuple[slice, ...]:
-    """Slices of a tile in ``(N, C, *n)`` that begins at `origin`."""
+def _core_slices(tile: Tile, origin: Sequence[int]) -> tuple[slice, ...]:
+    """Return the slices of a tile in ``(N, C, *n)`` that begins at `origin`."""
     return (slice(None), slice(None), *tile.fine((1,) * len(origin), origin))
 
 
 def _repeat(x: np.ndarray, scale: Sequence[int]) -> np.ndarray:
-    """Repeat each pixel `scale` times along the last axes."""
+    """Return each pixel repeated `scale` times along the last axes."""
     for k, s in enumerate(scale):
         if s > 1:
             x = np.repeat(x, s, axis=x.ndim - len(scale) + k)
@@ -191,9 +191,9 @@ def _repeat(x: np.ndarray, scale: Sequence[int]) -> np.ndarray:
 
 
 def _fill(images: np.ndarray, invalid: np.ndarray, reach: int | None) -> np.ndarray:
-    """Fill the invalid pixels of each image and band, from the same band where it has one within `reach`.
+    """Return images filled, each band from its own nearest valid pixel where that lies within `reach`.
 
-    Where another band alone is valid, a farther pixel might lie outside the tile; their mean does not.
+    A farther one might lie outside the tile; the mean of the bands that are valid does not.
     """
     filled = images.copy()
     far = np.zeros_like(invalid)
@@ -209,7 +209,7 @@ def _fill(images: np.ndarray, invalid: np.ndarray, reach: int | None) -> np.ndar
     return np.where(far & (near > 0), mean, filled).astype(images.dtype, copy=False)
 
 
-def _forward(
+def _run_generator(
     x: np.ndarray,
     missing: Sequence[tuple[int, int]],
     engine: Engine,
@@ -218,27 +218,27 @@ def _forward(
     *,
     comfort: tuple[float, float] | None,
 ) -> np.ndarray:
-    """Run the generator on finite pixels ``(N, C, *n)``, replicating what is missing beyond the border."""
+    """Return what the generator makes of finite ``(N, C, *n)``, the border replicated where it is missing."""
     fixed = engine.generator.fixed_values
     whole = comfort if engine.precision == "float32" else None  # bf16 has digits for no more than the tile
-    ready, shift, unit = _comfortable(x, tuple(range(1, x.ndim)), fixed or whole)
-    tensor = _tensor(ready, missing, engine)
-    beside = {}
+    ready, shift, unit = _standardise(x, tuple(range(1, x.ndim)), fixed or whole)
+    tensor = _to_tensor(ready, missing, engine)
+    more = {}
     if noise is not None:
-        beside["latent"] = _tensor(noise, missing, engine)
+        more["latent"] = _to_tensor(noise, missing, engine)
     if guide is not None:  # its bands may have units of their own
         finer = [(a * int(s), b * int(s)) for (a, b), s in zip(missing, engine.generator.scale, strict=True)]
-        beside["guide"] = _tensor(_comfortable(guide, tuple(range(2, x.ndim)), fixed)[0], finer, engine)
+        more["guide"] = _to_tensor(_standardise(guide, tuple(range(2, x.ndim)), fixed)[0], finer, engine)
     cast_to = torch.autocast(torch.device(engine.device).type, torch.bfloat16)
-    with _device_lock(engine.device), torch.inference_mode():
+    with _lock_of(engine.device), torch.inference_mode():
         with cast_to if engine.precision == "bf16" else nullcontext():
-            made = cast(Any, engine.generator)(tensor, **beside)
+            made = cast(Any, engine.generator)(tensor, **more)
         _check_shape(tensor, made, engine)
         y = np.asarray(made.float().cpu().contiguous().numpy())
     return np.asarray(y.astype(x.dtype, copy=False) * unit + shift)
 
 
-def _comfortable(
+def _standardise(
     x: np.ndarray, axes: tuple[int, ...], fixed: tuple[float, float] | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return float32 values as a generator wants them, what was subtracted, and what they were divided by."""
@@ -251,15 +251,15 @@ def _comfortable(
     return ((x - shift) / unit).astype(np.float32, copy=False), shift, unit
 
 
-def _tensor(x: np.ndarray, missing: Sequence[tuple[int, int]], engine: Engine) -> torch.Tensor:
-    """Put ready float32 values on the device, with the border replicated."""
+def _to_tensor(x: np.ndarray, missing: Sequence[tuple[int, int]], engine: Engine) -> torch.Tensor:
+    """Return ready float32 values as a tensor on the device, with the border replicated."""
     tensor = torch.from_numpy(np.ascontiguousarray(x)).to(engine.device)
     layout = torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d
     return replicate(tensor, missing).contiguous(memory_format=layout)
 
 
 def _check_shape(x: torch.Tensor, y: torch.Tensor, engine: Engine) -> None:
-    """Raise unless the generator kept its promise."""
+    """Raise ModelError unless the generator made as many pixels as it promised."""
     halo = cast("tuple[int, ...]", engine.generator.halo)
     core = [n - 2 * h for n, h in zip(x.shape[2:], halo, strict=True)]
     promised = (*x.shape[:2], *(int(n * s) for n, s in zip(core, engine.generator.scale, strict=True)))
@@ -270,6 +270,6 @@ def _check_shape(x: torch.Tensor, y: torch.Tensor, engine: Engine) -> None:
         )
 
 
-def _device_lock(device: str) -> threading.Lock:
-    """One lock a device: two passes at once would share its memory and gain nothing."""
+def _lock_of(device: str) -> threading.Lock:
+    """Return the lock of a device: two passes at once would share its memory and gain nothing."""
     return _DEVICE_LOCKS.setdefault(device, threading.Lock())
