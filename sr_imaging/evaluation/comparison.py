@@ -19,7 +19,7 @@ from .discriminator_accuracy import accuracy_by_image
 from .originals import Trial
 from .report import Row
 
-__all__ = ["Case", "accuracy_of_discriminator", "compare"]
+__all__ = ["Case", "compare", "discriminator_shares"]
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,7 @@ def compare(case: Case, again: Mapping[str, xr.DataArray]) -> Row:
     )
 
 
-def accuracy_of_discriminator(
-    case: Case, generator: Any, discriminator: Any, device: str
-) -> dict[str, float]:
+def discriminator_shares(case: Case, generator: Any, discriminator: Any, device: str) -> dict[str, float]:
     """Return the share of right verdicts on ``hr``, ``sr`` and ``cubic``.
 
     Of a volume under a through-plane model the (z, x) planes are judged.
@@ -96,8 +94,8 @@ def _measure_estimate(case: Case, estimate: xr.DataArray, again: xr.DataArray) -
     return {
         "mse": mse(sr, hr, valid=valid),
         "psnr": psnr(sr, hr, data_range=span, valid=valid),
-        "ssim": _average_over_images(ssim, sr, hr, valid, span),
-        "ms_ssim": _average_over_images(ms_ssim, sr, hr, valid, span),
+        "ssim": _average_images(ssim, sr, hr, valid, span),
+        "ms_ssim": _average_images(ms_ssim, sr, hr, valid, span),
         "sam": _try_metric(sam, sr, hr, valid=valid) if case.has_spectra else nan,
         "ergas": _try_metric(ergas, sr, hr, valid=valid, scale=scale) if case.has_spectra else nan,
         "consistency": _measure_consistency(case, again),
@@ -112,9 +110,7 @@ def _try_metric(metric: Any, sr: np.ndarray, hr: np.ndarray, **options: Any) -> 
         return nan
 
 
-def _average_over_images(
-    metric: Any, sr: np.ndarray, hr: np.ndarray, valid: np.ndarray, span: float
-) -> float:
+def _average_images(metric: Any, sr: np.ndarray, hr: np.ndarray, valid: np.ndarray, span: float) -> float:
     """Return the mean over the 2-D images of the last two axes that the metric can measure."""
     images = [x.reshape(-1, *x.shape[-2:]) for x in (sr, hr, valid)]
     pairs = zip(*images, strict=True)

@@ -42,7 +42,9 @@ def accuracy_by_image(
             f"the discriminator takes {discriminator.in_channels} bands of patches {size}, the model makes "
             f"{hr.shape[1]} bands along {hr.ndim - 2} axes; give the one it was trained with"
         )
-    places = _pick_evenly(list(_find_patches(valid, hr, size)))
+    found = list(_find_patches(valid, hr, size))
+    count = min(len(found), _PATCHES)
+    places = [found[k * len(found) // count] for k in range(count)]
     if not places:
         return dict.fromkeys(["hr", *estimates], nan)
     logits = _collect_logits(discriminator.to(device), {"hr": hr, **estimates}, places, spread, fixed_values)
@@ -78,9 +80,7 @@ def _collect_logits(
         patches = {
             name: np.stack([of[place] for place in some], dtype=np.float32) for name, of in images.items()
         }
-        offset, unit = _find_offset_and_unit(
-            patches["hr"], spread[[place[0] for place in some]], fixed_values
-        )
+        offset, unit = _find_values(patches["hr"], spread[[place[0] for place in some]], fixed_values)
         for name, values in patches.items():
             with torch.inference_mode():
                 verdict = discriminator(torch.from_numpy((values - offset) / unit).to(device))[-1]
@@ -102,13 +102,7 @@ def _find_patches(valid: np.ndarray, hr: np.ndarray, size: Sequence[int]) -> Ite
                 yield place
 
 
-def _pick_evenly(places: Sequence[Any]) -> list[Any]:
-    """Return at most `_PATCHES` of the patches, evenly spread."""
-    count = min(len(places), _PATCHES)
-    return [places[k * len(places) // count] for k in range(count)]
-
-
-def _find_offset_and_unit(
+def _find_values(
     hr: np.ndarray, spread: np.ndarray, fixed_values: tuple[float, float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return offset and unit of each patch, as `sr_imaging.training.data.batches` finds them by default."""

@@ -19,7 +19,7 @@ from sr_imaging.degradation.settings import DegradationConfig, as_range, describ
 from sr_imaging.errors import ConfigError, GridError
 from sr_imaging.evaluation.figures.drawing import Row as PictureRow
 from sr_imaging.evaluation.figures.drawing import check_matplotlib, draw
-from sr_imaging.evaluation.figures.exhibit import Exhibit
+from sr_imaging.evaluation.figures.exhibit import case_rows
 from sr_imaging.evaluation.metrics.pixels import data_range
 from sr_imaging.image.grid.axes import spatial_dims
 from sr_imaging.image.pixels.fill import fill_nearest
@@ -30,9 +30,9 @@ from sr_imaging.networks import CLASSICAL, check_generator
 from sr_imaging.networks.device import pick_device
 from sr_imaging.networks.whole_image import upscale_image
 
-from .comparison import Case, accuracy_of_discriminator, compare
+from .comparison import Case, compare, discriminator_shares
 from .originals import Trial, trials
-from .reading import bring_to_one_grid, read_with_guides
+from .reading import align_grids, read_with_guides
 from .report import Report, Row
 
 __all__ = ["evaluate"]
@@ -108,17 +108,17 @@ def evaluate(
         judge = load_discriminator(discriminator)
     if figure is not None:
         check_matplotlib()
-    test = _Test(generator, name, factors, degradation, judge, seed, device)
+    test = _Test(generator, factors, degradation, judge, seed, device)
     rows: list[Row] = []
     pictures: list[PictureRow] = []
     for label, da, guide in read_with_guides(scans, guides):
-        whole, second = bring_to_one_grid(da.astype(np.float32), guide)
+        whole, second = align_grids(da.astype(np.float32), guide)
         for trial in trials(label, whole, axes=generator.axes, scale=factors, guide=second):
             log.info("%s, %s", trial.scan, trial.axes)
-            row, exhibit = _measure_trial(trial, test)
+            row, case = _measure_trial(trial, test)
             rows.append(row)
             if figure is not None and len(pictures) < 2 * _DRAWN:
-                pictures += exhibit.rows(row)
+                pictures += case_rows(case, row, name)
     if not rows:
         raise ConfigError("there are no readable scans to evaluate on; give files or folders")
     if figure is not None:
@@ -131,7 +131,6 @@ class _Test:
     """What every scan is put through."""
 
     generator: Any
-    name: str
     factors: tuple[float, ...]
     degradation: DegradationConfig | None
     discriminator: Any
@@ -179,8 +178,8 @@ def _check_guides(generator: Any, name: str, guides: Any) -> None:
         raise ConfigError(f"{name} takes no guide; leave guides out")
 
 
-def _measure_trial(trial: Trial, test: _Test) -> tuple[Row, Exhibit]:
-    """Return the figures of a trial and what is to be drawn of it."""
+def _measure_trial(trial: Trial, test: _Test) -> tuple[Row, Case]:
+    """Return the figures of a trial, and the images that they are of."""
     profiles = None
     if test.degradation is not None:
         axes = dict(zip(test.generator.axes, test.degradation.psfs(len(test.factors)), strict=True))
@@ -192,10 +191,10 @@ def _measure_trial(trial: Trial, test: _Test) -> tuple[Row, Exhibit]:
     again = {name: degrade(da, trial.factors, psf=profiles) for name, da in case.results.items()}
     row = compare(case, again)
     if test.discriminator is not None:
-        right = accuracy_of_discriminator(case, test.generator, test.discriminator, pick_device(test.device))
+        right = discriminator_shares(case, test.generator, test.discriminator, pick_device(test.device))
         shares: dict[str, Any] = {f"accuracy_{name}": share for name, share in right.items()}
         row = replace(row, **shares)
-    return row, Exhibit(trial, lr, case.hr, case.results, test.name)
+    return row, case
 
 
 def _super_resolve(trial: Trial, lr: xr.DataArray, test: _Test) -> Case:
@@ -209,15 +208,8 @@ def _super_resolve(trial: Trial, lr: xr.DataArray, test: _Test) -> Case:
         second = None if guide is None else guide.values
         sr = hr.copy(data=_upscale_planes(test.generator, lr.values, second, pick_device(test.device)))
     else:
-        free = getattr(test.generator, "scale_range", None) is not None
-        sr = upscale(
-            lr,
-            test.generator,
-            scale=factors if free else None,
-            guide=guide,
-            seed=test.seed,
-            device=test.device,
-        )
+        scale = None if getattr(test.generator, "scale_range", None) is None else factors
+        sr = upscale(lr, test.generator, scale=scale, guide=guide, seed=test.seed, device=test.device)
     valid = np.isfinite(hr.values) & np.isfinite(sr.values) & np.isfinite(cubic.values)
     span = data_range(hr.values, valid=valid) if valid.any() else 0.0
     if span == 0:
@@ -245,15 +237,13 @@ def _upscale_planes(generator: Any, lr: np.ndarray, guide: np.ndarray | None, de
         if not all(np.isfinite(one).any() for one in (plane, second) if one is not None):
             out.append(np.full((round(plane.shape[0] * generator.scale[0]), plane.shape[1]), np.nan))
             continue
-        image, offset, unit = _prepare_plane(plane, generator.fixed_values)
-        seen = None if second is None else _prepare_plane(second, None)[0].to(device)
+        image, offset, unit = _to_batch(plane, generator.fixed_values)
+        seen = None if second is None else _to_batch(second, None)[0].to(device)
         out.append(upscale_image(generator, image.to(device), guide=seen)[0] * unit + offset)
     return np.stack(out, axis=1)
 
 
-def _prepare_plane(
-    plane: np.ndarray, fixed_values: tuple[float, float] | None
-) -> tuple[Tensor, float, float]:
+def _to_batch(plane: np.ndarray, fixed_values: tuple[float, float] | None) -> tuple[Tensor, float, float]:
     """Return a plane as a batch of one, and the offset and the unit that its values were freed of."""
     filled = fill_nearest(plane, ~np.isfinite(plane))
     offset, unit = fixed_values or (float(filled.mean()), float(filled.std()) or 1.0)

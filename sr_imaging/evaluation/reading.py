@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 import xarray as xr
@@ -12,7 +13,7 @@ from sr_imaging.image.grid.axes import spatial_dims
 from sr_imaging.image.grid.frames import mean_on_grid
 from sr_imaging.io import find_scans, read
 
-__all__ = ["bring_to_one_grid", "read_with_guides"]
+__all__ = ["align_grids", "read_with_guides"]
 
 log = logging.getLogger(__name__)
 
@@ -22,19 +23,15 @@ def read_with_guides(scans: Any, guides: Any) -> Iterator[tuple[str, xr.DataArra
     if guides is None:
         yield from ((label, da, None) for label, da in _read_each(scans))
         return
-    others = _read_each(guides)
-    for label, da in _read_each(scans):
-        found = next(others, None)
-        if found is None:
-            raise ConfigError(f"there is no guide for {label}; give one for each scan")
-        yield label, da, found[1]
-    if (more := next(others, None)) is not None:
-        raise ConfigError(f"the guide {more[0]} has no scan; give one for each scan")
+    for scan, guide in zip_longest(_read_each(scans), _read_each(guides)):
+        if guide is None:
+            raise ConfigError(f"there is no guide for {scan[0]}; give one for each scan")
+        if scan is None:
+            raise ConfigError(f"the guide {guide[0]} has no scan; give one for each scan")
+        yield *scan, guide[1]
 
 
-def bring_to_one_grid(
-    da: xr.DataArray, guide: xr.DataArray | None
-) -> tuple[xr.DataArray, xr.DataArray | None]:
+def align_grids(da: xr.DataArray, guide: xr.DataArray | None) -> tuple[xr.DataArray, xr.DataArray | None]:
     """Return a scan and its guide on one grid.
 
     They are placed by their coordinates where their sizes differ and both have them.

@@ -190,9 +190,7 @@ def _make_shader(crop: xr.DataArray) -> Any:
         return _make_relief_shader(crop)
     down, along = _side_dims(crop)
     lead = [dim for dim in crop.dims if dim not in (down, along)]
-    bands = (
-        _choose_colour_bands(names, crop.attrs.get("color_interp", ()), crop.sizes[lead[0]]) if lead else None
-    )
+    bands = _choose_bands(names, crop.attrs.get("color_interp", ()), crop.sizes[lead[0]]) if lead else None
 
     def pick(plane: xr.DataArray) -> np.ndarray:
         if not lead:
@@ -205,7 +203,7 @@ def _make_shader(crop: xr.DataArray) -> Any:
     return lambda plane: np.nan_to_num(np.clip((pick(plane) - low) / span, 0, 1))
 
 
-def _choose_colour_bands(names: np.ndarray, kinds: Sequence[str], count: int) -> tuple[int, int, int] | None:
+def _choose_bands(names: np.ndarray, kinds: Sequence[str], count: int) -> tuple[int, int, int] | None:
     """Return the bands to show as red, green and blue; None for gray."""
     for said in (list(map(str, names)), list(map(str, kinds))):
         places = [

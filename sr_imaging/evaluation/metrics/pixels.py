@@ -158,10 +158,8 @@ def ms_ssim(sr: Any, hr: Any, *, data_range: float, valid: Any = None) -> float:
     ----------
     sr, hr : (Y, X) or (Z, Y, X) array
         Estimate and truth of one shape; each axis at least 176 long.
-    data_range : float
-        Range of the values, in the unit of `hr`.
-    valid : bool array, optional
-        As in :func:`mse`.
+    data_range, valid
+        As in :func:`ssim`.
 
     Returns
     -------

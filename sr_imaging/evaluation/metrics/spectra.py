@@ -55,14 +55,10 @@ def ergas(sr: Any, hr: Any, *, scale: float, valid: Any = None, band_axis: int =
 
     Parameters
     ----------
-    sr, hr : (B, Y, X) array
-        Estimate and truth of one shape.
+    sr, hr, valid, band_axis
+        As in :func:`sam`.
     scale : float
         HR pixels per LR pixel along an axis; the geometric mean where the axes differ.
-    valid : (B, Y, X) bool array, optional
-        A pixel counts where all its bands are valid; by default where all are finite.
-    band_axis : int
-        Axis of the bands.
 
     Returns
     -------
