@@ -15,7 +15,7 @@ from sr_imaging.io.dicom.reading.find_series import find_series
 from sr_imaging.io.find import find_scans
 from sr_imaging.io.scan import Scan, Verdict, under_policies
 
-__all__ = ["Found", "find_inputs", "one_scan", "shown_cause"]
+__all__ = ["Found", "drop_label", "find_inputs", "find_one_scan"]
 
 _MAGIC = frozenset("*?[")
 
@@ -57,7 +57,7 @@ def find_inputs(
     return [replace(item, scan=scan) for item, scan in zip(once.values(), scans, strict=True)]
 
 
-def one_scan(path: Path) -> Scan:
+def find_one_scan(path: Path) -> Scan:
     """Return the one scan that a file or folder holds; raises ConfigError unless there is just one."""
     scans = find_scans(path) if path.exists() else []
     good = [scan for scan in scans if scan.verdict.ok]
@@ -117,9 +117,9 @@ def _find_at(path: Path, root: Path) -> list[Found]:
 
 def _place_in_zip(scan: Scan, path: Path) -> Found:
     """Return a scan of an unpacked zip under the name of the zip."""
-    from sr_imaging.io.archive import unpacked
+    from sr_imaging.io.archive import unpack
 
-    inner = scan.path.relative_to(unpacked(path))
+    inner = scan.path.relative_to(unpack(path))
     label = str(path / inner)
     reason = scan.verdict.reason.replace(str(scan.path), label)
     scan = replace(scan, verdict=replace(scan.verdict, reason=reason))
@@ -148,7 +148,7 @@ def _group_named_slices(folder: Path, files: list[Path]) -> list[Found]:
     return found
 
 
-def shown_cause(cause: str, label: str) -> str:
+def drop_label(cause: str, label: str) -> str:
     """Return a reason in one line, without the path before it, which is shown already."""
     for lead in (f"{label}: ", f"{label} ", f"cannot read {label}: "):
         cause = cause.removeprefix(lead)

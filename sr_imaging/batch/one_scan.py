@@ -1,4 +1,4 @@
-"""One scan of a batch, brought to its end: read, super-resolved, written; a failure stays with it."""
+"""One scan of a batch from reading to writing; a failure stays with it."""
 
 import logging
 import struct
@@ -8,8 +8,9 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, prod
+from threading import Event
 from typing import Any
 
 import xarray as xr
@@ -20,7 +21,7 @@ from sr_imaging.inference.tiling.cluster import current_client
 from sr_imaging.inference.upscaling import super_resolve
 from sr_imaging.io import read, write
 
-from .inputs import one_scan, shown_cause
+from .inputs import drop_label, find_one_scan
 from .journal import Journal
 from .report import ScanResult
 from .task import BatchOptions, Task
@@ -29,23 +30,11 @@ __all__ = ["FAILURES", "cause_of", "record", "work_on"]
 
 Progress = Callable[[int, int], None]
 
-# What one scan may raise without stopping the others: our own errors, and those of the libraries below us.
-FAILURES = (
-    SrImagingError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+# What one scan may raise without stopping the others: our own errors, and those of the libraries below us,
+# which odd data leads astray, and which files and memory fail.
+_ASTRAY = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_FAILED = (EOFError, ImportError, MemoryError, OSError, struct.error, zlib.error)
+FAILURES = (SrImagingError, *_ASTRAY, *_FAILED)
 
 _BLOCKS_PER_THREAD = 3  # of a cluster: the last ones to be done then wait for little
 _MULTIPLE = 256  # LR pixels: a block of the result is a whole number of tiles of its file
@@ -53,56 +42,35 @@ _MULTIPLE = 256  # LR pixels: a block of the result is a whole number of tiles o
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class _Stop:
-    """Asks the threads that still compute tiles of an abandoned scan to stop."""
-
-    asked: bool = False
-
-
 def work_on(
     task: Task, result: ScanResult, options: BatchOptions, model: Any, tiles: Progress
 ) -> dict[str, str] | None:
-    """Bring one scan to its end.
+    """Bring one scan to its end; return what its finished output was made from, None for one unfinished.
 
-    Parameters
-    ----------
-    task : Task
-        What is planned; its action is ``run``.
-    result : ScanResult
-        Filled in: status, cause, trace, warnings, seconds.
-    options : BatchOptions
-        What is asked for.
-    model : str or Generator
-        What super-resolves it.
-    tiles : callable
-        Called as ``tiles(done, total)`` from any thread.
-
-    Returns
-    -------
-    dict or None
-        What the finished output was made from, for the journal; None where it is not finished.
+    Status, cause, trace, warnings and seconds are filled into `result`; `tiles` is called from any thread.
     """
-    stop, hashes = _Stop(), None
+    stop, hashes = Event(), None  # threads may still compute tiles of a scan that is given up
     began = time.perf_counter()
-    with _noted(result):
+    with _collect_warnings(result):
         try:
-            hashes = _upscale(task, options, model, _stoppable(tiles, stop))
+            hashes = _make_output(task, options, model, _make_stoppable(tiles, stop))
             result.status = "done"
         except KeyboardInterrupt:
-            stop.asked, result.status = True, "interrupted"
+            stop.set()
+            result.status = "interrupted"
         except FAILURES as error:
-            stop.asked, result.status = True, "failed"
+            stop.set()
+            result.status = "failed"
             private = task.found.scan.kind == "dicom"
             result.cause = cause_of(error, task.found.label, private=private)
-            result.trace = _trace_without_texts(error) if private else traceback.format_exc()
+            result.trace = _format_trace_without_texts(error) if private else traceback.format_exc()
     result.seconds = round(time.perf_counter() - began, 3)
     return hashes
 
 
 def record(journal: Journal, task: Task, result: ScanResult, hashes: dict[str, str]) -> None:
-    """Write down a finished scan; a journal that cannot be written is only warned of."""
-    with _noted(result):
+    """Add a finished scan to the journal; one that cannot be written is only warned of."""
+    with _collect_warnings(result):
         try:
             if task.output is not None:
                 journal.add(task.output, hashes)
@@ -110,14 +78,14 @@ def record(journal: Journal, task: Task, result: ScanResult, hashes: dict[str, s
             log.warning("%s is done, but --resume will do it again: %s", task.output, error)
 
 
-def _upscale(task: Task, options: BatchOptions, model: Any, progress: Progress) -> dict[str, str]:
+def _make_output(task: Task, options: BatchOptions, model: Any, progress: Progress) -> dict[str, str]:
     """Read, super-resolve and write; return what the result was made from."""
     scan = task.found.scan
     if task.output is None:
         raise SrImagingError(f"{task.found.label} has no output; plan it with plan_batch")
     hashes = task.hashes()
-    da = cut(read(scan, masked=task.format == "parametric-map"))  # which keeps the floats
-    guide: Any = None if options.guide is None else read(one_scan(options.guide))
+    da = _split_for_cluster(read(scan, masked=task.format == "parametric-map"))  # which keeps the floats
+    guide: Any = None if options.guide is None else read(find_one_scan(options.guide))
     finer = super_resolve(da, replace(options, model=model, guide=guide), progress)
     write(
         finer,
@@ -130,8 +98,8 @@ def _upscale(task: Task, options: BatchOptions, model: Any, progress: Progress) 
     return hashes
 
 
-def cut(da: xr.DataArray) -> xr.DataArray:
-    """Return a lazy array in blocks enough to keep a cluster busy, where one is connected."""
+def _split_for_cluster(da: xr.DataArray) -> xr.DataArray:
+    """Return a lazy array in enough blocks to keep a cluster busy, where one is connected."""
     client = current_client()
     if client is None or da.chunks is None:
         return da
@@ -145,13 +113,13 @@ def cut(da: xr.DataArray) -> xr.DataArray:
     return da.chunk({dim: _MULTIPLE * ceil(n / parts / _MULTIPLE) for dim, n in largest.items()})
 
 
-def _stoppable(tell: Callable[[int, int], None], stop: _Stop) -> Callable[[int, int], None]:
-    """Pass progress on until a stop is asked for."""
+def _make_stoppable(tiles: Progress, stop: Event) -> Progress:
+    """Return `tiles`, which raises CancelledError in the threads of a scan that is given up."""
 
     def step(done: int, total: int) -> None:
-        if stop.asked:
+        if stop.is_set():
             raise CancelledError("the run was stopped; start it again with --resume")
-        tell(done, total)
+        tiles(done, total)
 
     return step
 
@@ -162,17 +130,16 @@ def cause_of(error: BaseException, label: str, *, private: bool = False) -> str:
     A library may quote values of a header in its errors; `private` leaves its text out.
     """
     if isinstance(error, SrImagingError):
-        return shown_cause(str(error), label)
+        return drop_label(str(error), label)
     if private:
         return f"{type(error).__name__}; see the traceback with -v and report it if the scan is sound"
-    text = next(
-        iter(str(error).splitlines()), "no message"
-    )  # pydicom puts whole tracebacks into its messages
+    lines = str(error).splitlines()  # pydicom puts whole tracebacks into its messages
+    text = lines[0] if lines else "no message"
     return f"{type(error).__name__}: {text}; see the traceback with -v and report it if the scan is sound"
 
 
-def _trace_without_texts(error: BaseException) -> str:
-    """Format a traceback with the texts of our own errors alone, the first cause first."""
+def _format_trace_without_texts(error: BaseException) -> str:
+    """Return a traceback with the texts of our own errors alone, the first cause first."""
     parts: list[str] = []
     link: BaseException | None = error
     while link is not None:
@@ -184,9 +151,9 @@ def _trace_without_texts(error: BaseException) -> str:
 
 
 @contextmanager
-def _noted(result: ScanResult) -> Iterator[None]:
-    """Keep what is warned of while a scan is worked on."""
-    handler = _Notes(result.warnings)
+def _collect_warnings(result: ScanResult) -> Iterator[None]:
+    """Add what is warned of while a scan is worked on to its result."""
+    handler = _WarningCollector(result.warnings)
     package = logging.getLogger("sr_imaging")
     package.addHandler(handler)
     try:
@@ -200,7 +167,7 @@ def _noted(result: ScanResult) -> Iterator[None]:
         package.removeHandler(handler)
 
 
-class _Notes(logging.Handler):
+class _WarningCollector(logging.Handler):
     """Collects warnings as text."""
 
     def __init__(self, notes: list[str]) -> None:

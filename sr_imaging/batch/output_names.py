@@ -10,30 +10,18 @@ from pathlib import Path, PurePath
 from string import Formatter
 
 from sr_imaging.errors import ConfigError
+from sr_imaging.io import formats
 from sr_imaging.io.scan import Scan
 
 from .inputs import Found
 
-__all__ = [
-    "FIELDS",
-    "FORMATS",
-    "anonymous_place",
-    "check_names",
-    "format_of_file",
-    "format_of_kind",
-    "is_output_file",
-    "output_names",
-    "without_outputs",
-]
+__all__ = ["anonymise", "check_names", "choose_format", "drop_outputs", "is_output_file", "name_outputs"]
 
 # format -> suffixes of its files, the first is the one that is written; a DICOM series is a folder
-FORMATS: dict[str, tuple[str, ...]] = {
-    "geotiff": (".tif", ".tiff", ".gtif", ".gtiff"),
-    "cog": (".tif", ".tiff"),
-    "dicom": (),
-    "parametric-map": (".dcm",),
-    "nifti": (".nii.gz", ".nii"),
-    "zarr": (".zarr",),
+FORMATS = {
+    form.name: form.suffixes and form.suffixes + form.other_suffixes
+    for form in formats.FORMATS.values()
+    if form.write
 }
 FIELDS = ("stem", "scale", "model", "SeriesNumber")
 _OUTPUT_SUFFIXES = tuple(chain.from_iterable(FORMATS.values()))
@@ -41,17 +29,12 @@ _IMAGE_SUFFIXES = {".gz", ".jp2", ".nc", ".zip", ".ima", ".dicom", ".vrt", *_OUT
 _FOREIGN = {".png", ".jpg", ".jpeg", ".jp2", ".nc", ".h5", ".hdf", ".img", ".hdr", ".mha", ".mhd", ".nrrd"}
 
 
-def format_of_file(output: Path) -> str | None:
-    """Return the format that the suffix of one output file means; None for a folder, and for ``.dcm``."""
-    if not is_output_file(output):
-        return None
-    name = output.name.lower()
-    return next((kind for kind in ("geotiff", "nifti", "zarr") if name.endswith(FORMATS[kind])), None)
-
-
-def format_of_kind(kind: str) -> str:
-    """Return the format that a scan of a kind is written in unless another is asked for."""
-    return {"raster": "geotiff", "netcdf": "zarr"}.get(kind, kind)
+def choose_format(output: Path, kind: str) -> str:
+    """Return the format of one output file's suffix, else the one that suits a kind of scan."""
+    name = output.name.lower() if is_output_file(output) else ""
+    of_kind = formats.FORMATS[kind].result or kind
+    by_suffix = (form.name for form in formats.FORMATS.values() if form.by_suffix)
+    return next((form for form in by_suffix if name.endswith(FORMATS[form])), of_kind)
 
 
 def is_output_file(output: Path) -> bool:
@@ -72,7 +55,7 @@ def is_output_file(output: Path) -> bool:
     return False
 
 
-def output_names(
+def name_outputs(
     found: Sequence[Found],
     output: Path,
     *,
@@ -101,7 +84,7 @@ def output_names(
     return [output / name for name in names]
 
 
-def anonymous_place(item: Found) -> Found:
+def anonymise(item: Found) -> Found:
     """Return a DICOM series whose output is named by a hash: folders may be called like their patients."""
     if item.scan.kind != "dicom":
         return item
@@ -197,7 +180,7 @@ def check_names(outputs: Sequence[tuple[Path, str]], inputs: Sequence[Scan]) -> 
                 raise ConfigError(f"the output {met} would replace the input {file}; give another folder")
 
 
-def without_outputs(found: Sequence[Found], output: Path) -> list[Found]:
+def drop_outputs(found: Sequence[Found], output: Path) -> list[Found]:
     """Return the inputs without results of an earlier run, where the output folder is in an input folder."""
     if is_output_file(output):  # it may be an input that was named, which is never replaced
         return list(found)

@@ -20,10 +20,7 @@ _EAGER = ("dicom", "nifti")  # kinds that are read into memory
 
 @dataclass(frozen=True)
 class BatchOptions(UpscaleOptions):
-    """What a batch is asked for: the options of `upscale`, and what becomes of files.
-
-    A ConfigError is raised for a choice that does not exist.
-    """
+    """The options of `upscale`, and what becomes of files; raises ConfigError for an unknown choice."""
 
     guide: Path | None = None  # a file or DICOM folder, which lies on the grid of one result
     on_missing: str = "raise"  # as in sr_imaging.read, like on_tilt
@@ -44,7 +41,7 @@ class BatchOptions(UpscaleOptions):
 
     @property
     def existing(self) -> str:
-        """What becomes of outputs that exist."""
+        """Return what becomes of outputs that exist, one of IF_EXISTS."""
         return self.if_exists or ("overwrite" if self.resume else "error")
 
     def as_dict(self) -> dict[str, Any]:
@@ -54,61 +51,33 @@ class BatchOptions(UpscaleOptions):
 
 @dataclass(frozen=True)
 class Task:
-    """One scan of a plan.
-
-    Parameters
-    ----------
-    found : Found
-        The scan.
-    action : str
-        ``run``, ``up to date``, ``skip``, ``exists`` or ``fail``.
-    cause : str
-        Why it is skipped or cannot be done.
-    output : Path, optional
-        Where the result goes.
-    format : str
-        Format of the result.
-    model, model_sha256 : str
-        What makes it.
-    dims : tuple of str
-        Dims of the shapes.
-    shape, fine_shape : tuple of int
-        Before and after.
-    spacing, fine_spacing : dict
-        By dim, in the scan's unit; empty where the scan states none.
-    nbytes, fine_nbytes : int
-        Size of the pixels before and after, uncompressed.
-    parameters : dict
-        What the result depends on beside input and model.
-    generator : object
-        The model itself.
-    """
+    """One scan of a plan."""
 
     found: Found
-    action: str = "run"
-    cause: str = ""
+    action: str = "run"  # or ``up to date``, ``skip``, ``exists``, ``fail``
+    cause: str = ""  # why it is skipped or cannot be done
     output: Path | None = None
-    format: str = ""
+    format: str = ""  # of the output
     model: str = ""
     model_sha256: str = ""
-    dims: tuple[str, ...] = ()
+    dims: tuple[str, ...] = ()  # of the shapes
     shape: tuple[int, ...] = ()
     fine_shape: tuple[int, ...] = ()
-    spacing: dict[str, float] = field(default_factory=dict)
+    spacing: dict[str, float] = field(default_factory=dict)  # by dim, in the scan's unit; may be empty
     fine_spacing: dict[str, float] = field(default_factory=dict)
-    nbytes: int = 0
+    nbytes: int = 0  # of the pixels, uncompressed
     fine_nbytes: int = 0
-    parameters: dict[str, Any] = field(default_factory=dict)
-    generator: Any = field(default=None, repr=False)
+    parameters: dict[str, Any] = field(default_factory=dict)  # that, with input and model, make the result
+    generator: Any = field(default=None, repr=False)  # the model itself
 
     @property
     def disk_bytes(self) -> int:
-        """Most bytes that writing the output takes; the overviews of a COG are a third of it."""
+        """Return the most bytes that the output takes; the overviews of a COG are a third of it."""
         return self.fine_nbytes * 4 // 3 if self.format == "cog" else self.fine_nbytes
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes that hold the arrays where the scan is read at once; nothing where it streams."""
+        """Return the bytes of the arrays where the scan is read at once, 0 where it streams."""
         return self.nbytes + 2 * self.fine_nbytes if self.found.scan.kind in _EAGER else 0
 
     def hashes(self) -> dict[str, str]:
@@ -123,20 +92,14 @@ class Task:
         """Return what a report says of the plan."""
         names = ("format", "model", "model_sha256", "dims", "shape", "fine_shape", "spacing", "fine_spacing")
         scan = self.found.scan
-        own = {"kind": scan.kind, "series_uid": scan.series_uid, "modality": scan.modality}
-        return {
-            **own,
-            "readable": scan.verdict.ok,
-            **{name: getattr(self, name) for name in names},
-            "parameters": self.parameters,
-        }
+        own: dict[str, Any] = {"kind": scan.kind, "series_uid": scan.series_uid, "modality": scan.modality}
+        own["readable"] = scan.verdict.ok
+        return {**own, **{name: getattr(self, name) for name in names}, "parameters": self.parameters}
 
 
 def steps_text(before: Mapping[Any, float], after: Mapping[Any, float], unit: str = "") -> str:
     """Return spacings before and after, dims that agree together; dims that stay are left out.
 
-    Examples
-    --------
     >>> steps_text({"z": 4, "y": 2, "x": 2}, {"z": 4, "y": 1, "x": 1}, " mm")
     'y, x 2 -> 1 mm'
     """

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sr_imaging.batch.report import ScanResult
     from sr_imaging.batch.task import Task
 
-__all__ = ["Display", "display", "tile_bar"]
+__all__ = ["Display", "display"]
 
 
 class Display:
@@ -44,10 +44,10 @@ class Display:
         self._bar.update(self._tiles, visible=bool(self._counts))
         if result.status == "failed":
             if self._verbose and result.trace:
-                self._console.print(result.trace, markup=False, style="dim")
-            self._console.print(f"FAIL {result.input}: {result.cause}", markup=False, style="red")
+                self._console.print(result.trace, style="dim")
+            self._console.print(f"FAIL {result.input}: {result.cause}", style="red")
         elif not self._quiet:
-            self._console.print(f"{count} {_format_line(result)}", markup=False)
+            self._console.print(f"{count} {_format_line(result)}")
 
 
 def _format_line(result: "ScanResult") -> str:
@@ -61,21 +61,16 @@ def _format_line(result: "ScanResult") -> str:
 
 @contextmanager
 def display(console: "Console", *, quiet: bool, verbose: int) -> Iterator[Display]:
-    """Yield a listener whose bar ends with the block."""
-    with tile_bar(console, shown=not quiet) as bar:
-        yield Display(console, bar, quiet=quiet, verbose=verbose)
-
-
-def tile_bar(console: "Console", *, shown: bool) -> "Progress":
-    """Return a bar, silent where the console is not a terminal."""
+    """Yield a listener whose bar ends with the block, and is silent where there is no terminal."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    return Progress(
+    with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not (shown and console.is_terminal),
-    )
+        disable=quiet or not console.is_terminal,
+    ) as bar:
+        yield Display(console, bar, quiet=quiet, verbose=verbose)

@@ -19,17 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOTHING_READABLE",
-    "NO_ROOM",
-    "USAGE",
     "AsJson",
     "Device",
     "OnMissing",
     "OnTilt",
     "Quiet",
     "Verbose",
-    "consoles",
-    "exit_codes",
     "print_json",
+    "running",
     "start_logging",
     "table",
 ]
@@ -52,20 +49,23 @@ Verbose = Annotated[
 ]
 
 
-def consoles() -> tuple["Console", "Console"]:
-    """Return the consoles for data (stdout) and for everything else (stderr)."""
-    from rich.console import Console
-
+@contextmanager
+def running(*, quiet: bool = False, verbose: int = 0) -> "Iterator[tuple[Console, Console]]":
+    """Yield the consoles for data (stdout) and all else (stderr), where log lines and errors are shown."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be in the encoding of the stream
             stream.reconfigure(errors="backslashreplace")
-    return _make_console(Console, stderr=False), _make_console(Console, stderr=True)
+    out, err = _make_console(stderr=False), _make_console(stderr=True)
+    with _exit_codes(err, verbose), start_logging(err, quiet=quiet, verbose=verbose):
+        yield out, err
 
 
-def _make_console(make: "type[Console]", *, stderr: bool) -> "Console":
+def _make_console(*, stderr: bool) -> "Console":
     """Return a console that prints names as they are: no mark-up in brackets, no emoji in colons."""
+    from rich.console import Console
+
     width = None if (sys.stderr if stderr else sys.stdout).isatty() else _WIDE
-    return make(stderr=stderr, width=width, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    return Console(stderr=stderr, width=width, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def table(*columns: str) -> "Table":
@@ -94,7 +94,7 @@ class _LogLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
         level = "note" if record.levelno <= logging.INFO else record.levelname.lower()
-        self._console.print(f"{level}: {record.getMessage()}", markup=False, style="dim")
+        self._console.print(f"{level}: {record.getMessage()}", style="dim")
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def start_logging(
 
 
 @contextmanager
-def exit_codes(console: "Console", *, verbose: int = 0) -> Iterator[None]:
+def _exit_codes(console: "Console", verbose: int) -> Iterator[None]:
     """Turn an error that ends a command into one line and its exit code."""
     try:
         with _treat_sigterm_as_interrupt():
@@ -139,8 +139,8 @@ def _print_line(console: "Console", kind: str, text: str, verbose: int) -> None:
     if verbose:
         import traceback
 
-        console.print(traceback.format_exc(), markup=False, style="dim")
-    console.print(f"{kind}: {text}", markup=False)
+        console.print(traceback.format_exc(), style="dim")
+    console.print(f"{kind}: {text}")
 
 
 def _choose_exit_code(error: SrImagingError) -> int:

@@ -7,7 +7,7 @@ import typer
 
 from sr_imaging.errors import ConfigError, WriteError
 
-from .console import Device, Quiet, Verbose, consoles, exit_codes, start_logging
+from .console import Device, Quiet, Verbose, running
 from .numbers import parse_scale
 
 __all__ = ["evaluate"]
@@ -61,8 +61,7 @@ def evaluate(
 
     The options from --psf to --noise-zero are those of [degradation] in a training file.
     """
-    out, err = consoles()
-    with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
+    with running(quiet=quiet, verbose=verbose) as (out, err):
         from sr_imaging import evaluate as measure
         from sr_imaging.degradation.settings import DegradationConfig
 
@@ -87,11 +86,11 @@ def evaluate(
         if json == Path("-"):
             typer.echo(report.to_json())
         else:
-            out.print(report.table(), markup=False)
+            out.print(report.table())
             if json is not None:
                 _write_text(json, report.to_json())
         if figure is not None:
-            err.print(str(figure), markup=False)
+            err.print(str(figure))
 
 
 def _parse_scale_of_axes(text: str | None) -> float | tuple[float, ...] | None:

@@ -5,19 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import (
-    NOTHING_READABLE,
-    AsJson,
-    OnMissing,
-    OnTilt,
-    Quiet,
-    Verbose,
-    consoles,
-    exit_codes,
-    print_json,
-    start_logging,
-    table,
-)
+from .console import NOTHING_READABLE, AsJson, OnMissing, OnTilt, Quiet, Verbose, print_json, running, table
 
 if TYPE_CHECKING:
     from sr_imaging.batch.inputs import Found
@@ -52,21 +40,23 @@ def inspect(
 
     Exit codes: 0 all readable and, with --check, without problems; 3 some not; 4 none readable.
     """
-    out, err = consoles()
-    with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
+    with running(quiet=quiet, verbose=verbose) as (out, _):
         from sr_imaging.batch.inputs import find_inputs
         from sr_imaging.io.dicom.checking.series import check_scans
+        from sr_imaging.io.dicom.patient import patient_of
 
         found = find_inputs(inputs, on_missing=on_missing, on_tilt=on_tilt)
         checks = check_scans([item.scan for item in found]) if check else []
+        patients = [patient_of(item.scan) for item in found] if patient else []
+        scans = zip_longest(found, checks, patients)
         if as_json:
-            print_json([_collect_facts(*pair, patient=patient) for pair in zip_longest(found, checks)])
+            print_json([_list_facts(*one) for one in scans])
         else:
             names = ("scan", "kind", "shape", "spacing", "type", "place", "verdict")
             rows = table(*["patient"] * patient, *names, *["check"] * check)
-            for item, checked in zip_longest(found, checks):
-                whose = [", ".join(_find_patient(item).values())] * patient
-                rows.add_row(*whose, *_format_row(item), *[str(checked or "")] * check)
+            for item, checked, whose in scans:
+                first = [", ".join(whose.values())] if patient else []
+                rows.add_row(*first, *_format_row(item), *[str(checked or "")] * check)
             out.print(rows)
         good = sum(item.scan.verdict.ok for item in found)
         if not good:
@@ -79,12 +69,13 @@ def _format_row(item: "Found") -> list[str]:
     """Return the cells of one scan."""
     scan = item.scan
     number = scan.facts.get("series_number")
+    bits = f"{scan.facts['bits_stored']} bit" if "bits_stored" in scan.facts else ""
     return [
         item.label + (f" (series {number})" if number is not None else ""),
         f"{scan.kind} {scan.modality}" if scan.modality else scan.kind,
         "x".join(map(str, scan.shape)),
         "x".join(f"{step:.4g}" for step in scan.spacing),
-        str(scan.facts.get("dtype") or _describe_bits(scan.facts)),
+        str(scan.facts.get("dtype") or bits),
         _describe_place(scan.facts),
         _describe_verdict(item),
     ]
@@ -98,27 +89,16 @@ def _describe_place(facts: dict[str, Any]) -> str:
 
 def _describe_verdict(item: "Found") -> str:
     """Return the verdict without the path that its row begins with."""
-    from sr_imaging.batch.inputs import shown_cause
+    from sr_imaging.batch.inputs import drop_label
 
     verdict = item.scan.verdict
-    reason = shown_cause(verdict.reason, item.label)
+    reason = drop_label(verdict.reason, item.label)
     return "; ".join(["ok" if verdict.ok else f"refused: {reason}", *verdict.notes])
 
 
-def _describe_bits(facts: dict[str, Any]) -> str:
-    """Return the stored bits of DICOM pixels."""
-    return f"{facts['bits_stored']} bit" if "bits_stored" in facts else ""
-
-
-def _collect_facts(item: "Found", checked: "Check | None", *, patient: bool) -> dict[str, Any]:
+def _list_facts(item: "Found", checked: "Check | None", patient: dict[str, str] | None) -> dict[str, Any]:
     """Return one scan as data for JSON."""
-    own = {} if checked is None else {"check": {"problems": checked.problems, "notes": checked.notes}}
-    whose = {"patient": _find_patient(item)} if patient else {}
-    return {**item.scan.as_dict(), "path": item.label, **whose, **own}
-
-
-def _find_patient(item: "Found") -> dict[str, str]:
-    """Return who the patient of a scan is."""
-    from sr_imaging.io.dicom.patient import patient_of
-
-    return patient_of(item.scan)
+    own: dict[str, Any] = {} if patient is None else {"patient": patient}
+    if checked is not None:
+        own["check"] = {"problems": checked.problems, "notes": checked.notes}
+    return {**item.scan.as_dict(), "path": item.label, **own}

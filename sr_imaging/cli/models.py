@@ -8,7 +8,7 @@ import typer
 
 from sr_imaging.errors import WriteError
 
-from .console import AsJson, consoles, exit_codes, print_json, table
+from .console import AsJson, print_json, running, table
 
 if TYPE_CHECKING:
     from sr_imaging import ModelCard
@@ -23,8 +23,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A bundled model or a 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List the bundled models."""
-    out, err = consoles()
-    with exit_codes(err):
+    with running() as (out, _):
         from sr_imaging import list_models
 
         cards = list_models()
@@ -36,14 +35,13 @@ def list_(as_json: AsJson = False) -> None:
             rows.add_row(card.name, _describe_scale(card), _describe_range(card), card.description)
         out.print(rows)
         classical = "cubic, wiener, back-projection, linear, lanczos, fourier, nearest"
-        out.print(f"also, for any axis and factor: {classical}", markup=False)
+        out.print(f"also, for any axis and factor: {classical}")
 
 
 @app.command()
 def info(name: Name, as_json: AsJson = False) -> None:
     """Show the card of a model."""
-    out, err = consoles()
-    with exit_codes(err):
+    with running() as (out, _):
         from sr_imaging import load_model
 
         card: Any = load_model(name).card
@@ -65,13 +63,12 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Copy a model, its card inside, to a file of your own."""
-    out, err = consoles()
-    with exit_codes(err):
+    with running() as (out, _):
         from sr_imaging import load_model, save_model
 
         model: Any = load_model(name)
         save_model(model, _check_suffix(output), model.card, overwrite=overwrite)
-        out.print(str(output), markup=False)
+        out.print(str(output))
 
 
 @app.command()
@@ -84,13 +81,12 @@ def blend(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Make a model between two, such as a pixel-trained and a GAN-trained one: fidelity or texture."""
-    out, err = consoles()
-    with exit_codes(err):
+    with running() as (out, _):
         from sr_imaging import blend_models, save_model
 
         made: Any = blend_models(first, second, alpha)
         save_model(made, _check_suffix(output), made.card, overwrite=overwrite)
-        out.print(str(output), markup=False)
+        out.print(str(output))
 
 
 def _check_suffix(output: Path) -> Path:

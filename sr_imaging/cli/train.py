@@ -10,7 +10,7 @@ import typer
 
 from sr_imaging.errors import CancelledError, ConfigError
 
-from .console import Device, Quiet, Verbose, consoles, exit_codes, start_logging
+from .console import Device, Quiet, Verbose, running, start_logging
 
 __all__ = ["train"]
 
@@ -52,8 +52,7 @@ def train(
 
     Exit codes: 0 done, 2 a setting is impossible, 130 interrupted.
     """
-    out, err = consoles()
-    with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
+    with running(quiet=quiet, verbose=verbose) as (out, err):
         from sr_imaging import train as run
 
         settings = _choose_settings(config, scan, output, steps)
@@ -70,7 +69,7 @@ def train(
                 progress=shown,
                 on_step=on_step,
             )
-        out.print(str(path), markup=False)
+        out.print(str(path))
 
 
 def _choose_settings(config: Path | None, scan: Path | None, output: Path | None, steps: int | None) -> Any:

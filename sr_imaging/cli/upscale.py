@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import OnMissing, OnTilt, Quiet, Verbose, consoles, exit_codes, print_json, start_logging, table
+from .console import Device, OnMissing, OnTilt, Quiet, Verbose, print_json, running, table
 from .numbers import parse_scale, parse_spacing, parse_tile
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def upscale(
         str | None, typer.Option(help="Fine pixels per pixel: 2, or by axis 4,1,1 or z=4.")
     ] = None,
     spacing: Annotated[
-        str | None, typer.Option(help="Target spacing in the scan's unit instead: 1, or z=1.")
+        str | None, typer.Option(help="Target spacing in the scan's unit, instead of --scale: 1, or z=1.")
     ] = None,
     name: Annotated[
         str | None,
@@ -52,19 +52,20 @@ def upscale(
     deidentify: Annotated[
         bool, typer.Option("--deidentify", help="Write DICOM scans without what may identify the patient.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bf16.")] = "auto",
     tile: Annotated[str | None, typer.Option(help="Pixels of a tile: 256, or by axis 64,128.")] = None,
     max_memory: Annotated[str | None, typer.Option(help="Memory of one pass, such as '2 GiB'.")] = None,
     seed: Annotated[int, typer.Option(help="Of the noise of a stochastic model.")] = 0,
     guide: Annotated[
         Path | None,
-        typer.Option(help="Second image that a guided model takes: finer, and over the whole scan."),
+        typer.Option(help="Second image that a guided model takes: finer, and covering the whole scan."),
     ] = None,
     on_missing: OnMissing = "raise",
     on_tilt: OnTilt = "raise",
     if_exists: Annotated[
-        str | None, typer.Option(help="skip, overwrite or error; error is the default, but for --resume.")
+        str | None,
+        typer.Option(help="skip, overwrite or error; by default error, and overwrite with --resume."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep outputs of the same input, model and parameters.")
@@ -85,8 +86,7 @@ def upscale(
     A scan that fails never stops the others. Exit codes: 0 all done or up to date, 1 internal error, 2 usage,
     3 some scans failed, 4 nothing readable, 5 all failed, 6 not enough disk or memory, 130 interrupted.
     """
-    out, err = consoles()
-    with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
+    with running(quiet=quiet, verbose=verbose) as (out, err):
         from sr_imaging.batch.plan import plan_batch
         from sr_imaging.batch.task import BatchOptions
 
@@ -112,38 +112,37 @@ def upscale(
         )
         plan = plan_batch(inputs, output, options)
         if dry_run:
-            code = _show(plan, out, err, as_json=as_json)
+            code = _show_plan(plan, out, err, as_json=as_json)
         else:
-            code = _run(plan, err, report=report, as_json=as_json, quiet=quiet, verbose=verbose)
+            code = _run_plan(plan, err, report=report, as_json=as_json, quiet=quiet, verbose=verbose)
         raise typer.Exit(code)
 
 
-def _show(plan: "Plan", out: "Console", err: "Console", *, as_json: bool) -> int:
-    """Show a plan and whether it fits."""
+def _show_plan(plan: "Plan", out: "Console", err: "Console", *, as_json: bool) -> int:
+    """Show a plan, check that it fits, and return the exit code."""
     from sr_imaging.batch.plan import size_text
 
     if as_json:
-        print_json([_as_dict(task) for task in plan.tasks])
+        print_json([_task_as_dict(task) for task in plan.tasks])
     else:
         rows = table("scan", "shape", "spacing", "size", "model", "output", "action")
         for task in plan.tasks:
-            rows.add_row(*_row(task, plan))
+            rows.add_row(*_format_task(task, plan))
         out.print(rows)
     need, free = size_text(plan.disk_bytes), size_text(plan.free_bytes)
-    text = f"up to {need} to write into {plan.folder}, {free} free"
-    err.print(text, markup=False)
+    err.print(f"up to {need} to write into {plan.folder}, {free} free")
     plan.check()
     return 0 if any(task.found.scan.verdict.ok for task in plan.tasks) else 4
 
 
-def _as_dict(task: "Task") -> dict[str, Any]:
-    """One scan of a plan as data."""
+def _task_as_dict(task: "Task") -> dict[str, Any]:
+    """Return one scan of a plan as data."""
     own = {"input": task.found.label, "action": task.action, "cause": task.cause}
     return {**own, "output": str(task.output or ""), "bytes": task.disk_bytes, **task.facts()}
 
 
-def _row(task: "Task", plan: "Plan") -> list[str]:
-    """One scan of a plan."""
+def _format_task(task: "Task", plan: "Plan") -> list[str]:
+    """Return the cells of one scan of a plan."""
     from sr_imaging.batch.plan import size_text
     from sr_imaging.batch.task import steps_text
 
@@ -151,20 +150,21 @@ def _row(task: "Task", plan: "Plan") -> list[str]:
     place = task.found.place.as_posix()
     if task.output is None:
         return [place, "", "", "", "", "", action]
-    shape = f"{_shape(task.shape)} -> {_shape(task.fine_shape)}"
+    shape = f"{_format_shape(task.shape)} -> {_format_shape(task.fine_shape)}"
     steps = steps_text(task.spacing, task.fine_spacing)
     output = task.output.relative_to(plan.folder).as_posix()
     return [place, shape, steps, size_text(task.fine_nbytes), task.model, output, action]
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
+    """Return a shape as ``4x512x512``."""
     return "x".join(map(str, shape))
 
 
-def _run(
+def _run_plan(
     plan: "Plan", err: "Console", *, report: Path | None, as_json: bool, quiet: bool, verbose: int
 ) -> int:
-    """Run a plan under a display, and report."""
+    """Run a plan under a display, report, and return the exit code."""
     from sr_imaging.batch.run import run_batch
 
     from .batch_display import display
@@ -176,12 +176,12 @@ def _run(
     if as_json:
         print_json(ran.as_dict())
     if not quiet:
-        err.print(_summary(ran), markup=False)
+        err.print(_summarise(ran))
     return ran.exit_code
 
 
-def _summary(ran: "RunReport") -> str:
-    """One line on the whole run."""
+def _summarise(ran: "RunReport") -> str:
+    """Return one line on the whole run."""
     kinds = ("done", "up to date", "skipped", "failed", "interrupted", "not started")
     parts = [f"{number} {kind}" for kind in kinds if (number := ran.count(kind))]
     return f"{', '.join(parts) or 'nothing to do'} in {ran.seconds:.1f} s"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sr_imaging.cli.console import Device, Quiet, Verbose, consoles, exit_codes, start_logging, table
+from sr_imaging.cli.console import Device, Quiet, Verbose, running, table
 
 if TYPE_CHECKING:
     from .run import Comparison
@@ -29,13 +29,12 @@ def demo(
     Each scan is made coarser and super-resolved, and shown with cubic interpolation and the truth; rasters
     and thick-slice volumes are also refined as they are. Without PATH it needs the extra 'samples'.
     """
-    out, err = consoles()
-    with exit_codes(err, verbose=verbose), start_logging(err, quiet=quiet, verbose=verbose):
+    with running(quiet=quiet, verbose=verbose) as (out, err):
         from .run import run_demo
 
         def say(text: str) -> None:
             if not quiet:
-                err.print(text, markup=False, style="dim")
+                err.print(text, style="dim")
 
         made = run_demo(inputs or [], output, device=device, say=say)
         rows = table("scan", "shape", "spacing", "model", "PSNR", "to cubic", "time")
@@ -44,11 +43,11 @@ def demo(
                 rows.add_row(*row)
         out.print(rows)
         if made.note:
-            out.print(made.note, markup=False)
+            out.print(made.note)
         for path in (made.picture, *(path for one in made.comparisons for path in one.outputs)):
-            out.print(str(path), markup=False)
+            out.print(str(path))
         for label, reason in made.left_out.items():
-            err.print(f"FAIL {label}: {reason}", markup=False, style="red")
+            err.print(f"FAIL {label}: {reason}", style="red")
         raise typer.Exit(3 if made.left_out else 0)
 
 
