@@ -54,7 +54,7 @@ def vanilla_discriminator(hr: Tensor, sr: Tensor, *, smooth: float = 0.0) -> Ten
     I. Goodfellow et al., "Generative adversarial nets", NeurIPS 2014, eq. 1. T. Salimans et al., "Improved
     techniques for training GANs", NeurIPS 2016, section 3.4 (labels).
     """
-    return _cross_entropy(hr, 1.0 - smooth) + softplus(sr).mean()
+    return _mean_cross_entropy(hr, 1.0 - smooth) + softplus(sr).mean()
 
 
 def vanilla_generator(sr: Tensor, hr: Tensor | None = None) -> Tensor:
@@ -127,7 +127,7 @@ def relativistic_discriminator(hr: Tensor, sr: Tensor, *, smooth: float = 0.0) -
     A. Jolicoeur-Martineau, "The relativistic discriminator", ICLR 2019, section 4.2. X. Wang et al.,
     "ESRGAN: enhanced super-resolution generative adversarial networks", ECCVW 2018, eq. 1.
     """
-    return _cross_entropy(hr - sr.mean(), 1.0 - smooth) + softplus(sr - hr.mean()).mean()
+    return _mean_cross_entropy(hr - sr.mean(), 1.0 - smooth) + softplus(sr - hr.mean()).mean()
 
 
 def relativistic_generator(sr: Tensor, hr: Tensor | None = None) -> Tensor:
@@ -143,7 +143,7 @@ def relativistic_generator(sr: Tensor, hr: Tensor | None = None) -> Tensor:
     return softplus(hr - sr.mean()).mean() + softplus(hr.mean() - sr).mean()
 
 
-def _cross_entropy(logits: Tensor, label: float) -> Tensor:
+def _mean_cross_entropy(logits: Tensor, label: float) -> Tensor:
     """Return the mean cross-entropy of logits with one label."""
     return (label * softplus(-logits) + (1.0 - label) * softplus(logits)).mean()
 

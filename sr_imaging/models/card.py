@@ -175,7 +175,7 @@ def _is_list(of: Callable[[Any], bool], size: int | None = None) -> Callable[[An
     return lambda value: isinstance(value, list) and size in (None, len(value)) and all(map(of, value))
 
 
-def _or_null(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _is_null_or(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or of(value)
 
 
@@ -191,7 +191,7 @@ def are_arguments(value: Any) -> bool:
     return all(-_LARGEST <= n <= _LARGEST for n in numbers if isinstance(n, int | float))
 
 
-def _is_values(value: Any) -> bool:
+def _is_value_scaling(value: Any) -> bool:
     """Whether this is one of the two kinds of value scaling."""
     if not isinstance(value, dict):
         return False
@@ -206,14 +206,14 @@ _KINDS: dict[str, Callable[[Any], bool]] = {  # all others are text
     "axes": _is_list(_is_text),
     "spatial_dims": _is_count,
     "in_channels": _is_count,
-    "halo": _or_null(_is_list(_is_count)),
-    "scale_range": _or_null(_is_list(_is_list(_is_number, 2))),
+    "halo": _is_null_or(_is_list(_is_count)),
+    "scale_range": _is_null_or(_is_list(_is_list(_is_number, 2))),
     "bands": _is_list(_is_text),
-    "values": _is_values,
-    "value_range": _or_null(_is_list(_is_number, 2)),
-    "spacing_range": _or_null(_is_list(_is_number, 2)),
+    "values": _is_value_scaling,
+    "value_range": _is_null_or(_is_list(_is_number, 2)),
+    "spacing_range": _is_null_or(_is_list(_is_number, 2)),
     "metrics": _is_map,
     "data_sources": _is_list(_is_text),
-    "bf16_loss_db": _or_null(_is_number),
+    "bf16_loss_db": _is_null_or(_is_number),
     "versions": _is_map,
 }

@@ -43,7 +43,7 @@ class _LargeKernelAttention(nn.Module):
         return crop(x, self.reach, self.dims) * gate.to(x.dtype)
 
 
-def _attention_block(dims: int, channels: int, taps: int) -> Block:
+def _make_attention_block(dims: int, channels: int, taps: int) -> Block:
     """Return a convolution and attention, added to what they were made from."""
     attention = _LargeKernelAttention(dims, channels, taps)
     layers = conv(dims, channels, channels), nn.LeakyReLU(0.1), attention, conv(dims, channels, channels, 1)
@@ -88,5 +88,5 @@ class Attention(Residual):
     ) -> None:
         if taps % 2 == 0:
             raise ValueError(f"taps {taps} is even; give an odd side, which has a middle")
-        made = [_attention_block(len(scale), channels, taps) for _ in range(blocks)]
+        made = [_make_attention_block(len(scale), channels, taps) for _ in range(blocks)]
         super().__init__(scale, in_channels=in_channels, channels=channels, blocks=made, axes=axes, skip=skip)

@@ -29,7 +29,7 @@ class Latent(GeneratorModule):
 
     References
     ----------
-    Y. Bahat and T. Michaeli, "Explorable super resolution", CVPR 2020 (a noise map beside the image).
+    Y. Bahat and T. Michaeli, "Explorable super resolution", CVPR 2020 (a noise map next to the image).
     """
 
     def __init__(self, generator: Any, latent_channels: int) -> None:
