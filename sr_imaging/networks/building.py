@@ -37,12 +37,15 @@ def check_name(kind: str, name: str, registry: Mapping[str, Any]) -> None:
 
 
 def check_arguments(label: str, arguments: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise `ModelError` at the first argument that a network does not take; propose the nearest one."""
+    """Raise `ModelError` at the first argument that a network does not take, or that is below 0."""
     for key in arguments:
         if key not in known:
             near = get_close_matches(key, known, 1)
             remedy = f"did you mean {near[0]!r}? " if near else ""
             raise ModelError(f"{label} takes no argument {key!r}; {remedy}it takes {', '.join(known)}")
+        value = arguments[key]
+        if isinstance(value, int) and value < 0:  # a range of that many blocks would be empty, not refused
+            raise ModelError(f"{label} has {key!r} {value}; give a whole number of at least 0")
 
 
 def build_or_explain(

@@ -355,9 +355,13 @@ def test_model_file_is_no_checkpoint(unbroken: Path, tmp_path: Path) -> None:
             for name, wrong in (
                 ("espcn", {"channels": 1}),
                 ("srresnet", {"channels": 0}),
-                ("srresnet", {"blocks": -2}),
                 ("rrdb", {"growth": 0}),
             )
+        ),
+        (
+            {"model": ModelConfig("srresnet", {"scale": (2, 2), "blocks": -2})},
+            ModelError,
+            "has 'blocks' -2; give",
         ),
         ({"model": ModelConfig("espcm", {"scale": (2, 2)})}, ModelError, "unknown architecture"),
         ({"model": ModelConfig("cubic", {"scale": (2, 2)})}, ConfigError, "nothing to train"),
