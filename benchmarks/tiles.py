@@ -18,6 +18,7 @@ from monai.inferers import sliding_window_inference
 from sr_imaging import load_model
 from sr_imaging.image.pixels.values import Values
 from sr_imaging.inference.options import EngineSettings
+from sr_imaging.inference.tiling.companions import Work
 from sr_imaging.inference.tiling.engine import make_engine
 from sr_imaging.inference.tiling.tiler import run
 from sr_imaging.networks import build_generator, replicate
@@ -46,11 +47,9 @@ def compare_with_whole(name: str, model: torch.nn.Module, shape: tuple[int, ...]
     """Print and return the throughput of tiles over that of the whole image."""
     x = make_image(*shape)
     engine = make_engine(model)
-    values, axes = Values(x.dtype, x.dtype), tuple(range(x.ndim))
-    pairs = time_pairs(
-        lambda: run(x, engine, values, spatial=axes), lambda: run_whole(engine.generator, x), runs
-    )
-    gap = np.abs(run(x, engine, values, spatial=axes) - run_whole(engine.generator, x)).max() / np.ptp(x)
+    work = Work(Values(x.dtype, x.dtype), tuple(range(x.ndim)))
+    pairs = time_pairs(lambda: run(x, engine, work), lambda: run_whole(engine.generator, x), runs)
+    gap = np.abs(run(x, engine, work) - run_whole(engine.generator, x)).max() / np.ptp(x)
     tile = tuple(min(n, t) for n, t in zip(shape, engine.tile, strict=True))
     print(
         f"{name:16} {shape!s:16} tile {tile!s:16} tiled/whole {format_ratio(pairs)}, "
@@ -65,7 +64,7 @@ def compare_with_monai(
     """Print the speed over MONAI's blended windows, and how far each result is from the whole image's."""
     x = make_image(*shape)
     engine = make_engine(model, EngineSettings(tile=tile))
-    values, axes = Values(x.dtype, x.dtype), tuple(range(x.ndim))
+    work = Work(Values(x.dtype, x.dtype), tuple(range(x.ndim)))
     halo = engine.generator.halo
 
     def padded(t: torch.Tensor) -> torch.Tensor:
@@ -78,9 +77,9 @@ def compare_with_monai(
             y = sliding_window_inference(tensor, size, 4, padded, overlap=0.25, mode="gaussian")
             return y[0, 0].numpy() * x.std() + x.mean()
 
-    pairs = time_pairs(lambda: run(x, engine, values, spatial=axes), monai, runs)
+    pairs = time_pairs(lambda: run(x, engine, work), monai, runs)
     truth = run_whole(engine.generator, x)
-    ours = np.abs(run(x, engine, values, spatial=axes) - truth).max() / np.ptp(x)
+    ours = np.abs(run(x, engine, work) - truth).max() / np.ptp(x)
     theirs = np.abs(monai() - truth).max() / np.ptp(x)
     print(
         f"{name:16} {shape!s:16} tile {tile:4} speed over MONAI {format_ratio(pairs)}, "

@@ -1,5 +1,6 @@
 """What an image layer says of its pixels: dims, spacing, unit; and the array that super-resolution takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,7 @@ def to_array(layer: "Image", image: LayerImage, unit: str = "") -> "xr.DataArray
             data = dask.array.from_array(data)
         data = xr.DataArray(data, dims=[*image.dims, *([_CHANNEL] if image.colours else [])])
         data = data.assign_coords(_make_coordinates(image, unit))
-    return _use_plain_names(data, image)
+    return _rename_dims(data, plain_names(image))
 
 
 def to_outline(image: LayerImage, unit: str) -> "xr.DataArray":
@@ -121,19 +122,18 @@ def to_outline(image: LayerImage, unit: str) -> "xr.DataArray":
     da = xr.DataArray(nothing, dims=image.dims, coords=_make_coordinates(image, unit))
     if image.modality:
         da = da.assign_coords(volume_ref=((), 0, {"modality": image.modality}))
-    return _use_plain_names(da, image)
-
-
-def _use_plain_names(da: "xr.DataArray", image: LayerImage) -> "xr.DataArray":
-    """Return an array of a layer under the dims that super-resolution knows."""
-    names = {dim: new for dim, new in zip(da.dims, plain_names(image), strict=False) if dim != new}
-    return da.rename(names) if names else da
+    return _rename_dims(da, plain_names(image))
 
 
 def restore_names(da: "xr.DataArray", image: LayerImage) -> "xr.DataArray":
     """Return a result under the names that the layer has for its axes."""
-    names = {old: new for old, new in zip(da.dims, image.dims, strict=False) if old != new}
-    return da.rename(names) if names else da
+    return _rename_dims(da, image.dims)
+
+
+def _rename_dims(da: "xr.DataArray", names: Sequence[str]) -> "xr.DataArray":
+    """Return an array with the first of its dims under other names."""
+    changed = {old: new for old, new in zip(da.dims, names, strict=False) if old != new}
+    return da.rename(changed) if changed else da
 
 
 def unit_factor(unit: str, target: str) -> float | None:

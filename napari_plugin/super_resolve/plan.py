@@ -26,7 +26,6 @@ class Settings:
     scale: dict[str, float] = field(default_factory=dict)  # by axis, of what does any factor
     device: str = "auto"
     tile: int | None = None  # LR pixels; chosen by the memory if None
-    max_memory: str = ""  # of one pass of the network, such as 2 GiB; empty for automatic
     is_lazy: bool = False  # the result is computed where it is shown, and never whole
 
     def arguments(self, image: LayerImage) -> dict[str, Any]:
@@ -40,8 +39,6 @@ class Settings:
             arguments["device"] = self.device
         if self.tile:
             arguments["tile"] = self.tile
-        if self.max_memory:
-            arguments["max_memory"] = self.max_memory
         return arguments
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import dask
 
-from sr_imaging.errors import CancelledError
 from sr_imaging.inference.options import EngineSettings
 from sr_imaging.inference.tiling.cluster import THREADS, ask_to_stop, line_home, listen, unlisten
 from sr_imaging.inference.tiling.delivery import Delivery, as_node
@@ -125,9 +124,7 @@ def _work_there(
 
     def tiles(done: int, total: int) -> None:
         if line is not None:
-            line.tell([scan.number, os.getpid(), done, total])
-            if line.is_asked_to_stop():
-                raise CancelledError("the run was stopped; start it again with --resume")
+            line.report([scan.number, os.getpid(), done, total])
 
     generator = model.generator if isinstance(model, Delivery) else model
     with _ONE, dask.config.set(scheduler="threads", num_workers=THREADS):

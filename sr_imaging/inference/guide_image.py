@@ -18,9 +18,8 @@ from sr_imaging.image.grid.refinement import refine
 from sr_imaging.image.grid.volumes import affine
 from sr_imaging.image.pixels.masks import hide_masked, mask_of
 from sr_imaging.image.pixels.packing import mask_nodata
-from sr_imaging.image.pixels.values import values_of
+from sr_imaging.image.pixels.values import Values, values_of
 from sr_imaging.image.stored_numbers import normalise_numbers
-from sr_imaging.inference.tiling.companions import Guide
 
 from .model_choice import Choice
 
@@ -33,8 +32,10 @@ _OWN = "guide_band"
 log = logging.getLogger(__name__)
 
 
-def guide_for(da: xr.DataArray, guide: Any, choice: Choice, channel: int | None) -> Guide | None:
-    """Return the guide of an image in the layout of the image's data, or None where the model takes none.
+def guide_for(da: xr.DataArray, guide: Any, choice: Choice, channel: int | None) -> tuple[Any, Values | None]:
+    """Return the stored values of a guide in the layout of the image's data, and how they are stored.
+
+    Both are None where the model takes no guide.
 
     `guide` has the spatial dims of `da`, on the grid that the model makes, or anywhere over it with pixels at
     most as large, whose area means are then taken, lazily; bands of its own along ``band`` or a dim that `da`
@@ -50,7 +51,7 @@ def guide_for(da: xr.DataArray, guide: Any, choice: Choice, channel: int | None)
             raise ModelError(
                 f"{choice.name} takes a guide of {bands} bands on the grid of its result; give guide="
             )
-        return None
+        return None, None
     if not bands:
         raise ModelError(f"{choice.name} takes no guide; leave it out or choose a guided model")
     guide = normalise_numbers(_name_dims(guide, da))
@@ -62,7 +63,7 @@ def guide_for(da: xr.DataArray, guide: Any, choice: Choice, channel: int | None)
     if mask is not None:
         data, values = hide_masked(guide, mask, values)
     bare = xr.DataArray(data, dims=guide.dims)
-    return Guide(_arrange_dims(bare, da, choice, channel), values)
+    return _arrange_dims(bare, da, choice, channel), values
 
 
 def _name_dims(guide: Any, da: xr.DataArray) -> xr.DataArray:

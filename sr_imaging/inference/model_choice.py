@@ -47,6 +47,13 @@ class Choice:
     scale: dict[Any, float]
     interpolated: bool = False  # the model does any factor: it works on the image interpolated to that grid
 
+    @property
+    def is_resampled(self) -> bool:
+        """Whether a target spacing asks for more than the model's own factors."""
+        return not self.interpolated and any(
+            self.model_scale.get(dim, 1) != s for dim, s in self.scale.items()
+        )
+
 
 def choose(da: xr.DataArray, model: Any, scale: Scale, spacing: Spacing) -> Choice:
     """Choose model and factors by the rules of ``docs/architecture.md``.

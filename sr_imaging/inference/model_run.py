@@ -22,6 +22,7 @@ from .options import EngineSettings, Progress, UpscaleOptions
 from .provenance import Facts, model_sha256
 from .tiling.blocks import Job, compute
 from .tiling.cluster import current_client
+from .tiling.companions import Work
 from .tiling.delivery import Delivery, sketch
 from .tiling.engine import Engine
 from .trained_range import trained_values
@@ -38,17 +39,21 @@ def run_model(
     sha256, settings = model_sha256(choice.generator), asked.engine_settings
     delivery = Delivery(choice.generator, sha256, settings)
     mask = mask_of(da)
-    data, during = (da.data, _keep_floats(values, choice)) if mask is None else hide_masked(da, mask, values)
+    if mask is not None:
+        data, during = hide_masked(da, mask, values)
+    else:  # floats stay floats where resampling follows
+        data, during = da.data, values.as_float() if choice.is_resampled else values
     if choice.interpolated:
         factors = {da.get_axis_num(dim): s for dim, s in choice.scale.items()}
         data, during = interpolate_stored(data, during, factors, choice.method)
     is_remote = isinstance(data, dask.array.Array) and current_client() is not None
     engine = sketch(delivery) if is_remote else delivery.engine
     spatial, channel = _find_axes(da, choice)
-    guide = guide_for(da, asked.guide, choice, channel)
+    guide, guide_values = guide_for(da, asked.guide, choice, channel)
     trained = trained_values(choice, asked.strict)
-    job = Job(engine, delivery, during, spatial, channel, asked.seed, guide, trained)
-    data = _resample_to_target(da, compute(data, job, progress), choice)
+    work = Work(during, spatial, channel, asked.seed, guide_values, trained)
+    data = compute(data, Job(engine, delivery, work, guide), progress)
+    data = _resample_to_target(da, data, choice)
     if mask is None:
         data = _encode(data, during, values)
     else:
@@ -101,21 +106,9 @@ def _check_band_names(da: xr.DataArray, dim: Any, choice: Choice) -> None:
         )
 
 
-def _needs_resampling(choice: Choice) -> bool:
-    """Tell whether a target spacing asks for more than the model's own factors."""
-    return not choice.interpolated and any(
-        choice.model_scale.get(dim, 1) != s for dim, s in choice.scale.items()
-    )
-
-
-def _keep_floats(values: Values, choice: Choice) -> Values:
-    """Return the values as the tiler is to leave them: floats where resampling follows."""
-    return values.as_float() if _needs_resampling(choice) else values
-
-
 def _resample_to_target(da: xr.DataArray, data: Any, choice: Choice) -> Any:
     """Return the data at the target spacing, where the model's own factors do not reach it."""
-    if not _needs_resampling(choice):
+    if not choice.is_resampled:
         return data
     both = {dim: (choice.model_scale.get(dim, 1), s) for dim, s in choice.scale.items()}
     log.info("resampling from %s by %s to the target spacing", choice.name, choice.method)

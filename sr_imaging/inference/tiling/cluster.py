@@ -13,7 +13,7 @@ import dask
 from dask.base import get_scheduler
 
 from sr_imaging import __version__
-from sr_imaging.errors import ConfigError
+from sr_imaging.errors import CancelledError, ConfigError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -157,13 +157,11 @@ class Line:
     worker: Any  # of dask.distributed, like the client, in the worker's process
     client: Any
 
-    def tell(self, message: Any) -> None:
-        """Send a message of plain numbers and lists."""
+    def report(self, message: Any) -> None:
+        """Send a message of plain numbers and lists; raise CancelledError where the caller asked to stop."""
         self.worker.log_event(self.topic, message)
-
-    def is_asked_to_stop(self) -> bool:
-        """Return whether someone asked, with :func:`ask_to_stop`."""
-        return bool(_stop_event(self.client, self.topic).is_set())
+        if _stop_event(self.client, self.topic).is_set():
+            raise CancelledError("the caller asked to stop")
 
 
 def line_home(topic: str) -> Line | None:

@@ -7,37 +7,37 @@ pixel of the guide is filled from pixels that every tile which sees it sees as w
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
-from typing import Any
+from typing import cast
 
 import numpy as np
 
 from sr_imaging.degradation.noise import normal_at
 from sr_imaging.image.pixels.values import Values
+from sr_imaging.inference.trained_range import TrainedValues
 from sr_imaging.networks import Generator
 
-__all__ = ["Block", "Companions", "Guide", "context_of", "fine_reach"]
+__all__ = ["Block", "Companions", "Work", "context_of", "fine_reach"]
 
 
 @dataclass(frozen=True)
-class Guide:
-    """A second image on the grid of the result.
+class Work:
+    """What is done to an array, the same for every part of it."""
 
-    It has the axes of the image, spatial ones refined; its bands lie along the axis of the image's bands, or
-    along one more axis at the end where the image's bands go one by one.
-    """
-
-    data: Any  # numpy or dask array of stored values
-    values: Values  # how they are stored
+    values: Values  # how the pixels are stored
+    spatial: tuple[int, ...]  # axes of the array that the generator works on, in its order
+    channel: int | None = None  # axis of the bands that it takes together; without one images go one by one
+    seed: int = 0  # of the noise that it takes, if any
+    guide_values: Values | None = None  # how the guide is stored, where it takes one
+    trained: TrainedValues | None = None
 
 
 @dataclass(frozen=True)
 class Block:
-    """Where a block lies in the whole array, and what a generator takes beside its pixels."""
+    """Where a part of an array lies in the whole, and what of the guide it takes."""
 
-    seed: int = 0  # of the noise of the whole array
-    start: tuple[int, ...] | None = None  # index of its first pixel, by axis; the block is the whole if None
+    start: tuple[int, ...] | None = None  # index of its first pixel, by axis; it is the whole if None
     shape: tuple[int, ...] | None = None  # of the whole array
-    guide: Guide | None = None  # of the block's pixels; the image then has an axis of bands
+    guide: np.ndarray | None = None  # stored values; the bands of the image then have an axis
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,7 @@ class Companions:
     values: Values | None = None  # how they are stored
 
     @classmethod
-    def of(
-        cls,
-        block: Block,
-        array: np.ndarray,
-        front: Sequence[int],
-        spatial: Sequence[int],
-        channel: int | None,
-    ) -> "Companions":
+    def of(cls, block: Block, work: Work, array: np.ndarray, front: Sequence[int]) -> "Companions":
         """Return what a block needs in the order ``(N, C, *n)`` of its `front`, channel and spatial axes."""
         shape = block.shape or array.shape
         start = block.start or (0,) * array.ndim
@@ -69,16 +62,11 @@ class Companions:
         place = place[tuple(slice(start[a], start[a] + n) for a, n in zip(front, lead, strict=True))].ravel()
         guide = None
         if block.guide is not None:
-            fine = block.guide.data.transpose([*front, channel, *spatial])
+            fine = block.guide.transpose([*front, cast(int, work.channel), *work.spatial])
             guide = fine.reshape(prod(lead), *fine.shape[len(lead) :])
-        return cls(
-            seed=block.seed,
-            place=place,
-            start=tuple(start[axis] for axis in spatial),
-            shape=(many, *(shape[axis] for axis in spatial)),
-            guide=guide,
-            values=None if block.guide is None else block.guide.values,
-        )
+        start = tuple(start[axis] for axis in work.spatial)
+        shape = (many, *(shape[axis] for axis in work.spatial))
+        return cls(work.seed, place, start, shape, guide, work.guide_values)
 
     def noise(self, images: slice, pixels: Sequence[slice], bands: int) -> np.ndarray:
         """Return float32 noise ``(N, bands, *n)`` for some images and LR pixels of the block."""

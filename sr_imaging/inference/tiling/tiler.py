@@ -18,10 +18,9 @@ import torch
 from sr_imaging.errors import ModelError, ResourceError
 from sr_imaging.image.pixels.fill import fill_nearest, is_far
 from sr_imaging.image.pixels.values import Values
-from sr_imaging.inference.trained_range import TrainedValues
 from sr_imaging.networks import replicate
 
-from .companions import Block, Companions, context_of, fine_reach
+from .companions import Block, Companions, Work, context_of, fine_reach
 from .engine import SMALLEST_TILE, Engine
 from .tile_arithmetic import Tile, Window, halve, split, window_of
 
@@ -34,26 +33,23 @@ _DEVICE_LOCKS: dict[str, threading.Lock] = {}
 def run(
     array: np.ndarray,
     engine: Engine,
-    values: Values,
+    work: Work,
     *,
-    spatial: Sequence[int],
-    channel: int | None = None,
     context: Sequence[tuple[int, int]] | None = None,
     block: Block | None = None,
-    trained: TrainedValues | None = None,
     progress: Callable[[], None] | None = None,
 ) -> np.ndarray:
-    """Return an array of stored values super-resolved tile by tile, of dtype ``values.out_dtype``.
+    """Return an array of stored values super-resolved tile by tile, of dtype ``work.values.out_dtype``.
 
-    `spatial` are the axes that the generator works on, in its order; `channel` is that of the bands it takes
-    together, without one images go one by one. `context` are the pixels before and after along each spatial
-    axis that are only to be seen. `progress` is called after each tile and may raise to stop. Raises
-    ResourceError if even the smallest tile does not fit into memory.
+    `context` are the pixels before and after along each spatial axis that are only to be seen. `progress` is
+    called after each tile and may raise to stop. Raises ResourceError if even the smallest tile does not fit
+    into memory.
     """
-    if trained is not None:
-        trained.check(array, values)
+    values, spatial, channel = work.values, work.spatial, work.channel
+    if work.trained is not None:
+        work.trained.check(array, values)
     front = [k for k in range(array.ndim) if k not in spatial and k != channel]
-    companions = Companions.of(block or Block(), array, front, spatial, channel)
+    companions = Companions.of(block or Block(), work, array, front)
     order = [*front, *([] if channel is None else [channel]), *spatial]
     images = array.transpose(order)
     if channel is None:
