@@ -28,13 +28,13 @@ class LayerBox(QComboBox):
         self.setMinimumContentsLength(12)
         events = viewer.layers.events
         self._links = [
-            (emitter, self._fill) for emitter in (events.inserted, events.removed, events.reordered)
+            (emitter, self._fill_box) for emitter in (events.inserted, events.removed, events.reordered)
         ]
         self._links.append((viewer.layers.selection.events.active, self._follow_selection))
         for emitter, slot in self._links:
             emitter.connect(slot)
-        self.currentIndexChanged.connect(self._report)
-        self._fill()
+        self.currentIndexChanged.connect(self._report_change)
+        self._fill_box()
         self._follow_selection()
 
     @property
@@ -52,14 +52,14 @@ class LayerBox(QComboBox):
         """Stop following; for a box that goes away before its viewer."""
         for emitter, slot in self._links:
             emitter.disconnect(slot)
-        self._watch(set())
+        self._watch_layers(set())
 
     def _find_images(self) -> "list[Image]":
         from napari.layers import Image
 
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
-    def _fill(self, event: Any = None) -> None:
+    def _fill_box(self, event: Any = None) -> None:
         """Show the layers that there are, top first, and keep the chosen one."""
         chosen = self.layer
         images = self._find_images()[::-1]
@@ -70,11 +70,11 @@ class LayerBox(QComboBox):
         if chosen in images:
             self.setCurrentIndex(images.index(chosen))
         self.blockSignals(False)
-        self._watch(set(images))
+        self._watch_layers(set(images))
         if self.layer != chosen or chosen is None:  # a proxy is not the layer, but equals it
-            self._report()
+            self._report_change()
 
-    def _watch(self, images: "set[Image]") -> None:
+    def _watch_layers(self, images: "set[Image]") -> None:
         """Follow the changes of these layers and no others."""
         for layer in self._watched - images:
             for name in _LAYER_EVENTS:
@@ -89,11 +89,11 @@ class LayerBox(QComboBox):
         for k, layer in enumerate(self._find_images()[::-1]):
             self.setItemText(k, layer.name)
         if event.source == self.layer:
-            self._report()
+            self._report_change()
 
     def _follow_selection(self, event: Any = None) -> None:
         """Choose the image layer that is selected in napari."""
         self.choose(self._viewer.layers.selection.active)
 
-    def _report(self, index: int = 0) -> None:
+    def _report_change(self, index: int = 0) -> None:
         self._on_change()

@@ -91,7 +91,7 @@ def grid_rows(plan: Plan) -> list[tuple[str, str, str, str, str]]:
     image = plan.image
     rows = []
     for k, dim in enumerate(image.dims):
-        unit = _abbreviate(image.units[k])
+        unit = _abbreviate_unit(image.units[k])
         spacing = [f"{d:.4g} {unit}" if image.axes[k] else "" for d in (image.spacing[k], plan.spacing[k])]
         rows.append((dim, str(image.shape[k]), spacing[0], str(plan.shape[k]), spacing[1]))
     return rows
@@ -111,7 +111,7 @@ def size_text(nbytes: int) -> str:
     return f"{nbytes} B"
 
 
-def _abbreviate(unit: str) -> str:
+def _abbreviate_unit(unit: str) -> str:
     """Return the symbol of a unit."""
     import pint
 

@@ -51,11 +51,11 @@ class SuperResolve(QWidget):
         self._timer = QTimer(self)
         self._timer.setInterval(_TICK_MS)
         self._timer.timeout.connect(self._show_progress)
-        self._connect()
+        self._connect_form()
         self.form.show_running(False)
         self.refresh()
 
-    def _connect(self) -> None:
+    def _connect_form(self) -> None:
         form = self.form
         for box in (form.axes_box, form.device_box):
             box.currentIndexChanged.connect(self.refresh)
@@ -63,10 +63,10 @@ class SuperResolve(QWidget):
         form.lazy_check.toggled.connect(self.refresh)
         form.run_button.clicked.connect(self.start)
         form.cancel_button.clicked.connect(self.cancel)
-        form.python_button.clicked.connect(partial(self._copy, as_python))
-        form.command_button.clicked.connect(partial(self._copy, as_command))
+        form.python_button.clicked.connect(partial(self._copy_code, as_python))
+        form.command_button.clicked.connect(partial(self._copy_code, as_command))
         form.message.linkActivated.connect(self._turn_view)
-        self.destroyed.connect(partial(_disconnect, self.layer_box, self._runs))
+        self.destroyed.connect(partial(_disconnect_viewer, self.layer_box, self._runs))
 
     @property
     def is_running(self) -> bool:
@@ -98,7 +98,7 @@ class SuperResolve(QWidget):
             image = describe(layer, as_volume=bool(self.form.axes_box.currentData()))
             self.model_box.suit(image)
             self.plan = make_plan(image, self.settings())
-        self._show()
+        self._show_plan()
 
     def start(self) -> None:
         """Run what is planned, in a thread."""
@@ -113,7 +113,7 @@ class SuperResolve(QWidget):
                 plan,
                 on_outcome=partial(self._add_result, recipe, monotonic()),
                 on_error=self.show_error,
-                on_finished=self._finish,
+                on_finished=self._finish_run,
             )
         except (SrImagingError, ValueError) as error:  # ValueError: two dims of an array under one name
             self.show_error(error)
@@ -135,7 +135,7 @@ class SuperResolve(QWidget):
         """Show an error with its remedy."""
         known = isinstance(error, SrImagingError)
         self._error = str(error) if known else f"{type(error).__name__}: {error}"
-        self._show()
+        self._show_plan()
 
     def _add_result(self, recipe: Recipe, began: float, outcome: Outcome) -> None:
         """Add the layer of a result over its source, and stay on the source."""
@@ -147,21 +147,21 @@ class SuperResolve(QWidget):
             self.layer_box.choose(chosen)
             self.refresh()
             self._note = f"{layer.name} is ready, after {monotonic() - began:.1f} s"
-            self._show()
+            self._show_plan()
 
-    def _finish(self) -> None:
+    def _finish_run(self) -> None:
         """Let the button come back, whatever happened."""
         if any(run.is_cancelled for run in self._runs):
             self._note = "cancelled; no layer was added"
         self._runs.clear()
         self._timer.stop()
         self.form.show_running(False)
-        self._show()
+        self._show_plan()
 
     def _show_progress(self) -> None:
         """Draw how far the run is, here and in napari's activity dock."""
         if self._was_docked and self.isWindow():  # napari has closed the dock, and the run keeps this alive
-            _disconnect(self.layer_box, self._runs)
+            _disconnect_viewer(self.layer_box, self._runs)
         for run in self._runs:
             run.show_progress()
             if run.total:
@@ -172,7 +172,7 @@ class SuperResolve(QWidget):
                     "%v of %m tiles" + (f", {left:.0f} s left" if left is not None else "")
                 )
 
-    def _show(self) -> None:
+    def _show_plan(self) -> None:
         """Write the grids and what there is to say."""
         plan = self.plan
         lines = [f'<span style="color:{_RED}">{escape(self._error)}</span>'] if self._error else []
@@ -198,7 +198,7 @@ class SuperResolve(QWidget):
             "Copy the run as a command line" if is_file else "For a layer that this plugin has opened"
         )
 
-    def _copy(self, write: Any, *_: Any) -> None:
+    def _copy_code(self, write: Any, *_: Any) -> None:
         """Put a run as text on the clipboard."""
         layer, clipboard = self.layer_box.layer, QApplication.clipboard()
         if layer is not None and self.plan is not None and clipboard is not None:
@@ -223,7 +223,7 @@ def _tabulate_grids(plan: Plan) -> str:
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def _disconnect(layer_box: LayerBox, runs: list[Run], *_: Any) -> None:
+def _disconnect_viewer(layer_box: LayerBox, runs: list[Run], *_: Any) -> None:
     """Stop what a closed widget has begun."""
     layer_box.disconnect_viewer()
     for run in runs:

@@ -154,14 +154,14 @@ def _refine_other(da: xr.DataArray, scale: Mapping[Any, float]) -> xr.Variable:
         data = repeat_nearest(da.data, factors)
     else:
         values = values_of(da)
-        floats = _apply(da.data, values.decode, values.work_dtype)
+        floats = _apply_lazily(da.data, values.decode, values.work_dtype)
         floats = resample(floats, {axis: (1, s) for axis, s in factors.items()}, "linear")
-        data = _apply(floats, values.encode, values.out_dtype)
+        data = _apply_lazily(floats, values.encode, values.out_dtype)
     encoding = {key: value for key, value in da.encoding.items() if key not in STALE_ENCODING}
     return xr.Variable(da.dims, data, dict(da.attrs), encoding)
 
 
-def _apply(data: Any, function: Callable[[np.ndarray], np.ndarray], dtype: Any) -> Any:
+def _apply_lazily(data: Any, function: Callable[[np.ndarray], np.ndarray], dtype: Any) -> Any:
     """Return a function of an array, lazily of a lazy one."""
     lazy = isinstance(data, dask.array.Array)
     return data.map_blocks(function, dtype=dtype) if lazy else function(data)

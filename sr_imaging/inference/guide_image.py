@@ -1,4 +1,4 @@
-"""The second image of a guided model: checked to lie on the grid of the result, laid out as the image is."""
+"""The second image of a guided model: checked to lie on the grid of the result, in its layout."""
 
 import logging
 from collections.abc import Mapping

@@ -128,12 +128,12 @@ def _name_auto(da: xr.DataArray, request: Request) -> str:
         name = f"raster-x{max(asked):g}"
         if len(asked) == 1 and (ZOO / f"{name}.safetensors").is_file():
             return name
-        raise _refuse(f"a raster {da.dims}", request)
+        raise _explain_no_model(f"a raster {da.dims}", request)
     modality = da.coords["volume_ref"].attrs.get("modality") if "volume_ref" in da.coords else None
     if _refines_z(da, request):
         return "ct-through-x4" if modality == "CT" else "mr-through-x4"
     have = ", ".join(f"{dim} {value:g}" for dim, value in grid_spacing(da).items())
-    raise _refuse(f"a volume of spacing {have or 'unknown'}", request)
+    raise _explain_no_model(f"a volume of spacing {have or 'unknown'}", request)
 
 
 def _refines_z(da: xr.DataArray, request: Request) -> bool:
@@ -147,7 +147,7 @@ def _refines_z(da: xr.DataArray, request: Request) -> bool:
     return known and has_thick_slices(*(have[dims[axis]] for axis in AXES))
 
 
-def _refuse(what: str, request: Request) -> ModelError:
+def _explain_no_model(what: str, request: Request) -> ModelError:
     """Return the error that says what no bundled model does, and what there is."""
     asked = "no scale given" if request.number is None and request.factors is None else f"scale {request}"
     names = ", ".join(path.stem for path in sorted(ZOO.glob("*.safetensors"))) or "none"

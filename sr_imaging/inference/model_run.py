@@ -55,7 +55,7 @@ def run_model(
     data = compute(data, Job(engine, delivery, work, guide), progress)
     data = _resample_to_target(da, data, choice)
     if mask is None:
-        data = _encode(data, during, values)
+        data = _encode_floats(data, during, values)
     else:
         data = restore_masked(da, mask, data, choice.scale, values)
     ran: EngineSettings | Engine = settings if is_remote else engine
@@ -115,7 +115,7 @@ def _resample_to_target(da: xr.DataArray, data: Any, choice: Choice) -> Any:
     return resample(data, {da.get_axis_num(dim): pair for dim, pair in both.items()}, choice.method)
 
 
-def _encode(data: Any, during: Values, values: Values) -> Any:
+def _encode_floats(data: Any, during: Values, values: Values) -> Any:
     """Return as stored values what was left in physical units."""
     if not during.physical:
         return data

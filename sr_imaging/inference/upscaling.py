@@ -143,9 +143,9 @@ def super_resolve(obj: Any, asked: UpscaleOptions, progress: Progress | None = N
     """Return what `upscale` returns, for its options in one piece."""
     if isinstance(obj, xr.Dataset | xr.DataTree):
         return _super_resolve_variables(obj, asked, progress)
-    image = _prepare(obj, asked)
-    data, facts = _run(image, asked, progress)
-    return _finish(image, data, facts)
+    image = _prepare_image(obj, asked)
+    data, facts = _run_image(image, asked, progress)
+    return _finish_image(image, data, facts)
 
 
 def _super_resolve_variables(
@@ -163,7 +163,7 @@ def _super_resolve_variables(
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _PreparedImage:
     """An image whose grid, values and model are settled, before anything is computed."""
 
     da: xr.DataArray  # under recognised dims
@@ -173,7 +173,7 @@ class _Prepared:
     is_bare: bool  # given without coordinates, and so returned
 
 
-def _prepare(obj: Any, asked: UpscaleOptions) -> _Prepared:
+def _prepare_image(obj: Any, asked: UpscaleOptions) -> _PreparedImage:
     """Check an image, and choose its model."""
     if isinstance(obj, xr.DataArray):
         da = obj
@@ -188,10 +188,10 @@ def _prepare(obj: Any, asked: UpscaleOptions) -> _Prepared:
     choice = choose(da, asked.model, asked.scale, asked.spacing)
     if not holds_classes:
         check_trained_range(da, choice, asked.strict, stacklevel=5)  # the caller of upscale
-    return _Prepared(da, values, choice, holds_classes, not isinstance(obj, xr.DataArray))
+    return _PreparedImage(da, values, choice, holds_classes, not isinstance(obj, xr.DataArray))
 
 
-def _run(image: _Prepared, asked: UpscaleOptions, progress: Progress | None) -> tuple[Any, Facts]:
+def _run_image(image: _PreparedImage, asked: UpscaleOptions, progress: Progress | None) -> tuple[Any, Facts]:
     """Return the finer stored values, and what made them; classes and alpha bands are repeated."""
     da, choice = image.da, image.choice
     if image.holds_classes:
@@ -208,7 +208,7 @@ def _run(image: _Prepared, asked: UpscaleOptions, progress: Progress | None) -> 
     return run(da)
 
 
-def _finish(image: _Prepared, data: Any, facts: Facts) -> Any:
+def _finish_image(image: _PreparedImage, data: Any, facts: Facts) -> Any:
     """Put the result on its grid, where it has one, and say how it was made.
 
     Another type than that of the source is not stored as the old one.

@@ -165,7 +165,7 @@ class Line:
 
 
 def line_home(topic: str) -> Line | None:
-    """Return the line of the task that runs in this thread, None where this is no worker of a cluster."""
+    """Return the line of the task that runs in this thread, None outside a worker of a cluster."""
     distributed = sys.modules.get("distributed")
     try:
         return (

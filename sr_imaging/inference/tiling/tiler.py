@@ -130,8 +130,8 @@ def _run_tile(
     if invalid is not None:
         lost = seen[core]
         if invalid[core].all():
-            return values.encode(_repeat(lost, scale))
-        seen = _fill(seen, invalid, None if engine.needs_whole else max(halo))
+            return values.encode(_repeat_pixels(lost, scale))
+        seen = _fill_invalid(seen, invalid, None if engine.needs_whole else max(halo))
     noise, (guide, hidden) = None, (None, None)
     if bands := getattr(generator, "latent_channels", 0):
         noise = companions.noise(some, narrow.slices, bands)
@@ -142,7 +142,7 @@ def _run_tile(
     if hidden is not None:
         made = np.where(hidden, made.dtype.type(np.nan), made)
     if invalid is not None:
-        made = np.where(_repeat(invalid[core], scale), _repeat(lost, scale), made)
+        made = np.where(_repeat_pixels(invalid[core], scale), _repeat_pixels(lost, scale), made)
     return values.encode(made)
 
 
@@ -159,7 +159,7 @@ def _decode_guide(
     if values.may_be_invalid and (invalid := ~np.isfinite(seen)).any():
         core = tile.fine(scale, [w.start for w in wide.slices])
         hidden = invalid[(slice(None), slice(None), *core)].any(1, keepdims=True)
-        seen = _fill(seen, invalid, None if engine.needs_whole else fine_reach(engine.generator))
+        seen = _fill_invalid(seen, invalid, None if engine.needs_whole else fine_reach(engine.generator))
     return seen[_slices_within(narrow, wide, scale)], hidden
 
 
@@ -178,7 +178,7 @@ def _core_slices(tile: Tile, origin: Sequence[int]) -> tuple[slice, ...]:
     return (slice(None), slice(None), *tile.fine((1,) * len(origin), origin))
 
 
-def _repeat(x: np.ndarray, scale: Sequence[int]) -> np.ndarray:
+def _repeat_pixels(x: np.ndarray, scale: Sequence[int]) -> np.ndarray:
     """Return each pixel repeated `scale` times along the last axes."""
     for k, s in enumerate(scale):
         if s > 1:
@@ -186,7 +186,7 @@ def _repeat(x: np.ndarray, scale: Sequence[int]) -> np.ndarray:
     return x
 
 
-def _fill(images: np.ndarray, invalid: np.ndarray, reach: int | None) -> np.ndarray:
+def _fill_invalid(images: np.ndarray, invalid: np.ndarray, reach: int | None) -> np.ndarray:
     """Return images filled, each band from its own nearest valid pixel where that lies within `reach`.
 
     A farther one might lie outside the tile; the mean of the bands that are valid does not.
@@ -217,14 +217,16 @@ def _run_generator(
     """Return what the generator makes of finite ``(N, C, *n)``, the border replicated where it is missing."""
     fixed = engine.generator.fixed_values
     whole = comfort if engine.precision == "float32" else None  # bf16 has digits for no more than the tile
-    ready, shift, unit = _standardise(x, tuple(range(1, x.ndim)), fixed or whole)
+    ready, shift, unit = _standardise_values(x, tuple(range(1, x.ndim)), fixed or whole)
     tensor = _to_tensor(ready, missing, engine)
     more = {}
     if noise is not None:
         more["latent"] = _to_tensor(noise, missing, engine)
     if guide is not None:  # its bands may have units of their own
         finer = [(a * int(s), b * int(s)) for (a, b), s in zip(missing, engine.generator.scale, strict=True)]
-        more["guide"] = _to_tensor(_standardise(guide, tuple(range(2, x.ndim)), fixed)[0], finer, engine)
+        more["guide"] = _to_tensor(
+            _standardise_values(guide, tuple(range(2, x.ndim)), fixed)[0], finer, engine
+        )
     cast_to = torch.autocast(torch.device(engine.device).type, torch.bfloat16)
     with _lock_of(engine.device), torch.inference_mode():
         with cast_to if engine.precision == "bf16" else nullcontext():
@@ -234,7 +236,7 @@ def _run_generator(
     return np.asarray(y.astype(x.dtype, copy=False) * unit + shift)
 
 
-def _standardise(
+def _standardise_values(
     x: np.ndarray, axes: tuple[int, ...], fixed: tuple[float, float] | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return float32 values as a generator wants them, what was subtracted, and what they were divided by."""

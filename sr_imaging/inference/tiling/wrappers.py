@@ -42,17 +42,19 @@ class BothPlanes(GeneratorModule):
         return cast(Tensor, (first + second) / 2)
 
     @property
-    def _side(self) -> int:
+    def _plane_halo(self) -> int:
         """In-plane context in LR pixels."""
         return 0 if self.halo is None else self.halo[1]
 
     def _cut_zy(self, x: Tensor) -> Tensor:
         """Return the planes ``(B * x, C, z, y)``."""
-        return x[..., self._side : x.shape[4] - self._side].permute(0, 4, 1, 2, 3).flatten(0, 1)
+        return x[..., self._plane_halo : x.shape[4] - self._plane_halo].permute(0, 4, 1, 2, 3).flatten(0, 1)
 
     def _cut_zx(self, x: Tensor) -> Tensor:
         """Return the planes ``(B * y, C, z, x)``."""
-        return x[..., self._side : x.shape[3] - self._side, :].permute(0, 3, 1, 2, 4).flatten(0, 1)
+        return (
+            x[..., self._plane_halo : x.shape[3] - self._plane_halo, :].permute(0, 3, 1, 2, 4).flatten(0, 1)
+        )
 
 
 class Windowed(GeneratorModule):
