@@ -127,7 +127,7 @@ def test_noise_map_of_fresh_generator_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("architecture", "arguments", "text"),
     [
-        ("espcn", {"latent_channels": -1}, "latent_channels -1 is negative"),
+        ("espcn", {"latent_channels": -1}, "has 'latent_channels' -1; give a whole number of at least 0"),
         ("cubic", {"latent_channels": 1}, "cubic takes no argument 'latent_channels'"),
         ("vae", {"latent_channels": 0}, "a code of 0 numbers holds nothing"),
     ],

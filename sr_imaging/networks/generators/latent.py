@@ -77,8 +77,6 @@ class Latent(GeneratorModule):
 
 def with_latent(make: Callable[..., nn.Module], latent_channels: int = 0, **arguments: Any) -> nn.Module:
     """Return a generator of these arguments that takes `latent_channels` bands of noise; 0 for none."""
-    if latent_channels < 0:
-        raise ValueError(f"latent_channels {latent_channels} is negative")
     if latent_channels == 0:
         return make(**arguments)
     bands = arguments.get("in_channels", 1) + latent_channels
