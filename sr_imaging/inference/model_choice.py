@@ -56,7 +56,7 @@ class Choice:
 
 
 def choose(da: xr.DataArray, model: Any, scale: Scale, spacing: Spacing) -> Choice:
-    """Choose model and factors by the rules of ``docs/architecture.md``.
+    """Choose the model, and its factor along each dim.
 
     Raises ModelError if there is no such model or it does not do what is asked, and GridError if the array
     lacks the axes or the spacing, or is as fine already.

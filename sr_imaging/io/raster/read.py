@@ -1,6 +1,6 @@
 """GeoTIFF, or another raster of GDAL, to DataArray: what it says of its pixels is kept for a writer.
 
-What becomes of tags, masks, colour tables and control points: ``docs/architecture.md``.
+What becomes of tags, masks, colour tables and control points: ``docs/rasters.md``.
 """
 
 import json
