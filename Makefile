@@ -1,11 +1,13 @@
 # make demo    set up from nothing and super-resolve the sample scans into demo-out/
 # make test    set up from nothing and run the tests, napari's on a virtual display
+# make setup   set up from nothing, as the others do first
 # make lint    style, format and types          make bench   the measurements in benchmarks/
+# make clean   remove what they made
 #
 # PYTHON=python3.12       another interpreter, 3.11 or newer
 # TORCH_INDEX=URL         another index for torch alone, such as https://download.pytorch.org/whl/cpu
 # PIP_ARGS="--no-cache"   more arguments for every pip install
-# PYTEST_ARGS="-k geo"    more arguments for pytest; "-m 'not slow'" for those that take seconds, "-n 0" for one process
+# PYTEST_ARGS="-k geo"    more arguments for pytest; "-m 'not slow'" for the quick tests, "-n 0" for one process
 
 SHELL := /bin/bash
 VENV := .venv
