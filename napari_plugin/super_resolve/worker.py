@@ -105,7 +105,7 @@ class Run:
             return Outcome(error=error)
 
     def _count_tile(self, done: int, total: int) -> None:
-        """Count a tile; runs in the thread, or in dask's."""
+        """Note how far the run is, and end it if it was cancelled; called in its thread, or in dask's."""
         if self.is_cancelled and not self.plan.settings.is_lazy:
             raise CancelledError("cancelled in napari; run again to start anew")
         self.first_tile = self.first_tile or monotonic()

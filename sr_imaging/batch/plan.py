@@ -247,7 +247,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _find_existing(path: Path) -> Path:
-    """Return the nearest folder above a path that exists."""
+    """Return a path where it exists, else the nearest folder above it that does."""
     path = path.absolute()
     while not os.path.exists(path):
         path = path.parent

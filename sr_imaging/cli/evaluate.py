@@ -106,4 +106,4 @@ def _write_text(path: Path, text: str) -> None:
     try:
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise WriteError(f"cannot write {path}: {error.strerror}; choose another place") from error
+        raise WriteError(f"cannot write {path}: {error.strerror}; choose another path") from error

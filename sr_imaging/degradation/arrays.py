@@ -75,7 +75,7 @@ def degrade(
     3.0
     """
     if da.dtype.kind not in "iuf":
-        raise InputTypeError(f"values of dtype {da.dtype} cannot be degraded; convert them to numbers first")
+        raise InputTypeError(f"values of dtype {da.dtype} cannot be degraded; convert them to real numbers")
     da = normalise_numbers(da)
     factors = _read_factors(da, scale)
     sizes = {dim: int(da.sizes[dim] / s + 1e-9) for dim, s in factors.items()}  # LR pixels that lie within

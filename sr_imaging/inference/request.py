@@ -43,11 +43,13 @@ def factors_of_scale(dims: dict[str, Any], scale: Scale) -> Request:
         request = Request(dims, factors={_find_dim(dims, key): s for key, s in given.items()})
     else:
         if len(given) > len(dims):
-            raise ModelError(f"scale {given} has more numbers than the dims {list(dims.values())}")
+            raise ModelError(
+                f"scale {given} has more numbers than the dims {list(dims.values())}; give one per dim"
+            )
         request = Request(dims, factors=dict(zip(list(dims.values())[-len(given) :], given, strict=True)))
     for s in [request.number] if request.factors is None else request.factors.values():
         if s is not None and not 1 <= s < float("inf"):
-            raise ModelError(f"scale {scale!r} is below 1; super-resolution only refines")
+            raise ModelError(f"scale {scale!r} must be finite and at least 1; super-resolution only refines")
     return request
 
 
@@ -105,7 +107,9 @@ def factors_of_spacing(
         if dim not in have:
             raise GridError(f"dim {dim!r} states no spacing; assign its coordinate or ask for a scale")
         if not 0 < value <= have[dim] * (1 + SAME_FACTOR):
-            raise GridError(f"target spacing {value:g} of {dim!r} is not finer than {have[dim]:g}")
+            raise GridError(
+                f"target spacing {value:g} of {dim!r} is not finer than {have[dim]:g}; ask for less"
+            )
         factor = have[dim] / value
         factors[dim] = float(round(factor)) if abs(factor - round(factor)) < SAME_FACTOR * factor else factor
     if all(factor == 1 for factor in factors.values()):

@@ -155,7 +155,7 @@ def check_facts(card: ModelCard, generator: Any, source: Any) -> None:
         if have != want:
             raise ModelError(
                 f"the card of {source} states {fact} {have}, but {card.architecture} has {want}; "
-                "the card is wrong"
+                "correct the card"
             )
 
 

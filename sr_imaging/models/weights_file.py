@@ -97,16 +97,18 @@ def check_tensors(tensors: "Mapping[str, torch.Tensor]", module: "nn.Module", pa
     expected = module.state_dict()
     for key in sorted(set(expected) | set(tensors)):
         if key not in tensors:
-            raise ModelError(f"{path} lacks the weight {key!r}; it is not of the architecture its card names")
+            raise ModelError(
+                f"{path} lacks the weight {key!r} of the architecture that its card names; correct the card"
+            )
         if key not in expected:
             raise ModelError(
-                f"{path} has a weight {key!r} that its architecture does not have; the card is wrong"
+                f"{path} has a weight {key!r} that its architecture does not have; correct the card"
             )
         have, want = tensors[key], expected[key]
         if have.shape != want.shape:
             raise ModelError(
                 f"weight {key!r} of {path} has shape {tuple(have.shape)}, not {tuple(want.shape)}; "
-                "the card is wrong"
+                "correct the card"
             )
         if have.dtype != want.dtype:
             raise ModelError(

@@ -66,7 +66,7 @@ class Wiener(GeneratorModule):
         if not noise >= 0:
             raise ModelError(f"a noise of {noise:g} of the image's variance is negative; give 0 or more")
         if not 0 < correlation < 1:
-            raise ModelError(f"a correlation of {correlation:g} is not between 0 and 1; 0.9 is usual")
+            raise ModelError(f"a correlation of {correlation:g} is not between 0 and 1; give for example 0.9")
         kernels = _make_kernels(self, sigma)
         self._weights = [
             _solve_wiener(kernel, s, noise, correlation).tolist()

@@ -121,13 +121,13 @@ def test_scale_may_name_dims_or_axes() -> None:
 @pytest.mark.parametrize(
     ("scale", "error", "text"),
     [
-        (0, ModelError, "scale 0 is below 1; super-resolution only refines"),
-        (-2, ModelError, "scale -2 is below 1"),
-        (0.5, ModelError, "scale 0.5 is below 1"),
-        (np.nan, ModelError, "scale nan is below 1"),
-        (np.inf, ModelError, "scale inf is below 1"),
-        ((2, 0), ModelError, "scale (2, 0) is below 1"),
-        ({"y": np.nan}, ModelError, "is below 1"),
+        (0, ModelError, "scale 0 must be finite and at least 1; super-resolution only refines"),
+        (-2, ModelError, "scale -2 must be finite"),
+        (0.5, ModelError, "scale 0.5 must be finite"),
+        (np.nan, ModelError, "scale nan must be finite"),
+        (np.inf, ModelError, "scale inf must be finite"),
+        ((2, 0), ModelError, "scale (2, 0) must be finite"),
+        ({"y": np.nan}, ModelError, "must be finite and at least 1"),
         (
             (2, 2, 2, 2),
             ModelError,

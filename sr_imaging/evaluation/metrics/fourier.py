@@ -190,7 +190,7 @@ def _divide_sums(sums: np.ndarray, rings: _Rings) -> FourierCorrelation:
     count = int(rings.limit / rings.width + 1e-9)
     cross, power_x, power_y = sums[:, 1 : count + 1]
     if not (power_x.sum() > 0 and power_y.sum() > 0):
-        raise GridError("a constant image has no frequencies; Fourier correlation needs structure")
+        raise GridError("Fourier correlation of a constant image is undefined; give one that varies")
     both = np.sqrt(power_x * power_y)
     # rounding alone is not structure
     tiny = 1e-28 * np.sqrt(power_x.sum() * power_y.sum())

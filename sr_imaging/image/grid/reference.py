@@ -37,7 +37,9 @@ def known_step(da: xr.DataArray, dim: Any) -> float:
     """Return the signed step of a spatial dim in its unit; a GridError where nothing states it."""
     step = axis_step(da, dim)
     if step is None:
-        raise GridError(f"dim {dim!r} has one pixel and no stated spacing; its edges are unknown")
+        raise GridError(
+            f"dim {dim!r} has one pixel and no stated spacing; write a GeoTransform or a volume_ref first"
+        )
     return step
 
 

@@ -128,7 +128,7 @@ def values_of(da: xr.DataArray, dtype: Any = None) -> Values:
     """
     if da.dtype.kind not in "iufb":
         raise InputTypeError(
-            f"values of dtype {da.dtype} have no super-resolution; convert them to real numbers"
+            f"values of dtype {da.dtype} cannot be super-resolved; convert them to real numbers"
         )
     out = np.dtype(da.dtype if dtype is None else dtype)
     if out.kind not in "iuf":

@@ -68,7 +68,8 @@ def _find_grid_in_source(da: xr.DataArray) -> tuple[_Axis, _Axis]:
     within = np.linalg.solve(_build_matrix(_read_source_transform(da)), _build_matrix(numbers))
     if abs(within[0, 1]) > 1e-6 or abs(within[1, 0]) > 1e-6:
         raise WriteError(
-            "the grid is rotated against the one of its control points or polynomials; drop_vars('image_ref')"
+            "the grid is rotated against that of its control points or polynomials; leave them out with "
+            "drop_vars('image_ref')"
         )
     return (float(within[0, 2]), float(within[0, 0])), (float(within[1, 2]), float(within[1, 1]))
 
@@ -95,7 +96,7 @@ def _scale_gcps(attrs: Any, cols: _Axis, rows: _Axis) -> tuple[list[Any], Any]:
 
 
 def _scale_rpcs(attrs: Any, cols: _Axis, rows: _Axis) -> Any:
-    """Return polynomials with offsets and scales in pixels of the new grid; they count from pixel centres."""
+    """Return the rational polynomials (RPCs) in pixels of the new grid; they count from pixel centres."""
     from rasterio.rpc import RPC
 
     (col0, col_step), (row0, row_step) = cols, rows

@@ -26,7 +26,7 @@ def volume_matrix(da: xr.DataArray) -> np.ndarray:
     if "volume_ref" not in da.coords:
         raise WriteError(
             "DICOM needs a volume in patient space, and the array has no volume_ref coord; "
-            "build it with volume or write another format"
+            "build it with sr_imaging.image.grid.volumes.volume, or write another format"
         )
     extra = [str(dim) for dim in da.dims if dim not in spatial_dims(da).values()]
     if extra or not {"y", "x"} <= set(spatial_dims(da)):
