@@ -1,6 +1,6 @@
 # make demo    set up from nothing and super-resolve the sample scans into demo-out/
 # make test    set up from nothing and run the tests, napari's on a virtual display
-# make setup   set up from nothing, as the others do first
+# make setup   set up from nothing, and no more
 # make lint    style, format and types          make bench   the measurements in benchmarks/
 # make clean   remove what they made
 #

@@ -143,7 +143,9 @@ def _read_factors(da: xr.DataArray, scale: float | Sequence[float] | Mapping[Any
     else:
         values = [scale] * len(dims) if isinstance(scale, int | float) else list(scale)
         if len(values) != len(dims):
-            raise GridError(f"scale {tuple(values)} must have one number for each of the axes {tuple(dims)}")
+            raise GridError(
+                f"scale {tuple(values)} does not fit the axes {tuple(dims)}; give one number for each"
+            )
         chosen = dict(zip(dims.values(), values, strict=True))
     for dim, s in chosen.items():
         if dim not in dims.values():

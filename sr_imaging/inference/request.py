@@ -87,7 +87,10 @@ def dims_of_axes(name: str, axes: Sequence[str], dims: Mapping[str, Any]) -> tup
     own = AXES if _PLANE in axes else tuple(axes)
     if lacking := [axis for axis in own if axis not in dims]:
         have = ", ".join(map(str, dims.values()))
-        raise ModelError(f"{name} works on {tuple(axes)}, but {lacking[0]} is not among the dims {have}")
+        raise ModelError(
+            f"{name} works on {tuple(axes)}, but {lacking[0]} is not among the dims {have}; "
+            "choose another model"
+        )
     return tuple(dims[axis] for axis in own)
 
 

@@ -265,7 +265,7 @@ def test_input_is_not_changed() -> None:
     [
         (float("nan"), "not a number >= 1"),
         (0.5, "not a number >= 1"),
-        ((2, 2, 2), "must have one number for each"),
+        ((2, 2, 2), "give one number for each"),
         ({"z": 2}, "not a spatial dim"),
         (100, "fewer than the scale"),
     ],

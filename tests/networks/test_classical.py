@@ -255,7 +255,7 @@ def test_classical_method_is_loaded_by_name_and_scale(name: str, scale: tuple[fl
         (
             "back-projection",
             {"scale": (2, 2), "iterations": -1},
-            "iterations must be a whole number of 0 or more, got -1",
+            "back-projection has 'iterations' -1; give a whole number of at least 0",
         ),
         ("back-projection", {"scale": (2, 2), "sigma": 11.0}, "a psf of sigma 11 LR pixels is not"),
     ],

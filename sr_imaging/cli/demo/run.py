@@ -167,7 +167,10 @@ def _make_coarser(da: xr.DataArray, factors: dict[Any, int]) -> tuple[xr.DataArr
         return da, None
     sizes = {dim: da.sizes[dim] // s * s for dim, s in factors.items()}
     if any(size < 4 * factors[dim] for dim, size in sizes.items()):
-        raise GridError(f"shape {da.shape} is too small to be made {max(factors.values())} times coarser")
+        raise GridError(
+            f"shape {da.shape} is too small to be made {max(factors.values())} times coarser; "
+            "give a larger scan"
+        )
     truth = da.isel({dim: slice(0, size) for dim, size in sizes.items()})
     return degrade(truth, factors), truth
 

@@ -76,7 +76,10 @@ def volume(
         )
     if spacing is not None:
         if not np.allclose(lengths, spacing, rtol=1e-6, atol=0):  # DICOM cosines carry six digits
-            raise GridError(f"spacing {tuple(spacing)} mm is not that of the affine, {lengths.tolist()} mm")
+            raise GridError(
+                f"spacing {tuple(spacing)} mm is not that of the affine, {lengths.tolist()} mm; "
+                "leave spacing out"
+            )
         lengths = np.asarray(spacing, dtype=np.float64)
     world = {
         "origin": tuple(matrix[:3, 3].tolist()),
