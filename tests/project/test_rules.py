@@ -106,3 +106,42 @@ def test_tracked_files_hold_no_machine_path_and_no_loose_end() -> None:
         if paths.search(line) or words.search(line)
     ]
     assert found == []
+
+
+# What may stand alone: a verb whose object is plain from the class or file around it.
+VERBS = {
+    "abbreviate",
+    "apply",
+    "connect",
+    "copy",
+    "demonstrate",
+    "detach",
+    "disconnect",
+    "encode",
+    "fill",
+    "finish",
+    "halve",
+    "identify",
+    "prepare",
+    "refuse",
+    "remember",
+    "repeat",
+    "report",
+    "run",
+    "settle",
+    "show",
+    "smooth",
+    "standardise",
+    "straighten",
+    "submit",
+    "summarise",
+    "validate",
+    "watch",
+}
+
+
+@by_source
+def test_private_function_has_no_name_of_one_word_but_a_verb(path: Path) -> None:
+    names = {node.name for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)}
+    alone = {name[1:] for name in names if re.fullmatch(r"_[a-z]+", name)}
+    assert alone - VERBS == set()
