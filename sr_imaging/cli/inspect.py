@@ -42,11 +42,10 @@ def inspect(
     """
     with running(quiet=quiet, verbose=verbose) as (out, _):
         from sr_imaging.batch.inputs import find_inputs
-        from sr_imaging.io.dicom.checking.series import check_scans
         from sr_imaging.io.dicom.patient import patient_of
 
         found = find_inputs(inputs, on_missing=on_missing, on_tilt=on_tilt)
-        checks = check_scans([item.scan for item in found]) if check else []
+        checks = _check_found(found) if check else []
         patients = [patient_of(item.scan) for item in found] if patient else []
         scans = zip_longest(found, checks, patients)
         if as_json:
@@ -63,6 +62,13 @@ def inspect(
             raise typer.Exit(NOTHING_READABLE)
         unsound = any(checked is not None and checked.problems for checked in checks)
         raise typer.Exit(0 if good == len(found) and not unsound else 3)
+
+
+def _check_found(found: "list[Found]") -> "list[Check | None]":
+    """Return the check of each scan, None for other scans than DICOM."""
+    from sr_imaging.io.dicom.checking.series import check_scans  # pydicom takes half a second
+
+    return check_scans([item.scan for item in found])
 
 
 def _format_row(item: "Found") -> list[str]:

@@ -339,6 +339,14 @@ def test_inspect_shows_a_custom_reference_system_by_its_name(shared_data: Path) 
     assert "PROJCS" not in shown
 
 
+def test_inspect_of_a_raster_loads_neither_pydicom_nor_torch(tmp_path: Path) -> None:
+    code = "from sr_imaging.cli.__main__ import main; main()"
+    command = [sys.executable, "-X", "importtime", "-c", code, "inspect", str(raster(tmp_path / "a.tif"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert (done.returncode, "rasterio" in loaded, loaded & {"pydicom", "torch"}) == (0, True, set())
+
+
 def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     raster(tmp_path / "in" / "[red] :x: ünï.tif")
     assert "[red] :x: ünï.tif" in run("inspect", tmp_path / "in").output
