@@ -21,6 +21,7 @@ import sr_imaging
 from sr_imaging.cli.__main__ import app
 
 HELP_SECONDS = 0.4
+HELP_STARTS = 8  # times a bare start of Python
 
 
 def run(*arguments: object) -> Any:
@@ -301,12 +302,15 @@ def wait_for(happened: Any, *, seconds: float = 60) -> None:
 
 
 def test_help_answers_at_once() -> None:
-    times = []
+    bare, times = [], []
     for _ in range(3):
         began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        middle = time.perf_counter()
         program("--help").communicate()
-        times.append(time.perf_counter() - began)
-    assert min(times) < HELP_SECONDS
+        bare.append(middle - began)
+        times.append(time.perf_counter() - middle)
+    assert min(times) < max(HELP_SECONDS, HELP_STARTS * min(bare))  # the latter on a busy machine
 
 
 @pytest.mark.parametrize("command", ["upscale", "train", "evaluate", "inspect", "models", "demo"])

@@ -311,7 +311,7 @@ def test_every_architecture_is_a_generator() -> None:
         ("espcn", {"scale": (2, 2), "skip": "spline"}, "unknown interpolation 'spline'; use one of nearest"),
         ("espcn", {"scale": (2.5, 2)}, "ESPCN does not work with scale (2.5, 2)"),
         ("srresnet", {"scale": (0, 2)}, "SRResNet does not work with scale (0, 2)"),
-        ("espcn", {"scale": (2, 2), "channels": -3}, "espcn cannot be built"),
+        ("espcn", {"scale": (2, 2), "channels": -3}, "espcn has 'channels' -3; give"),
         ("espcn", {"scale": 2}, "espcn cannot be built"),
     ],
 )
