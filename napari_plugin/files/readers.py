@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_plugin.view import open_north_up
+from napari_plugin.north_up import open_north_up
 from sr_imaging import ReadError, find_scans, read
 
 if TYPE_CHECKING:

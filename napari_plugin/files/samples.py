@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_plugin.files.readers import LayerData, layer_of
-from napari_plugin.view import open_north_up
+from napari_plugin.north_up import open_north_up
 from sr_imaging import ReadError, read
 
 __all__ = ["ct_slice", "sentinel", "thick_slices"]

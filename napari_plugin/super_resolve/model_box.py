@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_plugin.layers import LayerImage
-from napari_plugin.super_resolve.models import CLASSICAL, any_factor, best_model, card_text
+from napari_plugin.super_resolve.model_judgement import CLASSICAL, any_factor, best_model, card_text
 from napari_plugin.super_resolve.preload import preload_torch
 from sr_imaging import ModelError, SrImagingError, list_models
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_plugin.layers import LayerImage
-from napari_plugin.super_resolve.models import any_factor, doubts, model_factors, refusal
+from napari_plugin.super_resolve.model_judgement import any_factor, doubts, model_factors, refusal
 
 if TYPE_CHECKING:
     from sr_imaging import ModelCard

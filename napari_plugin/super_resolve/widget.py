@@ -9,6 +9,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from napari_plugin.layers import describe
+from napari_plugin.north_up import north_is_down, turn_north_up
 from napari_plugin.super_resolve.copy_as_code import as_command, as_python
 from napari_plugin.super_resolve.form import Form
 from napari_plugin.super_resolve.layer_box import LayerBox
@@ -16,7 +17,6 @@ from napari_plugin.super_resolve.model_box import ModelBox
 from napari_plugin.super_resolve.plan import Plan, Settings, grid_rows, make_plan, size_text
 from napari_plugin.super_resolve.result import Recipe, result_layer
 from napari_plugin.super_resolve.worker import Outcome, Run
-from napari_plugin.view import north_is_down, turn_north_up
 from sr_imaging import SrImagingError
 
 __all__ = ["SuperResolve"]

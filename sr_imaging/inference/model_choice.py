@@ -18,15 +18,7 @@ from sr_imaging.image.grid.pixel_spacing import spacing as grid_spacing
 from sr_imaging.models.model_file import ZOO, load_model
 from sr_imaging.networks import CLASSICAL, INTERPOLATIONS, PLANE_AXES, Generator, check_generator
 
-from .request import (
-    SAME_FACTOR,
-    Request,
-    Scale,
-    Spacing,
-    dims_of_axes,
-    factors_of_scale,
-    factors_of_spacing,
-)
+from .request import SAME_FACTOR, Request, Scale, Spacing, dims_of_axes, factors_of_scale, factors_of_spacing
 
 __all__ = ["Choice", "choose"]
 

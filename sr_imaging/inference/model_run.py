@@ -13,6 +13,11 @@ from sr_imaging.image.pixels.masks import hide_masked, mask_of, restore_masked
 from sr_imaging.image.pixels.resampling import interpolate_stored, resample
 from sr_imaging.image.pixels.values import Values
 from sr_imaging.image.stored_numbers import band_entries
+from sr_imaging.inference.tiling.blocks import Job, compute
+from sr_imaging.inference.tiling.cluster import current_client
+from sr_imaging.inference.tiling.companions import Work
+from sr_imaging.inference.tiling.delivery import Delivery, sketch
+from sr_imaging.inference.tiling.engine import Engine
 from sr_imaging.models.card import ModelCard
 from sr_imaging.networks import INTERPOLATIONS
 
@@ -20,11 +25,6 @@ from .guide_image import BAND_DIMS, guide_for
 from .model_choice import Choice
 from .options import EngineSettings, Progress, UpscaleOptions
 from .provenance import Facts, model_sha256
-from .tiling.blocks import Job, compute
-from .tiling.cluster import current_client
-from .tiling.companions import Work
-from .tiling.delivery import Delivery, sketch
-from .tiling.engine import Engine
 from .trained_range import trained_values
 
 __all__ = ["run_model"]

@@ -24,7 +24,7 @@ from sr_imaging.training.monitoring.validation import judge
 from .checkpoint import check_new
 from .distributed import Team, expected_team, team_of
 from .learner import Batch
-from .run import CHECKPOINT, LOG, Phase, Run, finish_phase, list_files, list_phases
+from .run_state import CHECKPOINT, LOG, Phase, Run, finish_phase, list_files, list_phases
 from .set_up import prepare_run
 from .steps import update_average
 

@@ -17,7 +17,7 @@ from sr_imaging.training.monitoring.validation import held_out_images
 
 from .distributed import Team
 from .learner import build_learner, fresh_generator, recompute_blocks, rehearse
-from .run import Run
+from .run_state import Run
 
 __all__ = ["prepare_run"]
 

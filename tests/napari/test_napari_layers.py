@@ -12,11 +12,11 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_plugin.layers import LayerImage, describe, restore_names, to_array
+from napari_plugin.north_up import north_is_down, turn_north_up
 from napari_plugin.super_resolve.copy_as_code import as_command, as_python
-from napari_plugin.super_resolve.models import best_model, card_text, doubts, refusal
+from napari_plugin.super_resolve.model_judgement import best_model, card_text, doubts, refusal
 from napari_plugin.super_resolve.plan import Settings, grid_rows, make_plan, size_text
 from napari_plugin.super_resolve.result import refined_placement
-from napari_plugin.view import north_is_down, turn_north_up
 from sr_imaging import ModelCard
 
 MM = "millimeter"
