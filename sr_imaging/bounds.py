@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
 from math import isfinite
+from numbers import Real
 from operator import ge, gt, le, lt
 from typing import Any
 
@@ -21,23 +22,25 @@ def bounded(
     high: float | None = None,
     below: float | None = None,
     unit: str = "",
+    several: bool = False,
     rising: bool = False,
     remedy: str = "",
 ) -> Any:
-    """Return a field for a number or a tuple of them; `low` and `high` are allowed, `above` and `below` not.
+    """Return a field for a number; `low` and `high` are allowed, `above` and `below` not.
 
-    In a `rising` tuple no number is smaller than the one before. The remedy proposes the default.
+    A field of `several` also takes a tuple of numbers, a `rising` one a pair whose second is not smaller, and
+    one whose default is None also that. The remedy proposes the default.
     """
     ends = {"at least": low, "above": above, "at most": high, "below": below}
     bounds = {word: end for word, end in ends.items() if end is not None}
     remedy = remedy or f"give for example {default}"
-    facts = {"bounds": bounds, "unit": unit, "rising": rising, "remedy": remedy}
+    facts = {"bounds": bounds, "unit": unit, "several": several, "rising": rising, "remedy": remedy}
     return field(default=default, metadata=facts)
 
 
-def one_of(default: Any, choices: Sequence[str]) -> Any:
-    """Return a field for one of some names, or a tuple of them."""
-    return field(default=default, metadata={"choices": tuple(choices)})
+def one_of(default: Any, choices: Sequence[str], *, several: bool = False) -> Any:
+    """Return a field for one of some names, or where it is of `several` also for a tuple of them."""
+    return field(default=default, metadata={"choices": tuple(choices), "several": several})
 
 
 def check_settings(settings: Any, table: str = "", *, infinite: str = "") -> None:
@@ -50,26 +53,36 @@ def check_settings(settings: Any, table: str = "", *, infinite: str = "") -> Non
         finite = one.name == infinite or _is_finite(value)
         require(finite, f"{key} {value!r} is not finite; give a number")
         if "choices" in one.metadata:
-            _check_choice(key, value, one.metadata["choices"])
-        if "bounds" in one.metadata and value is not None:
+            _check_choice(key, value, **one.metadata)
+        if "bounds" in one.metadata and not (value is None and one.default is None):
             _check_bounds(key, value, **one.metadata)
 
 
-def _check_choice(key: str, value: str | tuple[str, ...], choices: Sequence[str]) -> None:
+def _check_choice(key: str, value: Any, *, choices: Sequence[str], several: bool) -> None:
     """Raise unless a name, or each of several, is among the choices."""
-    for name in value if isinstance(value, tuple) else (value,):
+    for name in value if several and isinstance(value, tuple | list) else (value,):
         require(name in choices, f"unknown {key} {name!r}; use one of {', '.join(choices)}")
 
 
 def _check_bounds(
-    key: str, value: Any, *, bounds: Mapping[str, float], unit: str, rising: bool, remedy: str
+    key: str,
+    value: Any,
+    *,
+    bounds: Mapping[str, float],
+    unit: str,
+    several: bool,
+    rising: bool,
+    remedy: str,
 ) -> None:
     """Raise unless a number, or each of at least one, lies within the bounds, in order if it must rise."""
-    numbers = value if isinstance(value, tuple) else (value,)
-    held = numbers and all(_HOLDS[word](n, end) for n in numbers for word, end in bounds.items())
+    is_tuple = (several or rising) and isinstance(value, tuple | list)
+    numbers = value if is_tuple else (value,)
+    held = numbers and all(isinstance(n, Real) for n in numbers)
+    held = held and all(_HOLDS[word](n, end) for n in numbers for word, end in bounds.items())
     words = " and ".join(f"{word} {end}" for word, end in bounds.items())
-    if rising and len(numbers) > 1:
-        held, words = held and list(numbers) == sorted(numbers), f"{words}, the lower one first"
+    if rising and is_tuple:
+        held = held and len(numbers) == 2 and list(numbers) == sorted(numbers)
+        words = f"{words}, the lower one first"
     got = f"{value!r} {unit}".strip()
     require(bool(held), f"{key} must be {words}, got {got}; {remedy}")
 

@@ -21,7 +21,7 @@ class DegradationConfig:
     Gaussian, given by one of them.
     """
 
-    psf: str | tuple[str, ...] = one_of("gaussian", PSF_KINDS)  # of all axes, or one for each
+    psf: str | tuple[str, ...] = one_of("gaussian", PSF_KINDS, several=True)  # of all axes, or one for each
     sigma: float | tuple[float, float] = bounded(
         USUAL_SIGMA, above=0, below=10, unit="LR pixels", rising=True
     )
@@ -56,6 +56,10 @@ class DegradationConfig:
             "leave it out",
         )
         self._check_noise()
+        require(
+            self.scale is None or isinstance(self.scale, tuple | list),
+            f"degradation.scale must be a lower and a higher factor, got {self.scale}; give for example 2, 4",
+        )
 
     def _check_noise(self) -> None:
         """Raise where a kind of noise has no strength, or a strength no kind."""
@@ -115,7 +119,8 @@ def _interpolate_range(value: float | tuple[float, float], place: float) -> floa
 
 def as_range(value: float | tuple[float, float]) -> tuple[float, float]:
     """Return a number or a pair as (lowest, highest)."""
-    return value if isinstance(value, tuple) else (float(value), float(value))
+    low, high = value if isinstance(value, tuple | list) else (value, value)
+    return float(low), float(high)
 
 
 def describe(degradation: DegradationConfig, *, real: bool = False) -> str:

@@ -11,7 +11,7 @@ from sr_imaging import ConfigError
 from sr_imaging.degradation.settings import DegradationConfig
 from sr_imaging.networks import build_generator
 from sr_imaging.training.config.data import DataConfig
-from sr_imaging.training.config.phases import FeatureConfig, ScheduleConfig
+from sr_imaging.training.config.phases import FeatureConfig, LoopConfig, ScheduleConfig
 from sr_imaging.training.config.run import TrainConfig, parse_config, read_config
 
 LEAST: dict[str, Any] = {"name": "run", "data": {"train": ["*.tif"]}}
@@ -190,8 +190,30 @@ def test_settings_of_python_and_toml_are_one_type() -> None:
         (lambda: DegradationConfig(psf=("box", "disc")), "unknown degradation.psf 'disc'"),
         (lambda: DegradationConfig(fwhm=20.0), "fwhm must be above 0 and below 20, got 20.0 LR pixels"),
         (lambda: DegradationConfig(scale=(0.5, 2.0)), "scale must be at least 1, the lower one first, got"),
+        (lambda: DegradationConfig(scale=2.0), "scale must be a lower and a higher factor, got 2.0"),
+        (lambda: DegradationConfig(sigma=(0.4, 0.5, 0.6)), r"the lower one first, got \(0.4, 0.5, 0.6\)"),
+        (
+            lambda: DegradationConfig(psf="box", thickness=None),
+            "thickness must be above 0 and below 10, got None",
+        ),
+        (
+            lambda: DegradationConfig(noise=("gaussian",), noise_sigma=0.1),
+            r"noise \('gaussian',\); use one of",
+        ),
+        (lambda: DataConfig(("a.tif",), held_out=None), "held_out must be at least 0 and below 1, got None"),
+        (lambda: DataConfig(("a.tif",), batch=(4, 4)), r"batch must be at least 1, got \(4, 4\) patches"),
+        (lambda: DataConfig(("a.tif",), nan=()), r"unknown data.nan \(\); use one of refuse, nodata"),
+        (lambda: LoopConfig(clip="1"), "loop.clip must be at least 0, got '1'"),
     ],
 )
 def test_impossible_value_is_refused_in_python_as_well(settings: Callable[[], object], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         settings()
+
+
+def test_lists_of_python_are_taken_like_tuples() -> None:
+    data = DataConfig(("a.tif",), patch=[16, 24])
+    degradation = DegradationConfig(psf=["box", "gaussian"], sigma=[0.3, 0.5], scale=[2, 4])
+    assert data.patch == [16, 24]
+    assert [psf.kind for psf in degradation.psfs(2)] == ["box", "gaussian"]
+    assert degradation.psfs(2)[1].sigma == pytest.approx(0.4)

@@ -25,7 +25,8 @@ class DataConfig:
     root: str = ""  # `train(..., data_root=)` overrides it
     # fraction of every training scan, at the far end of its first spatial axis, kept for validation
     held_out: float = bounded(0.0, low=0, below=1, remedy="give for example 0.1")
-    patch: int | tuple[int, ...] = bounded(32, low=1, unit="LR pixels")  # side without halo, or one per axis
+    # side without halo, or one per axis
+    patch: int | tuple[int, ...] = bounded(32, low=1, unit="LR pixels", several=True)
     batch: int = bounded(16, low=1, unit="patches")  # of a step
     per_plane: int = bounded(4, low=1, unit="patches")  # drawn from one plane before another is chosen
     # a patch whose standard deviation is below this fraction of its scan's is drawn less, in proportion
