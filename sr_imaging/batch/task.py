@@ -45,8 +45,9 @@ class BatchOptions(UpscaleOptions):
         return self.if_exists or ("overwrite" if self.resume else "error")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what a report says of the options; `dtype` and `strict` are not asked of a batch."""
-        return {key: value for key, value in asdict(self).items() if key not in ("dtype", "strict")}
+        """Return what a report says of the options, as JSON has it; a batch has no `dtype` and `strict`."""
+        told = {key: value for key, value in asdict(self).items() if key not in ("dtype", "strict")}
+        return {**told, "guide": None if self.guide is None else str(self.guide)}
 
 
 @dataclass(frozen=True)

@@ -466,3 +466,10 @@ def test_progress_reaches_its_total(tree: Path, tmp_path: Path) -> None:
 
     run_batch(plan_batch([tree / "a.tif"], tmp_path / "out", DOUBLE), listener=Seen())
     assert steps[-1][0] == steps[-1][1]
+
+
+def test_report_of_a_run_with_a_guide_is_written(tree: Path, tmp_path: Path) -> None:
+    guide = raster(tmp_path / "guide.tif")
+    options = BatchOptions(model="cubic", scale=2, guide=guide)
+    run_batch(plan_batch([tree / "knee"], tmp_path / "out", options)).write(tmp_path / "run.json")
+    assert json.loads((tmp_path / "run.json").read_text())["options"]["guide"] == str(guide)
