@@ -93,6 +93,23 @@ def test_training_takes_only_metrics_and_figures_of_evaluation(path: Path) -> No
         assert {name for name in used if not re.fullmatch(FROM_EVALUATION, name)} == set()
 
 
+@pytest.mark.parametrize(("start", "end"), [("inference", "training"), ("training", "inference")])
+def test_inference_and_training_never_reach(start: str, end: str) -> None:
+    files = {module_name(path): path for path in SOURCES}
+    waiting, reached = [name for name in files if package_of(name) == start], set()
+    while waiting:
+        if (name := waiting.pop()) not in reached:
+            reached.add(name)
+            waiting += own_modules(files[name]) - {"sr_imaging"}  # its own imports are lazy
+    assert {name for name in reached if package_of(name) == end} == set()
+
+
+@by_source
+def test_xarray_meets_torch_in_evaluation_only(path: Path) -> None:
+    both = {"xarray", "torch"} <= libraries(path)
+    assert not both or package_of(module_name(path)) == "evaluation"
+
+
 def test_files_import_each_other_in_no_circle() -> None:
     lazy = {"sr_imaging"}  # its imports wait for a name to be asked for
     graph = {module_name(path): own_modules(path) - lazy for path in SOURCES if module_name(path) not in lazy}
