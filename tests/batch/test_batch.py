@@ -281,6 +281,7 @@ def test_unexpected_error_stays_with_its_scan(
     assert "Traceback" in ran.results[0].trace
 
 
+@pytest.mark.slow
 def test_raster_of_classes_is_repeated_not_refused(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "odd" / "geotiff_variants" / "cog_cmap.tif"
     ran = run_batch(plan_batch([source], tmp_path / "out", DOUBLE))

@@ -84,6 +84,7 @@ def test_sdist_holds_what_a_packager_needs(in_sdist: set[str]) -> None:
     assert needed <= in_sdist
 
 
+@pytest.mark.slow
 def test_wheel_of_the_sdist_holds_the_manifest(built: Path, tmp_path: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:

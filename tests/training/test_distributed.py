@@ -121,6 +121,7 @@ def test_two_processes_train_the_model_of_one(finished: Path, ending: str) -> No
         torch.testing.assert_close(two[key], value, atol=2e-5, rtol=1e-3)  # float rounding through Adam
 
 
+@pytest.mark.slow
 def test_two_processes_validate_on_the_whole_set(finished: Path) -> None:
     one, two = (figures(finished / name / "shared.csv") for name in ("one", "two"))
     assert len(one["psnr"]) == 4

@@ -78,6 +78,7 @@ def test_silent_monitor_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "log").exists()
 
 
+@pytest.mark.slow
 def test_curves_are_drawn_from_the_log_alone(tmp_path: Path) -> None:
     with (tmp_path / "a.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")

@@ -139,6 +139,7 @@ for step, write in ((7, real), (9, half)):
 """
 
 
+@pytest.mark.slow
 def test_checkpoint_survives_a_kill_in_the_middle_of_writing(tmp_path: Path) -> None:
     from torch import nn
 

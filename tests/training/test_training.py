@@ -128,6 +128,7 @@ def test_run_learns_to_beat_cubic(scans: Path, tmp_path: Path) -> None:
     assert card.metrics["gain_db"] > 0.3
 
 
+@pytest.mark.slow
 def test_seed_decides_the_run(scans: Path, unbroken: Path, tmp_path: Path) -> None:
     run(tiny(tmp_path, seed=4), scans)
     assert not torch.equal(
@@ -430,6 +431,7 @@ def test_checkpoint_is_as_readable_as_the_model(unbroken: Path) -> None:
     assert len(modes) == 1
 
 
+@pytest.mark.slow
 def test_bf16_run_saves_float32_weights(scans: Path, tmp_path: Path) -> None:
     path = run(tiny(tmp_path, loop=LoopConfig(precision="bf16")), scans)
     assert {tensor.dtype for tensor in weights(path).values()} == {torch.float32}

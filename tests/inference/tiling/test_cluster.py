@@ -76,6 +76,7 @@ def test_model_is_no_part_of_the_blocks(client: Any) -> None:
     assert len(cloudpickle.dumps(graph)) < LR.nbytes + 20_000 < weights
 
 
+@pytest.mark.slow
 def test_model_reaches_each_worker_once(client: Any, tmp_path: Path) -> None:
     from sr_imaging.inference.tiling.delivery import _ARRIVED
 
@@ -116,6 +117,7 @@ def test_progress_counts_blocks_from_the_workers(client: Any) -> None:
     assert seen == [(k, 12) for k in range(1, 13)]
 
 
+@pytest.mark.slow
 def test_cancel_in_progress_stops_the_workers(client: Any) -> None:
     def stop(done: int, total: int) -> None:
         raise CancelledError("enough")
@@ -296,6 +298,7 @@ class Told:
         """Take no note."""
 
 
+@pytest.mark.slow
 def test_killed_worker_costs_no_scan_and_leaves_nothing(
     client: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
