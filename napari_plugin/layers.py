@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sr_imaging.image.grid.axes import AXES, AXIS_OF
+
 if TYPE_CHECKING:
     import xarray as xr
     from napari.layers import Image
@@ -23,11 +25,7 @@ __all__ = [
     "unit_factor",
 ]
 
-_AXIS_OF = {
-    **dict.fromkeys(("z", "slice", "depth"), "z"),
-    **dict.fromkeys(("y", "lat", "latitude", "northing"), "y"),
-    **dict.fromkeys(("x", "lon", "longitude", "easting"), "x"),
-}
+_AXIS_OF = {name.lower(): axis for name, axis in AXIS_OF.items()}  # people write labels in any case
 _CHANNEL = "channel"
 
 
@@ -70,7 +68,7 @@ def describe(layer: "Image", *, as_volume: bool = True) -> LayerImage:
     names = _find_names(layer, data, count)
     if names is None:
         lead = [f"axis_{k}" for k in range(count - 3)]
-        names = (*lead, "z", "y", "x")[-count:]
+        names = (*lead, *AXES)[-count:]
     axes = tuple(_AXIS_OF.get(name.lower(), "") for name in names)
     if not as_volume:
         axes = tuple("" if axis == "z" else axis for axis in axes)

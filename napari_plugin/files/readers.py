@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_plugin.north_up import open_north_up
 from sr_imaging import ReadError, find_scans, read
+from sr_imaging.image.grid.axes import AXES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -127,7 +128,7 @@ def _place_array(da: "xr.DataArray", dims: Sequence[Any]) -> dict[str, Any]:
             centres = da.coords[dim].values
             translate[k] = centres[0]
             scale[k] = (centres[-1] - centres[0]) / (len(centres) - 1) if len(centres) > 1 else 1.0
-    if "volume_ref" in da.coords and list(dims[-3:]) == ["z", "y", "x"]:
+    if "volume_ref" in da.coords and tuple(dims[-3:]) == AXES:
         attrs = da.coords["volume_ref"].attrs
         spacing = np.asarray(attrs["spacing"], dtype=float)
         single = np.array(da.shape[-3:]) == 1

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sr_imaging import write
+from sr_imaging.image.grid.axes import AXES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,7 +24,7 @@ def write_geotiff(path: str, data: Any, attributes: dict[str, Any]) -> list[str]
 
 def write_nifti(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Write an image layer as NIfTI (``.nii`` or ``.nii.gz``), as :func:`write_geotiff` does."""
-    da = _add_coordinates(data, attributes, ("z", "y", "x"))
+    da = _add_coordinates(data, attributes, AXES)
     return [str(write(da, path, format="nifti", overwrite=True))]
 
 
@@ -41,7 +42,7 @@ def _add_coordinates(data: Any, attributes: dict[str, Any], names: tuple[str, ..
     da = xr.DataArray(data, dims=dims)
     spatial = [dim for dim in dims if dim != "band" or not attributes.get("rgb")]
     for k, dim in enumerate(spatial):
-        if dim in ("z", "y", "x"):
+        if dim in AXES:
             unit = str(attributes["units"][k]) if "units" in attributes else "pixel"
             centres = attributes["translate"][k] + attributes["scale"][k] * np.arange(da.sizes[dim])
             da = da.assign_coords({dim: (dim, centres, {} if unit == "pixel" else {"units": unit})})

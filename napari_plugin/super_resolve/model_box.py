@@ -19,13 +19,14 @@ from napari_plugin.layers import LayerImage
 from napari_plugin.super_resolve.model_judgement import CLASSICAL, any_factor, best_model, card_text
 from napari_plugin.super_resolve.preload import preload_torch
 from sr_imaging import ModelError, SrImagingError, list_models
+from sr_imaging.image.grid.axes import AXES
 
 if TYPE_CHECKING:
     from sr_imaging import ModelCard
 
 __all__ = ["ModelBox"]
 
-_AXES = ("z", "y", "x")
+
 _LARGEST_SCALE = 16
 
 
@@ -46,7 +47,7 @@ class ModelBox(QWidget):
         self.file_button.setToolTip("A model file (.safetensors) of your own")
         self.facts = QLabel()
         self.facts.setWordWrap(True)
-        self.spins = {axis: QSpinBox() for axis in _AXES}
+        self.spins = {axis: QSpinBox() for axis in AXES}
         self._spin_row = QWidget()
         self._lay_out()
         for name in (*self._cards, *CLASSICAL):

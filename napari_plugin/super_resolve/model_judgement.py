@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from napari_plugin.layers import LayerImage, to_outline, unit_factor
 from sr_imaging import model_fit
+from sr_imaging.image.grid.axes import AXES
 from sr_imaging.image.grid.pixel_spacing import has_thick_slices
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def any_factor(card: "ModelCard | None") -> bool:
 
 def needed_axes(card: "ModelCard") -> tuple[str, ...]:
     """Return the axes that an image must have for a model."""
-    return ("z", "y", "x") if _THROUGH_PLANE in card.axes else tuple(card.axes)
+    return AXES if _THROUGH_PLANE in card.axes else tuple(card.axes)
 
 
 def refusal(card: "ModelCard", image: LayerImage, scale: Mapping[str, float] | None = None) -> str:
@@ -68,7 +69,7 @@ def _range_of_factors(card: "ModelCard") -> dict[str, tuple[float, float]]:
     """Return lowest and highest factor by axis of a model for any factor; 1 and 1 of an axis that stays."""
     if card.scale_range is None:
         return {}
-    found = dict.fromkeys(("z", "y", "x"), (1.0, 1.0))
+    found = dict.fromkeys(AXES, (1.0, 1.0))
     return found | {a: s for a, s in zip(card.axes, card.scale_range, strict=True) if a != _THROUGH_PLANE}
 
 
@@ -124,5 +125,5 @@ def _count_bands(image: LayerImage) -> int:
 
 def _has_thick_slices(image: LayerImage) -> bool:
     """Return whether the layer is a volume whose slices are thick."""
-    places = [image.place(axis) for axis in ("z", "y", "x")]
+    places = [image.place(axis) for axis in AXES]
     return None not in places and has_thick_slices(*(image.spacing[k] for k in places if k is not None))

@@ -61,7 +61,8 @@ OUTER = r"sr_imaging\.cli\..*|napari_plugin(\..*)?"  # the doors use public name
 OUTER_MAY_USE = (
     r"sr_imaging\.(batch|training\.config|degradation\.settings|io\.(scan|dicom\.(checking|patient)))\..*"
 )
-PLUGIN_MAY_USE = r"sr_imaging\.image\.grid\.pixel_spacing\.has_thick_slices"  # a law of three numbers
+# Laws that the plugin must not say again: names of axes, and from what ratio on slices are thick.
+PLUGIN_MAY_USE = r"sr_imaging\.image\.grid\.(axes\.AXES|axes\.AXIS_OF|pixel_spacing\.has_thick_slices)"
 THE_DEMO = r"sr_imaging\.cli\.demo\.(run|samples)"
 
 by_source = pytest.mark.parametrize("path", SOURCES, ids=module_name)
