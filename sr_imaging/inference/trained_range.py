@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainedValues", "check_trained_range", "model_fit", "trained_values"]
 
 log = logging.getLogger(__name__)
-_SLACK = 0.05  # of a range: a few per cent beyond it are no doubt
+_SLACK = 0.05  # of a range: a few per cent beyond it raise no doubt
 _CHECKED = 2**22  # values decoded at once to look at their range
 
 

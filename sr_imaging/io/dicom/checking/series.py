@@ -49,7 +49,7 @@ def check_scans(scans: Sequence[Scan]) -> list[Check | None]:
     """Check DICOM series, and derived ones against those of their sources that are among them.
 
     Every series is checked by the rules of single files and of a series; a derived one also by those of
-    derivation, references, values and place. None stands for a scan that is no DICOM series or unreadable.
+    derivation, references, values and place. None stands for a scan that is not a readable DICOM series.
     """
     with quiet_pydicom():
         series = [_load_series(scan) if scan.kind == "dicom" else None for scan in scans]
